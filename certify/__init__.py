@@ -1,0 +1,1 @@
+"""Certification: measured proof that fast, packed, cached and resumed equal slow, plain and unbroken."""

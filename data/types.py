@@ -1,0 +1,200 @@
+"""The types that every other package speaks.
+
+Shape legend: B rows, L tokens in a row, N media items, D `d_model`, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# A modality is a plain string, so that a new one needs no change in this file.
+Modality = str
+TEXT, IMAGE, AUDIO, VIDEO = "text", "image", "audio", "video"
+
+ROLES = ("system", "user", "assistant", "tool")
+UNSUPERVISED = -100
+PADDING_DOCUMENT = -1
+
+
+class BadInputError(ValueError):
+    """Something that the user gave cannot be used; the message is one line and says what and where.
+
+    Entry points print the message without a traceback and exit with a status other than 0.
+    """
+
+
+class BadSampleError(BadInputError):
+    """One sample cannot be used; `data.on_bad_sample` decides whether to stop or to skip and count it."""
+
+
+class Clip(Protocol):
+    """A medium that is stored elsewhere and can be read as a tensor (see `data/array_store.py`)."""
+
+    def read(self) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Media:
+    """One item of any other modality: an image, a clip of sound, a reading of a sensor.
+
+    `source` is a file, encoded bytes, a raw tensor (image: uint8 [3, H, W]; audio: float [samples] at the
+    processor's rate), or a stored clip.
+    """
+
+    modality: Modality
+    source: Path | bytes | Tensor | Clip
+
+
+Segment = Text | Media
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A function call that an assistant makes, in the shape that OpenAI's API uses."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn: who speaks, and the segments in the order in which they are read."""
+
+    role: str
+    content: tuple[Segment, ...]
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"role={self.role!r} must be one of {', '.join(ROLES)}")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A conversation to be generated: the assistant's turns are supervised, nothing else is.
+
+    `origin` says where the sample was read ("train.jsonl:12"), for error messages. `metadata` holds fields
+    by which scores are broken down, such as the type of the question.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    source: str = ""
+    origin: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """How error messages call this sample."""
+        return f"{self.origin or self.source or 'sample'} (id {self.id})"
+
+
+@dataclass(frozen=True)
+class AlignedSample:
+    """One meaning in several modalities, for contrastive training and retrieval."""
+
+    id: str
+    segments: tuple[Segment, ...]
+    source: str = ""
+    origin: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """How error messages call this sample."""
+        return f"{self.origin or self.source or 'sample'} (id {self.id})"
+
+
+class Processor(Protocol):
+    """Turns one medium into the values that its encoder reads."""
+
+    def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
+        """The values of one item, [..]; augmented if and only if `rng` is given.
+
+        Raises `BadSampleError` when the medium is missing, corrupt or empty.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class MediaBatch:
+    """All items of one modality in a batch, in the order in which they appear in it (row by row).
+
+    values: [N, ...], padded with zeros at the end of every axis to the largest item.
+    shapes: [N, rank], the shape of each item before padding.
+    documents: [N], the document that each item belongs to.
+    """
+
+    values: Tensor
+    shapes: Tensor
+    documents: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def to(self, device: torch.device | str) -> MediaBatch:
+        """The same batch with its values on `device`; shapes stay where Python reads them."""
+        return replace(self, values=self.values.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class InterleavedBatch:
+    """Packed, interleaved documents; every tensor is [B, L].
+
+    token_ids: text tokens, and placeholders where a medium's features go.
+    modality_ids: 0 for text, else the place of the modality in the model's `modalities`.
+    document_ids: which document a token belongs to, numbered through the whole batch; -1 is padding.
+    positions: place in the document, from 0.
+    labels: the token that position i must predict, that is the NEXT token; -100 where unsupervised.
+    label_groups: index into `group_names` ("source/modality of the question"); -1 where unsupervised.
+    sample_ids: name of each document, by document id.
+    skipped: why samples that should have been in this batch are not.
+    """
+
+    token_ids: Tensor
+    modality_ids: Tensor
+    document_ids: Tensor
+    positions: Tensor
+    labels: Tensor
+    label_groups: Tensor
+    group_names: tuple[str, ...]
+    sample_ids: tuple[str, ...]
+    media: Mapping[Modality, MediaBatch] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+
+    def to(self, device: torch.device | str) -> InterleavedBatch:
+        """The same batch on `device`."""
+        names = ("token_ids", "modality_ids", "document_ids", "positions", "labels", "label_groups")
+        moved: dict[str, Any] = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
+        return replace(self, media={key: item.to(device) for key, item in self.media.items()}, **moved)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that are not padding."""
+        return int((self.document_ids != PADDING_DOCUMENT).sum())
+
+    @property
+    def num_supervised(self) -> int:
+        """Positions that carry a label."""
+        return int((self.labels != UNSUPERVISED).sum())
+
+    @property
+    def packing_efficiency(self) -> float:
+        """Share of the batch that is not padding, 0 to 1."""
+        return self.num_tokens / max(self.document_ids.numel(), 1)

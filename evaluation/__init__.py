@@ -1,0 +1,1 @@
+"""Evaluation: scores with intervals, blind baselines, reports and comparisons."""

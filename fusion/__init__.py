@@ -1,0 +1,1 @@
+"""Fusion: one interleaved sequence of embeddings to hidden states, logits and answers."""

@@ -1,0 +1,1 @@
+"""Serving: answers from a trained checkpoint."""
