@@ -37,7 +37,9 @@ class BadSampleError(BadInputError):
 class Clip(Protocol):
     """A medium that is stored elsewhere and can be read as a tensor (see `data/array_store.py`)."""
 
-    def read(self) -> Tensor: ...
+    def read(self) -> Tensor:
+        """The raw tensor."""
+        ...
 
 
 @dataclass(frozen=True)

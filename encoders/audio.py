@@ -1,0 +1,95 @@
+"""Sound: strided convolutions over a log-mel spectrogram, then a bidirectional transformer.
+
+Shape legend: N clips, F frames, M mel bins, C channels, T features.
+The layout is that of Whisper's encoder (arXiv:2212.04356), with more and stronger strides, and with every
+convolution masked to the true length of its clip, so that padding changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from data.types import MediaBatch
+from encoders.base import Encoder
+from encoders.transformer import BidirectionalTransformer
+
+
+def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
+    """Fixed sinusoidal places [length, width] of Vaswani et al. (arXiv:1706.03762); any length works."""
+    rates = torch.exp(torch.linspace(0.0, -9.2103, width // 2, device=device))
+    angles = torch.arange(length, device=device)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+class TimeConvolution(nn.Module):
+    """One convolution over time (kernel 3 or more), normalised per frame: [N, F, C] -> [N, ceil(F / stride), C']."""
+
+    def __init__(self, d_input: int, d_output: int, stride: int, kernel: int) -> None:
+        super().__init__()
+        if kernel % 2 == 0 or kernel < stride:
+            raise ValueError(f"kernel={kernel} must be odd and at least the stride {stride}")
+        self.convolution = nn.Conv1d(d_input, d_output, kernel, stride=stride, padding=kernel // 2)
+        self.norm = nn.LayerNorm(d_output)
+
+    def forward(self, x_NFC: Tensor) -> Tensor:
+        """Frames after the convolution."""
+        x = self.convolution(x_NFC.transpose(1, 2)).transpose(1, 2)
+        return nn.functional.gelu(self.norm(x))
+
+
+class AudioEncoder(Encoder):
+    """[N, F, M] -> convolutions -> [N, T, C] -> + place -> transformer -> [N, T, C], T = ceil(F / strides).
+
+    `channels`, `strides` and `kernels` name one convolution an entry.
+    """
+
+    def __init__(
+        self,
+        num_mels: int,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        kernels: Sequence[int],
+        num_layers: int,
+        num_heads: int,
+    ) -> None:
+        super().__init__()
+        if not channels or not len(channels) == len(strides) == len(kernels):
+            raise ValueError(
+                f"channels={list(channels)}, strides={list(strides)} and kernels={list(kernels)} must have one "
+                "entry per convolution each"
+            )
+        if channels[-1] % 2:
+            raise ValueError(f"channels[-1]={channels[-1]} must be even")
+        self.num_mels, self.strides = num_mels, tuple(strides)
+        self.example_shape = (1, num_mels)
+        self.d_output = channels[-1]
+        inputs = [num_mels, *channels[:-1]]
+        self.convolutions = nn.ModuleList(
+            TimeConvolution(i, o, s, k) for i, o, s, k in zip(inputs, channels, strides, kernels, strict=True)
+        )
+        self.transformer = BidirectionalTransformer(self.d_output, num_layers, num_heads)
+
+    def num_tokens(self, shape: tuple[int, ...]) -> int:
+        """Features of a spectrogram of `shape` (frames, mel bins)."""
+        if len(shape) != 2 or shape[1] != self.num_mels or shape[0] < 1:
+            raise ValueError(
+                f"a spectrogram of shape {shape} does not fit the encoder, which takes (frames, {self.num_mels})"
+            )
+        length = shape[0]
+        for stride in self.strides:
+            length = (length - 1) // stride + 1
+        return length
+
+    def forward(self, media: MediaBatch) -> Tensor:
+        """Features [N, T, C]."""
+        x_NFC = media.values
+        lengths_N = media.shapes[:, 0].to(x_NFC.device)
+        for layer, stride in zip(self.convolutions, self.strides, strict=True):
+            x_NFC, lengths_N = layer(x_NFC), (lengths_N - 1) // stride + 1
+            padding_NF = torch.arange(x_NFC.shape[1], device=x_NFC.device) >= lengths_N[:, None]
+            x_NFC = x_NFC.masked_fill(padding_NF[..., None], 0.0)
+        x_NFC = x_NFC + sinusoids(x_NFC.shape[1], self.d_output, x_NFC.device)
+        return self.transformer(x_NFC, padding_NF)

@@ -1,0 +1,72 @@
+"""What every encoder of a medium offers, and the pair of encoder and projector that fusion uses.
+
+Shape legend: N items, T features of an item, C width of the features, D `d_model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from data.types import MediaBatch
+from encoders.projector import Projector
+
+
+class Encoder(nn.Module):
+    """Base class: raw values of one modality to a sequence of features.
+
+    A subclass sets `d_output` (width C of its features) and `example_shape` (the shape of the smallest item that
+    it accepts), and defines `num_tokens` and `forward`. Items must not influence one another, and padding must
+    not influence an item: the shared contract tests hold every configured encoder to both.
+    """
+
+    d_output: int
+    example_shape: tuple[int, ...]
+
+    def num_tokens(self, shape: tuple[int, ...]) -> int:
+        """Features that one item of `shape` (before padding) becomes."""
+        raise NotImplementedError(f"{type(self).__name__} must define num_tokens")
+
+    def forward(self, media: MediaBatch) -> Tensor:
+        """Features [N, T, C]; item n has `num_tokens(shapes[n])` of them, and what follows is padding."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+
+class MediaEncoder(nn.Module):
+    """An encoder followed by a projector into the shared width.
+
+    values [N, ...] -> encoder -> [N, T, C] -> projector -> [N, T', D] -> valid tokens [sum T', D]
+    """
+
+    def __init__(self, encoder: Encoder, projector: Callable[..., Projector], d_model: int) -> None:
+        super().__init__()
+        self.encoder: Encoder = encoder
+        self.projector: Projector = projector(d_input=encoder.d_output, d_model=d_model)
+
+    def num_tokens(self, shape: tuple[int, ...]) -> int:
+        """Tokens of the fused sequence that one item takes. The only place where this is computed."""
+        return self.projector.num_tokens(self.encoder.num_tokens(shape))
+
+    def counts(self, media: MediaBatch) -> list[int]:
+        """Tokens of each item."""
+        return [self.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
+
+    def forward(self, media: MediaBatch) -> Tensor:
+        """Tokens of all items after one another, [sum of counts, D], without padding."""
+        tokens_NTD = self.projector(self.encoder(media))
+        counts_N = torch.tensor(self.counts(media), device=tokens_NTD.device)
+        valid_NT = torch.arange(tokens_NTD.shape[1], device=tokens_NTD.device) < counts_N[:, None]
+        return tokens_NTD[valid_NT]
+
+    def absent(self) -> Tensor:
+        """A scalar 0 that depends on every parameter, for a batch without this modality.
+
+        Without it, processes that do and do not have the modality would disagree on which gradients to exchange,
+        and hang.
+        """
+        parameter = next(self.parameters())
+        values = torch.zeros((1, *self.encoder.example_shape), device=parameter.device)
+        shapes = torch.tensor([self.encoder.example_shape])
+        return 0.0 * self(MediaBatch(values, shapes, torch.zeros(1, dtype=torch.long))).sum()

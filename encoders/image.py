@@ -1,0 +1,80 @@
+"""Images: a convolutional stem, then a small transformer over the patches that it leaves.
+
+Shape legend: N images, H x W pixels, C channels, T patches (row by row).
+Early convolutions instead of one patch embedding follow Xiao et al. (arXiv:2106.14881).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from data.types import MediaBatch
+from encoders.base import Encoder
+from encoders.transformer import BidirectionalTransformer
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of each pixel of [N, C, H, W].
+
+    Statistics are those of one pixel alone, so no image influences another, as batch normalisation would let it.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Normalised values of the same shape."""
+        return self.norm(x_NCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ImageEncoder(Encoder):
+    """[N, 3, H, W] -> strided convolutions -> [N, C, h, w] -> + place -> transformer -> [N, h * w, C].
+
+    `channels` and `strides` name one convolution an entry (kernel 3). All images have `image_size` pixels a side.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        num_layers: int,
+        num_heads: int,
+    ) -> None:
+        super().__init__()
+        if not channels or len(channels) != len(strides):
+            raise ValueError(
+                f"channels={list(channels)} and strides={list(strides)} must have one entry per convolution each"
+            )
+        if image_size % math.prod(strides):
+            raise ValueError(f"image_size={image_size} must be a multiple of the product of strides={list(strides)}")
+        self.image_size = image_size
+        self.example_shape = (3, image_size, image_size)
+        self.d_output = channels[-1]
+        self.side = image_size // math.prod(strides)
+        inputs = [3, *channels[:-1]]
+        self.stem = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(i, o, 3, stride=s, padding=1), ChannelNorm(o), nn.GELU())
+                for i, o, s in zip(inputs, channels, strides, strict=True)
+            )
+        )
+        self.place_TC = nn.Parameter(0.02 * torch.randn(self.side**2, self.d_output))
+        self.transformer = BidirectionalTransformer(self.d_output, num_layers, num_heads)
+
+    def num_tokens(self, shape: tuple[int, ...]) -> int:
+        """Patches of an image of `shape` (3, H, W)."""
+        if shape != self.example_shape:
+            raise ValueError(f"an image of shape {shape} does not fit the encoder, which takes {self.example_shape}")
+        return self.side**2
+
+    def forward(self, media: MediaBatch) -> Tensor:
+        """Features [N, T, C], patches row by row."""
+        x_NCHW = self.stem(media.values)
+        x_NTC = x_NCHW.flatten(2).transpose(1, 2) + self.place_TC
+        return self.transformer(x_NTC)

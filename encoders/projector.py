@@ -1,0 +1,50 @@
+"""Projectors: features of an encoder to tokens of the shared width.
+
+Shape legend: N items, T features, C width of the features, D `d_model`.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Projector(nn.Module):
+    """Base class: features [N, T, C] to tokens [N, T', D]. A resampler overrides `num_tokens`."""
+
+    def num_tokens(self, num_features: int) -> int:
+        """Tokens that `num_features` features become."""
+        return num_features
+
+    def forward(self, features_NTC: Tensor) -> Tensor:
+        """Tokens [N, T', D]."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+
+class LinearProjector(Projector):
+    """One linear map after a normalisation: [N, T, C] -> [N, T, D]; the number of tokens stays."""
+
+    def __init__(self, d_input: int, d_model: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(d_input)
+        self.linear = nn.Linear(d_input, d_model)
+
+    def forward(self, features_NTC: Tensor) -> Tensor:
+        """Tokens [N, T, D]."""
+        return self.linear(self.norm(features_NTC))
+
+
+class MlpProjector(Projector):
+    """Two linear maps with a GELU between, as in LLaVA-1.5 (arXiv:2310.03744), after a normalisation."""
+
+    def __init__(self, d_input: int, d_model: int, expansion: float = 2.0) -> None:
+        super().__init__()
+        if expansion <= 0:
+            raise ValueError(f"expansion={expansion} must be positive")
+        d_hidden = int(expansion * d_model)
+        self.norm = nn.LayerNorm(d_input)
+        self.up = nn.Linear(d_input, d_hidden)
+        self.down = nn.Linear(d_hidden, d_model)
+
+    def forward(self, features_NTC: Tensor) -> Tensor:
+        """Tokens [N, T, D]."""
+        return self.down(nn.functional.gelu(self.up(self.norm(features_NTC))))

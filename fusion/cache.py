@@ -1,0 +1,45 @@
+"""The key-value cache of cached decoding.
+
+Shape legend: B rows, H key-value heads, L new tokens, T slots, K `head_dim`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from data.types import PADDING_DOCUMENT
+
+
+class AttentionCache:
+    """Keys, values and group ids of one attention layer, in slots that are set aside once.
+
+    Rows may have different lengths: each writes behind its own last token, so prompts of mixed length decode
+    together although they are padded on the right.
+    """
+
+    def __init__(self, batch_size: int, max_length: int, num_kv_heads: int, head_dim: int, like: Tensor) -> None:
+        shape = (batch_size, num_kv_heads, max_length, head_dim)
+        self.keys_BHTK = like.new_zeros(shape)
+        self.values_BHTK = like.new_zeros(shape)
+        self.groups_BT = torch.full((batch_size, max_length), PADDING_DOCUMENT, dtype=torch.long, device=like.device)
+        self.lengths_B = torch.zeros(batch_size, dtype=torch.long, device=like.device)
+
+    def append(self, keys_BHLK: Tensor, values_BHLK: Tensor, groups_BL: Tensor) -> Tensor:
+        """Stores new tokens; returns the mask [B, L, T] of the slots that each of them may see.
+
+        Padding at the end of a row (group -1) is stored too, but is overwritten by the next call. Raises
+        `ValueError` when the slots do not suffice.
+        """
+        new, slots = groups_BL.shape[1], self.groups_BT.shape[1]
+        slots_BL = self.lengths_B[:, None] + torch.arange(new, device=groups_BL.device)
+        if int(slots_BL.max()) >= slots:
+            raise ValueError(f"max_length={slots} of the cache is too short for {int(slots_BL.max()) + 1} tokens")
+        index_BHLK = slots_BL[:, None, :, None].expand(keys_BHLK.shape)
+        self.keys_BHTK.scatter_(2, index_BHLK, keys_BHLK.to(self.keys_BHTK.dtype))
+        self.values_BHTK.scatter_(2, index_BHLK, values_BHLK.to(self.values_BHTK.dtype))
+        self.groups_BT.scatter_(1, slots_BL, groups_BL)
+        self.lengths_B = self.lengths_B + (groups_BL != PADDING_DOCUMENT).sum(1)
+        same_BLT = self.groups_BT[:, None, :] == groups_BL[:, :, None]
+        past_BLT = torch.arange(slots, device=groups_BL.device) <= slots_BL[:, :, None]
+        return same_BLT & past_BLT & (groups_BL != PADDING_DOCUMENT)[:, :, None]

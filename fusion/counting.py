@@ -1,0 +1,55 @@
+"""What a model costs: parameters and floating-point operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from data.types import InterleavedBatch
+from fusion.model import FusionModel
+
+
+def parameter_counts(model: FusionModel) -> dict[str, int]:
+    """Parameters in total and of each part (each encoder, the text embedding, the fusion method, ...)."""
+    parts = {f"{name}_encoder": module for name, module in model.media_encoders.items()}
+    for name, module in model.named_children():
+        if name != "media_encoders":
+            parts[name] = module
+    counts = {name: sum(p.numel() for p in module.parameters()) for name, module in parts.items()}
+    return {"total": sum(p.numel() for p in model.parameters()), **counts}
+
+
+@torch.no_grad()
+def flops_per_sample(model: FusionModel, batch: InterleavedBatch) -> float:
+    """Operations of the forward pass over `batch`, heads at every supervised position, per document.
+
+    Counted by torch's `FlopCounterMode` while the model runs: matrix products, convolutions and attention; a
+    multiplication with its addition is two operations. A training step costs about three times as much.
+    """
+    mode = model.training
+    model.eval()
+    with FlopCounterMode(display=False) as counter, _slow_encoder_layers():
+        hidden = model(batch)
+        model.logits(hidden[batch.labels >= 0])
+    model.train(mode)
+    return counter.get_total_flops() / max(len(batch.sample_ids), 1)
+
+
+@contextmanager
+def _slow_encoder_layers() -> Iterator[None]:
+    """Without torch's fused inference layer, whose operations the counter does not know."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+def active_parameters(model: nn.Module) -> int:
+    """Parameters that one token uses; all of them, as long as no layer routes."""
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,76 @@
+"""Answers of a model: cached decoding in batches of mixed length.
+
+Shape legend: B prompts, L tokens of the longest prompt, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from data.types import PADDING_DOCUMENT, UNSUPERVISED, InterleavedBatch
+from fusion.model import FusionModel
+
+
+@torch.no_grad()
+def generate(
+    model: FusionModel,
+    prompts: InterleavedBatch,
+    *,
+    end_id: int,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> list[list[int]]:
+    """New tokens of each prompt, without the end token.
+
+    `prompts` holds one document per row, padded on the right. Temperature 0 takes the likeliest token, anything
+    above samples with `generator`. Neither the other rows nor the padding change a row's answer.
+    """
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens={max_new_tokens} must be 1 or more")
+    if temperature < 0:
+        raise ValueError(f"temperature={temperature} must be 0 or more")
+    was_training = model.training
+    model.eval()
+    lengths_B = (prompts.document_ids != PADDING_DOCUMENT).sum(1)
+    rows_B = torch.arange(len(lengths_B), device=lengths_B.device)
+    cache = model.make_cache(len(lengths_B), prompts.token_ids.shape[1] + max_new_tokens)
+    hidden_BD = model(prompts, cache)[rows_B, lengths_B - 1]
+    answers: list[list[int]] = [[] for _ in range(len(lengths_B))]
+    finished_B = torch.zeros_like(lengths_B, dtype=torch.bool)
+    for step in range(max_new_tokens):
+        token_B = _choose(model.logits(hidden_BD), temperature, generator)
+        finished_B |= token_B == end_id
+        for row, token in enumerate(token_B.tolist()):
+            if not finished_B[row]:
+                answers[row].append(token)
+        if bool(finished_B.all()) or step == max_new_tokens - 1:
+            break
+        hidden_BD = model(_next_step(prompts, token_B, lengths_B + step), cache)[:, 0]
+    model.train(was_training)
+    return answers
+
+
+def _choose(logits_BV: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
+    if temperature == 0:
+        return logits_BV.argmax(-1)
+    probabilities = (logits_BV.float() / temperature).softmax(-1)
+    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+
+
+def _next_step(prompts: InterleavedBatch, token_B: Tensor, positions_B: Tensor) -> InterleavedBatch:
+    """A batch of one text token a row, in the row's document."""
+    column = token_B[:, None]
+    return replace(
+        prompts,
+        token_ids=column,
+        modality_ids=torch.zeros_like(column),
+        document_ids=prompts.document_ids[:, :1],
+        positions=positions_B[:, None],
+        labels=torch.full_like(column, UNSUPERVISED),
+        label_groups=torch.full_like(column, -1),
+        media={},
+    )

@@ -1,0 +1,1 @@
+"""Mixers: the part of a block in which tokens see one another."""

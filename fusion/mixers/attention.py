@@ -1,0 +1,142 @@
+"""Grouped-query self-attention over group ids, with three equal implementations.
+
+Shape legend: B rows, H heads, L tokens, T keys, K `head_dim`, D `d_model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fusion.cache import AttentionCache
+from fusion.mixers.base import Mixer
+from fusion.positions.rope import Rope
+from fusion.sequence import Visibility
+
+IMPLEMENTATIONS = ("auto", "dense", "sdpa", "folded")
+
+
+def dense_probabilities(q_BHLK: Tensor, k_BHTK: Tensor, mask_BLT: Tensor) -> Tensor:
+    """Attention weights [B, H, L, T], written out: the reference of every faster path.
+
+    A query that may see nothing (padding) gets weights of zero.
+    """
+    scores = q_BHLK @ k_BHTK.transpose(-1, -2) / q_BHLK.shape[-1] ** 0.5
+    allowed = mask_BLT[:, None]
+    probabilities = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
+    return probabilities.masked_fill(~allowed.any(-1, keepdim=True), 0.0)
+
+
+def dense_attention(q_BHLK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, mask_BLT: Tensor) -> Tensor:
+    """The slow reference."""
+    return dense_probabilities(q_BHLK, k_BHTK, mask_BLT) @ v_BHTK
+
+
+def masked_attention(q_BHLK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, mask_BLT: Tensor) -> Tensor:
+    """torch's fused attention with a mask. Padding queries see themselves, lest they become NaN, and are zeroed."""
+    visible_BL = mask_BLT.any(-1)
+    mask = mask_BLT | ~visible_BL[..., None]
+    out = nn.functional.scaled_dot_product_attention(q_BHLK, k_BHTK, v_BHTK, attn_mask=mask[:, None])
+    return out * visible_BL[:, None, :, None]
+
+
+def folded_attention(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, visibility: Visibility) -> Tensor:
+    """Every group as a row of its own: causal attention without a mask, and without work across groups."""
+    batch, heads, length, head_dim = q_BHLK.shape
+    rows = [x.transpose(1, 2).reshape(batch * length, heads, head_dim) for x in (q_BHLK, k_BHLK, v_BHLK)]
+    indices, outputs = [], []
+    for bucket in visibility.buckets:
+        q, k, v = (x[bucket.index].transpose(1, 2) for x in rows)
+        out = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        indices.append(bucket.index[bucket.valid])
+        outputs.append(out.transpose(1, 2)[bucket.valid])
+    flat = torch.zeros_like(rows[0])
+    if outputs:
+        flat = flat.index_copy(0, torch.cat(indices), torch.cat(outputs))
+    return flat.view(batch, length, heads, head_dim).transpose(1, 2)
+
+
+class SelfAttention(Mixer):
+    """Attention in which `num_heads / num_kv_heads` query heads share keys and values (GQA, arXiv:2305.13245).
+
+    Queries and keys are normalised per head (`qk_norm`, as in Qwen 3), then rotated by `position`.
+    `implementation` is `auto` (no mask where rows hold one group each, else folded groups), or one of `dense`,
+    `sdpa` and `folded`; all give the same outputs and gradients.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        num_kv_heads: int,
+        position: Callable[..., Rope],
+        head_dim: int | None = None,
+        qk_norm: bool = True,
+        implementation: str = "auto",
+    ) -> None:
+        super().__init__()
+        head_dim = head_dim or d_model // num_heads
+        if head_dim * num_heads != d_model and d_model % num_heads:
+            raise ValueError(f"num_heads={num_heads} must divide d_model={d_model}, or head_dim must be given")
+        if num_heads % num_kv_heads:
+            raise ValueError(f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads}")
+        if implementation not in IMPLEMENTATIONS:
+            raise ValueError(f"implementation={implementation!r} must be one of {', '.join(IMPLEMENTATIONS)}")
+        self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, head_dim
+        self.implementation = implementation
+        self.q = nn.Linear(d_model, num_heads * head_dim, bias=False)
+        self.k = nn.Linear(d_model, num_kv_heads * head_dim, bias=False)
+        self.v = nn.Linear(d_model, num_kv_heads * head_dim, bias=False)
+        self.out = nn.Linear(num_heads * head_dim, d_model, bias=False)
+        self.q_norm = nn.RMSNorm(head_dim, eps=1e-6) if qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(head_dim, eps=1e-6) if qk_norm else nn.Identity()
+        self.position: Rope = position(head_dim=head_dim)
+
+    def make_cache(self, batch_size: int, max_length: int) -> AttentionCache:
+        """An empty cache of this layer."""
+        return AttentionCache(batch_size, max_length, self.num_kv_heads, self.head_dim, like=self.q.weight)
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        visibility: Visibility,
+        positions_BL: Tensor,
+        cache: AttentionCache | None = None,
+    ) -> Tensor:
+        """Mixed tokens [B, L, D]; with a `cache`, tokens that it already holds are seen too."""
+        q, k, v = self._heads(x_BLD, positions_BL)
+        if cache is None:
+            out = self._attend(q, self._repeat(k), self._repeat(v), visibility)
+        else:
+            mask_BLT = cache.append(k, v, visibility.group_ids)
+            out = masked_attention(q, self._repeat(cache.keys_BHTK), self._repeat(cache.values_BHTK), mask_BLT)
+        return self.out(out.transpose(1, 2).flatten(2))
+
+    def probabilities(self, x_BLD: Tensor, visibility: Visibility, positions_BL: Tensor) -> Tensor:
+        """Attention weights [B, H, L, L] by the dense reference, to be looked at."""
+        q, k, _ = self._heads(x_BLD, positions_BL)
+        return dense_probabilities(q, self._repeat(k), visibility.mask)
+
+    def _heads(self, x_BLD: Tensor, positions_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = (
+            projection(x_BLD).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for projection in (self.q, self.k, self.v)
+        )
+        rotation = self.position.rotation(positions_BL)
+        return self.position(self.q_norm(q), rotation), self.position(self.k_norm(k), rotation), v
+
+    def _repeat(self, x_BHTK: Tensor) -> Tensor:
+        repeats = self.num_heads // self.num_kv_heads
+        return x_BHTK if repeats == 1 else x_BHTK.repeat_interleave(repeats, dim=1)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, visibility: Visibility) -> Tensor:
+        if self.implementation == "dense":
+            return dense_attention(q, k, v, visibility.mask)
+        if self.implementation == "sdpa":
+            return masked_attention(q, k, v, visibility.mask)
+        if self.implementation == "auto" and visibility.one_group_per_row:
+            visible = (visibility.group_ids >= 0)[:, None, :, None]
+            return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True) * visible
+        return folded_attention(q, k, v, visibility)

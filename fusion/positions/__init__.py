@@ -1,0 +1,1 @@
+"""Positions: how a mixer knows the order of its tokens."""
