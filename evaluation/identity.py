@@ -1,0 +1,68 @@
+"""When two media, prompts or data sets are the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+
+from torch import Tensor
+
+from data.types import Media, Message, Sample, Text
+
+
+def media_key(media: Media) -> Hashable:
+    """Equal for two media exactly when they are read from the same place or hold the same values."""
+    source = media.source
+    if isinstance(source, Tensor):
+        return (media.modality, tuple(source.shape), str(source.dtype), digest(source))
+    return (media.modality, source)
+
+
+def prompt_key(sample: Sample) -> Hashable:
+    """Equal for two samples only if a model reads the same prompt, so that one greedy answer serves both.
+
+    Samples with tools or tool calls are never merged: their JSON is not hashable, and they are rare.
+    """
+    prompt = sample.messages[:-1]
+    if sample.tools or any(message.tool_calls for message in prompt):
+        return ("unmerged", id(sample))
+    return tuple((message.role, content_key(message)) for message in prompt)
+
+
+def content_key(message: Message) -> Hashable:
+    """The segments of a message as hashable values."""
+    return tuple(item.text if isinstance(item, Text) else media_key(item) for item in message.content)
+
+
+def data_fingerprint(samples: Iterable[Sample]) -> str:
+    """sha256 over all words and all media of some samples, in order."""
+    total = hashlib.sha256()
+    known: dict[Hashable, str] = {}
+    for sample in samples:
+        total.update(f"sample {sample.id!r}".encode())
+        for message in sample.messages:
+            total.update(f"message {message.role!r}".encode())
+            for item in message.content:
+                total.update(f"text {item.text!r}".encode() if isinstance(item, Text) else media_hash(item, known))
+    return total.hexdigest()
+
+
+def media_hash(media: Media, known: dict[Hashable, str]) -> bytes:
+    """The hash of a medium's content, computed once for each; `known` is filled on the way."""
+    key = media_key(media)
+    if key not in known:
+        known[key] = digest(media.source)
+    return f"{media.modality} {known[key]}".encode()
+
+
+def digest(source: object) -> str:
+    """sha256 of a file, of bytes, of a tensor or of a stored clip. A file that is missing hashes as missing."""
+    if isinstance(source, Path):
+        content = source.read_bytes() if source.is_file() else b"missing"
+    elif isinstance(source, bytes):
+        content = source
+    else:
+        tensor = source if isinstance(source, Tensor) else source.read()  # type: ignore[attr-defined]
+        content = tensor.detach().cpu().contiguous().numpy().tobytes()
+    return hashlib.sha256(content).hexdigest()

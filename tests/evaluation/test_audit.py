@@ -1,0 +1,155 @@
+"""The audit changes exactly what each condition claims, and nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data.types import Media, Message, Sample, Text
+from evaluation.audit import (
+    Prior,
+    conditions,
+    derangement,
+    expected_answer,
+    image_only,
+    media_of,
+    question_only,
+    shuffled,
+)
+from evaluation.identity import data_fingerprint, prompt_key
+
+
+def ask(number: int, image: str = "a.png", question: str | Media = "what colour?", answer: str = "red") -> Sample:
+    segment = Text(question) if isinstance(question, str) else question
+    messages = (
+        Message("system", (Text("be brief"),)),
+        Message("user", (Media("image", Path(image)), segment)),
+        Message("assistant", (Text(answer),)),
+    )
+    return Sample(str(number), messages, source="test", metadata={"image": image})
+
+
+def speech(name: str) -> Media:
+    return Media("audio", Path(name))
+
+
+def test_question_only_removes_the_image_and_nothing_else() -> None:
+    sample = ask(0)
+    changed = question_only(sample)
+    assert changed.messages[1].content == (Text("what colour?"),)
+    assert changed.messages[0] == sample.messages[0]
+    assert changed.messages[2] == sample.messages[2]
+    assert (changed.id, changed.metadata) == (sample.id, sample.metadata)
+    assert sample.messages[1].content[0] == Media("image", Path("a.png"))
+
+
+def test_image_only_removes_typed_and_spoken_questions() -> None:
+    for question in ("what colour?", speech("q.wav")):
+        changed = image_only(ask(0, question=question))
+        assert changed.messages[1].content == (Media("image", Path("a.png")),)
+        assert expected_answer(changed) == "red"
+
+
+def test_shuffling_exchanges_only_the_chosen_modality() -> None:
+    samples = [ask(i, image=f"{i // 3}.png", question=speech(f"{i}.wav"), answer=str(i)) for i in range(30)]
+    changed = shuffled(samples, "image", np.random.default_rng(0))
+    for before, after in zip(samples, changed, strict=True):
+        assert media_of(after, "image") != media_of(before, "image")
+        assert media_of(after, "audio") == media_of(before, "audio")
+        assert after.messages[2] == before.messages[2]
+        assert after.id == before.id
+    shown = [sorted(str(media_of(s, "image")) for s in group) for group in (samples, changed)]
+    assert shown[0] == shown[1], "every image is shown as often as before"
+
+
+def test_shuffling_is_random_and_seeded() -> None:
+    samples = [ask(i, image=f"{i}.png") for i in range(20)]
+    once, again, other = (shuffled(samples, "image", np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert once == again
+    assert once != other
+
+
+def test_equal_tensors_count_as_the_same_image() -> None:
+    def image(value: int) -> Media:
+        return Media("image", torch.full((3, 2, 2), value, dtype=torch.uint8))
+
+    samples = [Sample(str(i), (Message("user", (image(i // 2),)), ask(0).messages[2])) for i in range(6)]
+    for seed in range(20):
+        for before, after in zip(samples, shuffled(samples, "image", np.random.default_rng(seed)), strict=True):
+            assert not torch.equal(media_of(before, "image")[0].source, media_of(after, "image")[0].source)
+
+
+@pytest.mark.parametrize("sizes", [[1, 1], [3, 3], [5, 1, 1, 1, 1, 1], [2, 3, 4], [1] * 40, [4, 4, 1, 1]])
+def test_derangement_has_no_fixed_group(sizes: list[int]) -> None:
+    keys = [group for group, size in enumerate(sizes) for _ in range(size)]
+    keys = list(np.random.default_rng(0).permutation(keys))
+    for seed in range(50):
+        donors = derangement(keys, np.random.default_rng(seed))
+        assert sorted(donors) == list(range(len(keys)))
+        assert all(keys[place] != keys[donor] for place, donor in enumerate(donors))
+
+
+def test_a_derangement_reaches_every_donor() -> None:
+    donors = {int(derangement(list("abcde"), np.random.default_rng(seed))[0]) for seed in range(60)}
+    assert donors == {1, 2, 3, 4}
+
+
+def test_too_many_equal_media_cannot_be_deranged() -> None:
+    with pytest.raises(ValueError, match="3 of 4 media are equal"):
+        derangement(["a", "a", "a", "b"], np.random.default_rng(0))
+
+
+def test_conditions_apply_where_they_mean_something() -> None:
+    rng = np.random.default_rng(0)
+    typed = [ask(i, image=f"{i}.png") for i in range(4)]
+    spoken = [ask(i, image=f"{i}.png", question=speech(f"{i}.wav")) for i in range(4)]
+    assert set(conditions(typed, rng)[0]) == {"question_only", "image_only", "image_shuffled"}
+    assert set(conditions(spoken, rng)[0]) == {"question_only", "image_only", "image_shuffled", "audio_shuffled"}
+    text = [Sample("0", (Message("user", (Text("hi"),)), Message("assistant", (Text("hello"),))))]
+    found, omitted = conditions(text, rng)
+    assert not found
+    assert "image" in omitted["question_only"]
+    same = [ask(i) for i in range(3)]
+    assert "3 of 3 media are equal" in conditions(same, rng)[1]["image_shuffled"]
+
+
+def test_blind_baselines_come_from_training_answers() -> None:
+    colour = [ask(i, answer="red") for i in range(3)] + [ask(3, answer="blue")]
+    present = [ask(i, question="is it there?", answer=answer) for i, answer in enumerate(["no"] * 4 + ["yes"])]
+    prior = Prior.fit(colour + present)
+    assert prior.majority == "no"
+    assert prior.answer(ask(0, question="What  colour?")) == "red"
+    assert prior.answer(ask(0, question="never asked")) == "no"
+
+
+def test_a_spoken_question_is_known_by_its_metadata() -> None:
+    prior = Prior.fit([ask(0, answer="red")])
+    sample = ask(0, question=speech("q.wav"))
+    assert prior.by_question.get("what colour?") == "red"
+    spoken = Sample(sample.id, sample.messages, metadata={"question": "What colour?"})
+    assert prior.answer(spoken) == "red"
+
+
+def test_blind_baselines_need_answers() -> None:
+    with pytest.raises(ValueError, match="samples is empty"):
+        Prior.fit([])
+
+
+def test_prompts_are_merged_only_when_they_read_the_same() -> None:
+    assert prompt_key(ask(0, answer="red")) == prompt_key(ask(1, answer="blue"))
+    assert prompt_key(ask(0)) != prompt_key(ask(0, image="b.png"))
+    assert prompt_key(ask(0)) != prompt_key(ask(0, question="where?"))
+    assert prompt_key(ask(0)) != prompt_key(question_only(ask(0)))
+
+
+def test_a_fingerprint_follows_words_media_and_order(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"one")
+    (tmp_path / "b.png").write_bytes(b"one")
+    first, second = ask(0, image=str(tmp_path / "a.png")), ask(1, image=str(tmp_path / "b.png"))
+    original = data_fingerprint([first, second])
+    assert data_fingerprint([first, second]) == original
+    assert data_fingerprint([second, first]) != original
+    assert data_fingerprint([ask(0, image=str(tmp_path / "b.png")), second]) == original, "content, not the name"
+    (tmp_path / "b.png").write_bytes(b"two")
+    assert data_fingerprint([first, second]) != original
