@@ -67,6 +67,6 @@ class MediaEncoder(nn.Module):
         and hang.
         """
         parameter = next(self.parameters())
-        values = torch.zeros((1, *self.encoder.example_shape), device=parameter.device)
+        values = torch.zeros((1, *self.encoder.example_shape), device=parameter.device, dtype=parameter.dtype)
         shapes = torch.tensor([self.encoder.example_shape])
         return 0.0 * self(MediaBatch(values, shapes, torch.zeros(1, dtype=torch.long))).sum()

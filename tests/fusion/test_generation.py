@@ -1,0 +1,93 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fusion.attention_maps import attention_maps
+from fusion.cache import AttentionCache
+from fusion.generation import generate
+from tests.fusion.builders import batch_of, small_model
+
+PROMPTS = [[["image", 3, ("audio", 13), 4]], [[2]], [[3, ("audio", 6), 2]], [["image", 9]]]
+
+
+def full_forward_greedy(model, rows: list, row: int, steps: int) -> list[int]:
+    """One prompt alone, everything computed anew for every token: the slow reference of `generate`."""
+    batch = batch_of(model, rows)
+    length = int((batch.document_ids[row] >= 0).sum())
+    media = {}
+    for name, item in batch.media.items():
+        mine = item.documents == row
+        if mine.any():
+            values, shapes = item.values[mine], item.shapes[mine]
+            values = values[(slice(None), *(slice(0, n) for n in shapes.max(0).values.tolist()))]
+            media[name] = replace(
+                item, values=values, shapes=shapes, documents=torch.zeros(int(mine.sum()), dtype=torch.long)
+            )
+    tokens, kinds = batch.token_ids[row : row + 1, :length], batch.modality_ids[row : row + 1, :length]
+    answer = []
+    for _ in range(steps):
+        n = tokens.shape[1]
+        alone = replace(
+            batch, token_ids=tokens, modality_ids=kinds, document_ids=torch.zeros(1, n, dtype=torch.long),
+            positions=torch.arange(n)[None], labels=tokens, label_groups=tokens, media=media, sample_ids=("x",),
+        )  # fmt: skip
+        token = model.logits(model(alone)[:, -1]).argmax(-1)
+        answer.append(int(token))
+        tokens, kinds = torch.cat([tokens, token[None]], 1), torch.cat([kinds, torch.zeros(1, 1, dtype=torch.long)], 1)
+    return answer
+
+
+@pytest.mark.parametrize("implementation", ["dense", "auto"])
+def test_cached_batch_of_mixed_length_equals_full_forward_alone(implementation: str) -> None:
+    model = small_model(implementation).eval()
+    answers = generate(model, batch_of(model, PROMPTS), end_id=-1, max_new_tokens=6)
+    with torch.no_grad():
+        assert answers == [full_forward_greedy(model, PROMPTS, row, 6) for row in range(len(PROMPTS))]
+    assert len({tuple(answer) for answer in answers}) > 1
+
+
+def test_stops_at_the_end_token_of_each_row() -> None:
+    model = small_model().eval()
+    batch = batch_of(model, PROMPTS)
+    free = generate(model, batch, end_id=-1, max_new_tokens=6)
+    end = free[0][2]
+    expected = [answer[: answer.index(end)] if end in answer else answer for answer in free]
+    assert generate(model, batch, end_id=end, max_new_tokens=6) == expected
+
+
+def test_sampling_follows_its_generator() -> None:
+    model = small_model().eval()
+    batch = batch_of(model, PROMPTS)
+
+    def sample(seed: int) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(seed)
+        return generate(model, batch, end_id=-1, max_new_tokens=6, temperature=2.0, generator=generator)
+
+    assert sample(1) == sample(1)
+    assert sample(1) != sample(2)
+
+
+def test_training_mode_is_restored() -> None:
+    model = small_model().train()
+    generate(model, batch_of(model, PROMPTS), end_id=-1, max_new_tokens=1)
+    assert model.training
+
+
+def test_full_cache_is_an_error() -> None:
+    cache = AttentionCache(1, 3, 1, 2, like=torch.zeros(1))
+    keys = torch.zeros(1, 1, 4, 2)
+    with pytest.raises(ValueError, match=r"max_length=3 of the cache is too short for 4 tokens"):
+        cache.append(keys, keys, torch.zeros(1, 4, dtype=torch.long))
+
+
+def test_attention_maps_are_distributions_over_the_visible_past() -> None:
+    model = small_model("folded").eval()
+    batch = batch_of(model, [[["image", 3], [4]]])
+    maps = attention_maps(model, batch)
+    assert len(maps) == 2
+    same = batch.document_ids[0][:, None] == batch.document_ids[0][None, :]
+    allowed = same & torch.ones_like(same).tril()
+    for weights in maps:
+        torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights.sum(-1)))
+        assert (weights[0][:, ~allowed] == 0).all()
