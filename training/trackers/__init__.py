@@ -1,0 +1,1 @@
+"""Where a run's numbers, pictures, sounds and tables go."""
