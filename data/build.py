@@ -1,0 +1,130 @@
+"""The parts of a data pipeline from the `data` node of the config.
+
+    sources -> tokenizer -> interleaver -> stream of batches
+
+Everything here raises `BadInputError` of one line, with the place in the config, for what cannot be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from omegaconf import DictConfig
+
+from data.instantiate import instantiate, resolved
+from data.interleave import Interleaver
+from data.loader import BatchStream
+from data.mixture import Mixture, Source, block_counts
+from data.tokenizer import Tokenizer
+from data.types import BadInputError, Modality, Processor
+
+Sources = dict[str, tuple[Source, float]]
+
+
+def build_sources(config: DictConfig) -> Sources:
+    """The training sources, name -> (source, weight), checked to be a mixture that can be drawn from."""
+    sources: Sources = {}
+    for name, entry in _entries(config, "sources"):
+        key = f"data.sources.{name}"
+        unknown = set(entry) - {"source", "weight"}
+        if unknown or "source" not in entry or "weight" not in entry:
+            raise BadInputError(f"{key}: must have exactly `weight` and `source`, has {', '.join(map(str, entry))}")
+        try:
+            weight = float(entry["weight"])
+        except (TypeError, ValueError) as error:
+            raise BadInputError(f"{key}.weight: {entry['weight']!r} must be a number above 0") from error
+        sources[name] = (instantiate(entry["source"], f"{key}.source"), weight)
+    block_counts(sources)
+    return sources
+
+
+def build_validation(config: DictConfig) -> dict[str, Source]:
+    """The sources that are evaluated during training, by name; none if the config names none."""
+    sources: dict[str, Source] = {}
+    for name, entry in _entries(config, "validation"):
+        sources[name] = instantiate(entry, f"data.validation.{name}")
+        if len(sources[name]) == 0:
+            raise BadInputError(f"data.validation.{name}: the source has no samples")
+    return sources
+
+
+def build_processors(config: DictConfig) -> dict[Modality, Processor]:
+    """How each modality's media become values."""
+    return {name: instantiate(entry, f"data.processors.{name}") for name, entry in _entries(config, "processors")}
+
+
+def build_tokenizer(config: DictConfig, sources: Sources) -> Tokenizer:
+    """A tokenizer trained from the text of all training sources; the same sources give the same tokenizer."""
+    texts = (text for name in sorted(sources) for text in sources[name][0].texts())
+    with _refusals("data.tokenizer"):
+        return Tokenizer.train(texts, _value(config, "tokenizer")["vocab_size"])
+
+
+def build_interleaver(
+    config: DictConfig,
+    tokenizer: Tokenizer,
+    processors: Mapping[Modality, Processor],
+    num_tokens: Mapping[Modality, Callable[[tuple[int, ...]], int]],
+    modalities: Sequence[Modality],
+) -> Interleaver:
+    """An interleaver for a model, of which `num_tokens` and `modalities` are attributes."""
+    with _refusals("data"):
+        return Interleaver(
+            tokenizer,
+            processors,
+            num_tokens,
+            modalities,
+            max_tokens=_value(config, "max_tokens"),
+            on_long_sample=_value(config, "on_long_sample"),
+        )
+
+
+def build_stream(
+    config: DictConfig,
+    seed: int,
+    sources: Sources,
+    interleaver: Interleaver,
+    rank: int = 0,
+    world_size: int = 1,
+) -> BatchStream:
+    """The training batches of one process, a pure function of `seed` and the number of the batch."""
+    mixture = Mixture(sources, seed)
+    with _refusals("data"):
+        return BatchStream(
+            mixture,
+            interleaver,
+            samples_per_batch=_value(config, "samples_per_batch"),
+            rank=rank,
+            world_size=world_size,
+            on_bad_sample=_value(config, "on_bad_sample"),
+            pad_to=config.get("pad_to"),
+        )
+
+
+@contextmanager
+def _refusals(key: str) -> Iterator[None]:
+    """Turns the `ValueError` of a constructor into the user's error, with the place in the config."""
+    try:
+        yield
+    except BadInputError:
+        raise
+    except ValueError as error:
+        raise BadInputError(f"{key}: {error}") from error
+
+
+def _value(config: DictConfig, name: str) -> Any:
+    if config.get(name) is None:
+        raise BadInputError(f"data.{name}: must be given")
+    return config[name]
+
+
+def _entries(config: DictConfig, name: str) -> list[tuple[str, Any]]:
+    """The named entries of a part of the config; an entry of null is left out, so that one may be switched off."""
+    entries = resolved(config.get(name), f"data.{name}")
+    if entries is None:
+        return []
+    if not isinstance(entries, dict) or not all(entry is None or isinstance(entry, dict) for entry in entries.values()):
+        raise BadInputError(f"data.{name}: must map names to entries")
+    return [(name, entry) for name, entry in entries.items() if entry is not None]

@@ -1,0 +1,96 @@
+"""Packed documents to the tensors of an `InterleavedBatch`.
+
+Shape legend: B rows, L tokens in a row, N media items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.interleave import Document
+from data.types import PADDING_DOCUMENT, UNSUPERVISED, InterleavedBatch, MediaBatch, Modality
+
+# Rows end at a multiple of this, which vector units like and which keeps the number of different widths small.
+WIDTH_MULTIPLE = 8
+PAD_TOKEN = 0
+
+
+def collate(
+    rows: Sequence[Sequence[Document]], pad_to: int | None = None, skipped: Sequence[str] = ()
+) -> InterleavedBatch:
+    """A batch of rows of documents, padded at the end of each row and of each axis of the media.
+
+    Rows are as wide as the longest, rounded up to a multiple of 8, or exactly `pad_to` (for `torch.compile`, which
+    compiles anew for every width). Documents are numbered, and media ordered, row by row through the batch. No
+    rows at all give one row of padding, because every process must take part in a step.
+
+    Raises `ValueError` if a row is longer than `pad_to`, or items of one modality differ in rank or dtype.
+    """
+    longest = max((sum(len(document) for document in row) for row in rows), default=0)
+    if pad_to is not None and longest > pad_to:
+        raise ValueError(f"pad_to={pad_to} must hold the longest row, of {longest} tokens")
+    width = pad_to or max(1, -(-longest // WIDTH_MULTIPLE)) * WIDTH_MULTIPLE
+    shape = (max(len(rows), 1), width)
+    token_ids, modality_ids = np.full(shape, PAD_TOKEN), np.zeros(shape, dtype=np.int64)
+    document_ids, positions = np.full(shape, PADDING_DOCUMENT), np.zeros(shape, dtype=np.int64)
+    labels, label_groups = np.full(shape, UNSUPERVISED), np.full(shape, -1)
+    group_ids: dict[str, int] = {}
+    places = ((row_index, document) for row_index, row in enumerate(rows) for document in row)
+    filled = np.zeros(shape[0], dtype=np.int64)
+    for document_id, (row, document) in enumerate(places):
+        span = slice(filled[row], filled[row] + len(document))
+        filled[row] = span.stop
+        token_ids[row, span] = document.token_ids
+        modality_ids[row, span] = document.modality_ids
+        document_ids[row, span] = document_id
+        positions[row, span] = np.arange(len(document))
+        labels[row, span] = document.labels
+        # The last entry serves the index -1 of what is unsupervised.
+        renumbered = [group_ids.setdefault(name, len(group_ids)) for name in document.group_names]
+        label_groups[row, span] = np.array([*renumbered, -1])[document.label_groups]
+    documents = [document for row in rows for document in row]
+    return InterleavedBatch(
+        token_ids=torch.from_numpy(token_ids),
+        modality_ids=torch.from_numpy(modality_ids),
+        document_ids=torch.from_numpy(document_ids),
+        positions=torch.from_numpy(positions),
+        labels=torch.from_numpy(labels),
+        label_groups=torch.from_numpy(label_groups),
+        group_names=tuple(group_ids),
+        sample_ids=tuple(document.sample_id for document in documents),
+        media=_collate_media(documents),
+        skipped=tuple(skipped),
+    )
+
+
+def collate_prompts(documents: Iterable[Document]) -> InterleavedBatch:
+    """A batch in which row i is document i, padded at its right."""
+    return collate([[document] for document in documents])
+
+
+def _collate_media(documents: Sequence[Document]) -> dict[Modality, MediaBatch]:
+    items: dict[Modality, list[tuple[int, Tensor]]] = {}
+    for document_id, document in enumerate(documents):
+        for modality, values in document.media:
+            items.setdefault(modality, []).append((document_id, values))
+    return {modality: _pad(modality, items[modality]) for modality in sorted(items)}
+
+
+def _pad(modality: Modality, items: Sequence[tuple[int, Tensor]]) -> MediaBatch:
+    tensors = [values for _, values in items]
+    first = tensors[0]
+    for values in tensors:
+        if values.ndim != first.ndim or values.dtype != first.dtype:
+            raise ValueError(
+                f"{modality} items must agree in rank and dtype: found {tuple(first.shape)} of {first.dtype} "
+                f"and {tuple(values.shape)} of {values.dtype}"
+            )
+    shapes = torch.tensor([list(values.shape) for values in tensors])
+    padded = first.new_zeros((len(tensors), *shapes.amax(dim=0).tolist()))
+    for place, values in zip(padded, tensors, strict=True):
+        place[tuple(slice(size) for size in values.shape)] = values
+    return MediaBatch(padded, shapes, torch.tensor([document_id for document_id, _ in items]))

@@ -1,0 +1,275 @@
+"""A conversation of typed segments to one stream of tokens, with the marks that say what is supervised.
+
+    <|tools|>[json] <|system|>... <|user|>(media)(media)text <|assistant|>text<|tool_call|>{json}<|end|> <|user|>...
+
+A medium takes as many `<|media|>` placeholders as its encoder says that it becomes tokens. Assistant turns are
+supervised, with their calls and the `<|end|>` that closes them; nothing else ever is, a tool's result included.
+
+Shape legend: L tokens of a document.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
+from data.types import (
+    TEXT,
+    UNSUPERVISED,
+    AlignedSample,
+    BadInputError,
+    BadSampleError,
+    Media,
+    Message,
+    Modality,
+    Processor,
+    Sample,
+    Text,
+)
+
+ON_LONG_SAMPLE = ("error", "truncate")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One sample as tokens; arrays are int64 [L].
+
+    token_ids, modality_ids: as in `InterleavedBatch`.
+    labels: the token that position i must predict, that is token i + 1; -100 where unsupervised.
+    label_groups: index into `group_names`, "source/modality of the question"; -1 where unsupervised.
+    media: modality and processed values of each item, in the order of their placeholders.
+    """
+
+    token_ids: np.ndarray
+    modality_ids: np.ndarray
+    labels: np.ndarray
+    label_groups: np.ndarray
+    group_names: tuple[str, ...]
+    media: tuple[tuple[Modality, Tensor], ...]
+    sample_id: str
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+@dataclass
+class _Turn:
+    """The tokens of one message; `group` is None if nothing in it is supervised."""
+
+    group: str | None = None
+    token_ids: list[int] = field(default_factory=list)
+    modality_ids: list[int] = field(default_factory=list)
+    supervised: list[bool] = field(default_factory=list)
+    media: list[tuple[Modality, Tensor]] = field(default_factory=list)
+
+    def add(self, token_ids: Sequence[int], modality_id: int = 0, supervised: bool = False) -> None:
+        self.token_ids.extend(token_ids)
+        self.modality_ids.extend([modality_id] * len(token_ids))
+        self.supervised.extend([supervised] * len(token_ids))
+
+
+class Interleaver:
+    """Makes documents of samples.
+
+    processors: how a medium becomes values. num_tokens: how many tokens values of a shape become, as the model's
+    encoders count them. modalities: a modality's place in it is its id, "text" is 0. max_tokens: the longest
+    document. on_long_sample: "error", or "truncate" to drop whole trailing messages.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        processors: Mapping[Modality, Processor],
+        num_tokens: Mapping[Modality, Callable[[tuple[int, ...]], int]],
+        modalities: Sequence[Modality],
+        max_tokens: int,
+        on_long_sample: str = "error",
+    ) -> None:
+        if not modalities or modalities[0] != TEXT:
+            raise ValueError(f"modalities={tuple(modalities)} must begin with {TEXT!r}")
+        if max_tokens < 2:
+            raise ValueError(f"max_tokens={max_tokens} must be at least 2: one token and the one it predicts")
+        if on_long_sample not in ON_LONG_SAMPLE:
+            raise ValueError(f"on_long_sample={on_long_sample!r} must be one of {', '.join(ON_LONG_SAMPLE)}")
+        self.tokenizer = tokenizer
+        self.modalities = tuple(modalities)
+        self.max_tokens = max_tokens
+        self.on_long_sample = on_long_sample
+        self._processors = dict(processors)
+        self._num_tokens = dict(num_tokens)
+
+    def document(self, sample: Sample | AlignedSample, rng: np.random.Generator | None = None) -> Document:
+        """The whole conversation with its labels; media are augmented if and only if `rng` is given.
+
+        Raises `BadSampleError`, naming the sample and the place in it, if a medium cannot be read or its modality
+        is not configured, if nothing is supervised, or if the sample is too long.
+        """
+        conversation = _conversation(sample)
+        turns = self._turns(conversation, conversation.messages, rng)
+        if not any(turn.group for turn in turns):
+            raise BadSampleError(f"{sample.name}: has no assistant turn, so there is nothing to learn from it")
+        return _assemble(conversation, self._fit(conversation, turns))
+
+    def prompt(self, sample: Sample | AlignedSample) -> Document:
+        """What the model is given to answer: everything before the final assistant turn, then `<|assistant|>`.
+
+        A sample that ends in another role's message is taken whole. Nothing is supervised, augmented or truncated.
+        Raises `BadSampleError` as `document` does, whatever `on_long_sample` is.
+        """
+        conversation = _conversation(sample)
+        messages = conversation.messages
+        if messages[-1].role == "assistant":
+            messages = messages[:-1]
+        turns = self._turns(conversation, messages, rng=None)
+        for turn in turns:
+            turn.group = None
+        opening = _Turn()
+        opening.add([self.tokenizer.id(ASSISTANT)])
+        turns.append(opening)
+        total = sum(len(turn.token_ids) for turn in turns)
+        if total > self.max_tokens:
+            raise self._too_long(sample, total)
+        return _assemble(conversation, turns)
+
+    def _turns(self, sample: Sample, messages: Sequence[Message], rng: np.random.Generator | None) -> list[_Turn]:
+        turns, question = [], TEXT
+        if sample.tools:
+            turn = _Turn()
+            turn.add([self.tokenizer.id(TOOLS), *self.tokenizer.encode(_compact_json(list(sample.tools)))])
+            turns.append(turn)
+        for index, message in enumerate(messages):
+            where = f"{sample.name}: messages[{index}]"
+            if message.role == "assistant":
+                turns.append(self._answer(message, f"{sample.source}/{question}", where, rng))
+            else:
+                turns.append(self._message(message, _Turn(), where, rng))
+                question = _modality_of_last(message)
+        return turns
+
+    def _answer(self, message: Message, group: str, where: str, rng: np.random.Generator | None) -> _Turn:
+        if not message.content and not message.tool_calls:
+            raise BadSampleError(f"{where}: the assistant's turn has neither content nor tool calls")
+        turn = self._message(message, _Turn(group), where, rng)
+        for call in message.tool_calls:
+            text = _compact_json({"name": call.name, "arguments": dict(call.arguments)})
+            turn.add([self.tokenizer.id(TOOL_CALL), *self.tokenizer.encode(text)], supervised=True)
+        turn.add([self.tokenizer.id(END)], supervised=True)
+        return turn
+
+    def _message(self, message: Message, turn: _Turn, where: str, rng: np.random.Generator | None) -> _Turn:
+        turn.add([self.tokenizer.id(f"<|{message.role}|>")])
+        for index, segment in enumerate(message.content):
+            try:
+                if isinstance(segment, Text):
+                    turn.add(self.tokenizer.encode(segment.text), supervised=turn.group is not None)
+                else:
+                    self._add_media(turn, segment, rng)
+            except BadInputError as error:
+                raise BadSampleError(f"{where}.content[{index}]: {error}") from error
+        return turn
+
+    def _add_media(self, turn: _Turn, media: Media, rng: np.random.Generator | None) -> None:
+        modality = media.modality
+        for what, configured in (
+            ("encoder in the model", [name for name in self.modalities if name in self._num_tokens]),
+            ("processor", list(self._processors)),
+        ):
+            if modality not in configured:
+                known = ", ".join(configured) or "none"
+                raise BadSampleError(f"modality {modality!r} has no {what}; configured: {known}")
+        values = self._processors[modality](media, rng)
+        shape = tuple(values.shape)
+        try:
+            count = self._num_tokens[modality](shape)
+        except ValueError as error:
+            raise BadSampleError(f"{modality} of shape {shape}: {error}") from error
+        if count < 1:
+            raise BadSampleError(f"{modality} of shape {shape} becomes {count} tokens, must become at least 1")
+        # A placeholder is never a target, in an assistant's turn neither: its token has no features to predict.
+        turn.add([self.tokenizer.id(MEDIA)] * count, self.modalities.index(modality))
+        turn.media.append((modality, values))
+
+    def _fit(self, sample: Sample, turns: list[_Turn]) -> list[_Turn]:
+        """The turns that `max_tokens` has room for; a truncated document ends with an assistant's turn."""
+        ends = np.cumsum([len(turn.token_ids) for turn in turns])
+        if ends[-1] <= self.max_tokens:
+            return turns
+        answers = [index for index, turn in enumerate(turns) if turn.group and ends[index] <= self.max_tokens]
+        if self.on_long_sample == "error" or not answers:
+            raise self._too_long(sample, int(ends[-1]))
+        return turns[: answers[-1] + 1]
+
+    def _too_long(self, sample: Sample | AlignedSample, total: int) -> BadSampleError:
+        return BadSampleError(f"{sample.name}: takes {total} tokens where max_tokens={self.max_tokens}")
+
+
+def dump(document: Document, tokenizer: Tokenizer) -> str:
+    """A line for each token: its place, the token, and the target that this place must predict, if any.
+
+    Equal placeholders in a run share a line.
+    """
+    # The same runs, once by the ids of the placeholders and once by the names of the media.
+    ids = [key for key, _ in groupby(document.modality_ids[document.modality_ids > 0].tolist())]
+    names = dict(zip(ids, (key for key, _ in groupby(modality for modality, _ in document.media)), strict=True))
+    rows = []
+    for token, modality, label, group in zip(
+        document.token_ids, document.modality_ids, document.labels, document.label_groups, strict=True
+    ):
+        shown = f"{tokenizer.token(token)} {names.get(modality, '')}"
+        target = "" if label == UNSUPERVISED else f"=> {tokenizer.token(label)} ({document.group_names[group]})"
+        rows.append((f"{shown:<24}  {target}".rstrip(), int(modality)))
+    lines, start = [], 0
+    for (row, modality), run in groupby(rows):
+        count = len(list(run))
+        # Only placeholders share a line: of text, each token is worth seeing.
+        for length in [count] if modality else [1] * count:
+            place = str(start) if length == 1 else f"{start}-{start + length - 1}"
+            lines.append(f"{place:>9}  {row}")
+            start += length
+    return "\n".join(lines)
+
+
+def _conversation(sample: Sample | AlignedSample) -> Sample:
+    if isinstance(sample, AlignedSample):
+        raise BadSampleError(
+            f"{sample.name}: is an aligned sample, without turns to generate; "
+            "give the row `messages`, or train on it with a contrastive objective"
+        )
+    if not sample.messages:
+        raise BadSampleError(f"{sample.name}: messages is empty")
+    return sample
+
+
+def _modality_of_last(message: Message) -> Modality:
+    last = message.content[-1] if message.content else None
+    return last.modality if isinstance(last, Media) else TEXT
+
+
+def _compact_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=dict)
+
+
+def _assemble(sample: Sample, turns: Sequence[_Turn]) -> Document:
+    token_ids = np.array([token for turn in turns for token in turn.token_ids], dtype=np.int64)
+    modality_ids = np.array([modality for turn in turns for modality in turn.modality_ids], dtype=np.int64)
+    group_names = tuple(dict.fromkeys(turn.group for turn in turns if turn.group))
+    target_groups = np.array(
+        [
+            group_names.index(turn.group) if turn.group and supervised else -1
+            for turn in turns
+            for supervised in turn.supervised
+        ]
+    )
+    # The label of a position is the next token: shift by one, and the last position predicts nothing.
+    label_groups = np.append(target_groups[1:], -1).astype(np.int64)
+    labels = np.where(label_groups >= 0, np.append(token_ids[1:], UNSUPERVISED), UNSUPERVISED)
+    media = tuple(item for turn in turns for item in turn.media)
+    return Document(token_ids, modality_ids, labels, label_groups, group_names, media, sample.id, sample.source)

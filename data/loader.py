@@ -1,0 +1,136 @@
+"""Batches as a pure function of their number, and the worker processes that compute them ahead."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from data.collate import collate
+from data.interleave import Document, Interleaver
+from data.mixture import Mixture
+from data.packing import pack
+from data.types import BadInputError, BadSampleError, InterleavedBatch
+
+ON_BAD_SAMPLE = ("error", "skip")
+
+
+class BatchStream(Dataset[InterleavedBatch]):
+    """`stream[i]`: batch number i, computed from nothing but i and the seed of the mixture.
+
+        positions [i * S, (i + 1) * S) -> this rank's part -> mixture -> interleaver -> rows -> batch
+
+    samples_per_batch: S, over all processes together. on_bad_sample: "error" raises `BadSampleError`; "skip" leaves
+    the sample out and says why in `batch.skipped`. pad_to: a fixed row length for `torch.compile`.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        interleaver: Interleaver,
+        samples_per_batch: int,
+        rank: int = 0,
+        world_size: int = 1,
+        on_bad_sample: str = "error",
+        pad_to: int | None = None,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank={rank} must be in [0, world_size={world_size})")
+        if samples_per_batch < world_size:
+            raise ValueError(
+                f"samples_per_batch={samples_per_batch} must be at least the number of processes, {world_size}"
+            )
+        if on_bad_sample not in ON_BAD_SAMPLE:
+            raise ValueError(f"on_bad_sample={on_bad_sample!r} must be one of {', '.join(ON_BAD_SAMPLE)}")
+        if pad_to is not None and pad_to < interleaver.max_tokens:
+            raise ValueError(f"pad_to={pad_to} must be at least max_tokens={interleaver.max_tokens}")
+        self.mixture = mixture
+        self.interleaver = interleaver
+        self.samples_per_batch = samples_per_batch
+        self.rank = rank
+        self.world_size = world_size
+        self.on_bad_sample = on_bad_sample
+        self.pad_to = pad_to
+
+    def positions(self, index: int) -> range:
+        """The positions of the mixture that this rank's part of batch `index` holds."""
+        if index < 0:
+            raise IndexError(f"index={index} must be at least 0")
+        start, size = index * self.samples_per_batch, self.samples_per_batch
+        return range(start + size * self.rank // self.world_size, start + size * (self.rank + 1) // self.world_size)
+
+    def __getitem__(self, index: int) -> InterleavedBatch:
+        documents, skipped = [], []
+        for position in self.positions(index):
+            try:
+                documents.append(self._document(position))
+            except BadSampleError as error:
+                if self.on_bad_sample == "error":
+                    raise
+                skipped.append(str(error))
+        return collate(pack(documents, self.interleaver.max_tokens), self.pad_to, skipped)
+
+    def _document(self, position: int) -> Document:
+        name, sample, rng = self.mixture.at(position)
+        # Losses are told apart by the name of the mixture, where two manifests have two names.
+        return self.interleaver.document(replace(sample, source=name), rng)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An error on its way out of a worker; raised there, torch would wrap it into a page of traceback."""
+
+    error: BadInputError
+
+
+class _Reported(Dataset[InterleavedBatch | _Failure]):
+    """The stream, with its expected errors returned."""
+
+    def __init__(self, stream: BatchStream) -> None:
+        self.stream = stream
+
+    def __getitem__(self, index: int) -> InterleavedBatch | _Failure:
+        try:
+            return self.stream[index]
+        except BadInputError as error:
+            return _Failure(type(error)(str(error)))
+
+
+class BatchLoader(DataLoader[Any]):
+    """A `DataLoader` that raises a worker's `BadInputError` as it was, in the process that asks for the batch."""
+
+    def __iter__(self) -> Iterator[InterleavedBatch]:  # type: ignore[override]
+        for item in super().__iter__():
+            if isinstance(item, _Failure):
+                raise item.error
+            yield item
+
+
+def loader(stream: BatchStream, start: int, stop: int, num_workers: int = 0) -> BatchLoader:
+    """Batches `start` to `stop - 1` in order, the same whatever `num_workers` is.
+
+    Its own generator leaves torch's global one as it was, so that dropout is the same after a resume.
+    """
+    if not 0 <= start <= stop:
+        raise ValueError(f"start={start} must be in [0, stop={stop}]")
+    if num_workers < 0:
+        raise ValueError(f"num_workers={num_workers} must be at least 0")
+    return BatchLoader(
+        _Reported(stream),
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=num_workers,
+        worker_init_fn=_start_worker,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def _start_worker(_: int) -> None:
+    # Ctrl-C reaches every process of a terminal; the main one saves, leaves, and takes its workers with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The cores belong to the model.
+    torch.set_num_threads(1)

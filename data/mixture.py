@@ -1,0 +1,120 @@
+"""A weighted mixture of sources as a pure function of the position in the stream.
+
+Nothing is remembered between positions: any process can compute any part of the stream, so that a run resumes
+exactly by the number of its next batch, whatever the number of workers and processes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import numpy as np
+
+from data.types import AlignedSample, BadInputError, Sample
+
+# Proportions are exact within every aligned block of this many positions.
+BLOCK = 1000
+# First words of the seeds, so that the three kinds of randomness are independent.
+_ORDER, _PATTERN, _SAMPLE = 1, 2, 3
+
+
+class Source(Protocol):
+    """A set of samples that can be read in any order."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample | AlignedSample:
+        """Sample `index` of `len(self)`; `rng` decides what varies between epochs (turns, voices)."""
+        ...
+
+    def texts(self) -> Iterable[str]:
+        """All text that the samples hold, to train the tokenizer from."""
+        ...
+
+
+class Mixture:
+    """An endless stream over `sources`, name -> (source, weight).
+
+    In every block of 1,000 positions each source has its exact share (largest remainder), in a drawn order. Within
+    a source each epoch has every sample once, in an order of its own.
+
+    Raises `BadInputError` if there is no source, one is empty, or a weight gives no place in a block.
+    """
+
+    def __init__(self, sources: Mapping[str, tuple[Source, float]], seed: int) -> None:
+        if seed < 0:
+            raise ValueError(f"seed={seed} must be at least 0")
+        self.names = tuple(sources)
+        self.seed = seed
+        self._sources = {name: source for name, (source, _) in sources.items()}
+        self._counts = block_counts(sources)
+        self._permutations: dict[tuple[str, int], np.ndarray] = {}
+        self._pattern: tuple[int, np.ndarray] | None = None
+
+    def locate(self, position: int) -> tuple[str, int]:
+        """The source at `position`, counted from 0, and the index of the sample in it."""
+        if position < 0:
+            raise ValueError(f"position={position} must be at least 0")
+        block, offset = divmod(position, BLOCK)
+        pattern = self._block_pattern(block)
+        choice = pattern[offset]
+        name = self.names[choice]
+        drawn_before = block * self._counts[name] + int(np.count_nonzero(pattern[:offset] == choice))
+        epoch, place = divmod(drawn_before, len(self._sources[name]))
+        return name, int(self._permutation(name, epoch)[place])
+
+    def at(self, position: int) -> tuple[str, Sample | AlignedSample, np.random.Generator]:
+        """The source's name, the sample, and the generator that goes on to decide the augmentation of its media.
+
+        Raises what the source raises for a sample that it cannot read (`BadSampleError`).
+        """
+        name, index = self.locate(position)
+        rng = np.random.default_rng([_SAMPLE, self.seed, position])
+        return name, self._sources[name].sample(index, rng), rng
+
+    def _block_pattern(self, block: int) -> np.ndarray:
+        """Which source has each place of a block, as indices into `names`, [BLOCK]."""
+        if self._pattern is None or self._pattern[0] != block:
+            counts = [self._counts[name] for name in self.names]
+            places = np.repeat(np.arange(len(self.names)), counts)
+            self._pattern = block, np.random.default_rng([_PATTERN, self.seed, block]).permutation(places)
+        return self._pattern[1]
+
+    def _permutation(self, name: str, epoch: int) -> np.ndarray:
+        """The order of a source's samples in an epoch; the two that were used last are kept per source."""
+        key = (name, epoch)
+        if key not in self._permutations:
+            for old in [other for other in self._permutations if other[0] == name][:-1]:
+                del self._permutations[old]
+            words = name.encode()
+            rng = np.random.default_rng([_ORDER, self.seed, epoch, len(words), *words])
+            self._permutations[key] = rng.permutation(len(self._sources[name]))
+        return self._permutations[key]
+
+
+def block_counts(sources: Mapping[str, tuple[Source, float]]) -> dict[str, int]:
+    """Places of each source in a block of 1,000, by largest remainder; the first named wins a tie."""
+    if not sources:
+        raise BadInputError("no training source is configured; data.sources must name at least one")
+    for name, (source, weight) in sources.items():
+        if not (math.isfinite(weight) and weight > 0):
+            raise BadInputError(
+                f"data.sources.{name}: weight={weight} must be a number above 0 (~data.sources.{name} removes it)"
+            )
+        if len(source) == 0:
+            raise BadInputError(f"data.sources.{name}: the source has no samples")
+    total = sum(weight for _, weight in sources.values())
+    shares = {name: BLOCK * weight / total for name, (_, weight) in sources.items()}
+    counts = {name: math.floor(share) for name, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda name: counts[name] - shares[name])
+    for name in by_remainder[: BLOCK - sum(counts.values())]:
+        counts[name] += 1
+    for name, count in counts.items():
+        if count == 0:
+            raise BadInputError(
+                f"data.sources.{name}: weight={sources[name][1]} is less than 1/{BLOCK} of all weights together, "
+                "so that the source would never be read"
+            )
+    return counts
