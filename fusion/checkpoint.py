@@ -1,0 +1,206 @@
+"""Reading checkpoints: found, verified, and turned back into a model.
+
+A checkpoint is a folder `RUN/checkpoints/step_N` with `model.safetensors`, `config.yaml`, `tokenizer.json`, perhaps
+`ema.safetensors`, `training.pt` for going on, and `manifest.json` with the SHA-256 of each. `training/checkpoint.py`
+writes it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import tokenizers
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from data.types import BadInputError
+from fusion.build import build_model
+from fusion.model import FusionModel
+
+MANIFEST, CONFIG, TOKENIZER = "manifest.json", "config.yaml", "tokenizer.json"
+WEIGHTS, AVERAGED_WEIGHTS, TRAINING = "model.safetensors", "ema.safetensors", "training.pt"
+# The only packages whose classes a stored configuration may name.
+PACKAGES = ("data", "encoders", "fusion", "training", "evaluation", "serving", "certify")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode and what came with it. `uses_ema`: its weights are the moving average."""
+
+    model: FusionModel
+    tokenizer_path: Path
+    config: DictConfig
+    step_folder: Path
+    uses_ema: bool
+    manifest: dict[str, Any]
+
+
+def load_model(
+    path: Path | str,
+    device: torch.device | str = "cpu",
+    *,
+    which: str = "newest",
+    extra_targets: Sequence[str] = (),
+) -> LoadedModel:
+    """The model of a run or of one of its steps, rebuilt from the configuration that is stored with it.
+
+    `which` (`newest` or `best`) chooses among the steps of a run. Takes the averaged weights if there are any. Nothing
+    outside this project's packages and `extra_targets` is instantiated. Raises `BadInputError` for a folder
+    that is missing, damaged or does not fit.
+    """
+    step_folder = resolve(path, which)
+    manifest = verify(step_folder)
+    config = OmegaConf.load(step_folder / CONFIG)
+    if not isinstance(config, DictConfig):
+        raise BadInputError(f"{step_folder / CONFIG}: must hold a mapping")
+    validate_targets(config, extra_targets)
+    tokenizer_path = step_folder / TOKENIZER
+    if not tokenizer_path.exists():
+        raise BadInputError(f"{tokenizer_path}: missing, without it the model cannot read or write text")
+    vocab_size = tokenizers.Tokenizer.from_file(str(tokenizer_path)).get_vocab_size()
+    # Building draws random weights; whoever loads a model must not have their generator moved by that.
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(config, vocab_size)
+    uses_ema = (step_folder / AVERAGED_WEIGHTS).exists()
+    weights = read_weights(step_folder, averaged=uses_ema)
+    check_weights(model, weights, step_folder)
+    model.load_state_dict(weights)
+    return LoadedModel(model.to(device).eval(), tokenizer_path, config, step_folder, uses_ema, manifest)
+
+
+def step_folders(checkpoints: Path) -> list[Path]:
+    """The complete checkpoints in a folder, oldest first."""
+    found = [folder for folder in checkpoints.glob("step_*") if re.fullmatch(r"step_\d+", folder.name)]
+    return sorted(found, key=lambda folder: int(folder.name[5:]))
+
+
+def resolve(path: Path | str, which: str = "newest") -> Path:
+    """The step's folder that is meant by `path`: a run, its `checkpoints`, or a step itself.
+
+    Raises `BadInputError` if there is none, with the nearest name that exists.
+    """
+    if which not in ("newest", "best"):
+        raise ValueError(f"which={which!r} must be newest or best")
+    path = Path(path)
+    if (path / MANIFEST).exists():
+        return path
+    if not path.is_dir():
+        raise BadInputError(f"checkpoint {path} does not exist{_nearest(path)}")
+    steps = step_folders(path / "checkpoints") or step_folders(path)
+    if not steps:
+        raise BadInputError(f"{path} has no checkpoint: neither checkpoints/step_N nor {MANIFEST} is in it")
+    return (best_step(steps) if which == "best" else None) or steps[-1]
+
+
+def best_step(steps: Sequence[Path]) -> Path | None:
+    """The step with the best score in its manifest; None if none has a score. The earlier one if they are equal."""
+    scored = [(step, score) for step in steps if (score := read_manifest(step).get("score")) is not None]
+    if not scored:
+        return None
+    sign = -1.0 if scored[-1][1]["mode"] == "min" else 1.0
+    return max(scored, key=lambda item: sign * item[1]["value"])[0]
+
+
+def read_manifest(step_folder: Path) -> dict[str, Any]:
+    """The manifest. Raises `BadInputError` if it is missing or not JSON."""
+    path = step_folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest["files"].items()
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: missing, the checkpoint is incomplete") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BadInputError(f"{path}: damaged, it is not a manifest in JSON") from None
+    return manifest
+
+
+def verify(step_folder: Path) -> dict[str, Any]:
+    """The manifest, after every file has been found to be as it was written. Raises `BadInputError` otherwise."""
+    manifest = read_manifest(step_folder)
+    for name, written in manifest["files"].items():
+        path = step_folder / name
+        if not path.is_file():
+            raise BadInputError(f"{path}: missing, the checkpoint is incomplete")
+        size = path.stat().st_size
+        if size != written["bytes"]:
+            raise BadInputError(f"{path}: truncated or changed, it has {size} of {written['bytes']} bytes")
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != written["sha256"]:
+                raise BadInputError(f"{path}: damaged, its SHA-256 is not the one in {MANIFEST}")
+    return manifest
+
+
+def read_weights(step_folder: Path, averaged: bool) -> dict[str, Tensor]:
+    """The weights by name, whole, on the CPU; `averaged`: the moving average."""
+    path = step_folder / (AVERAGED_WEIGHTS if averaged else WEIGHTS)
+    if not path.exists():
+        raise BadInputError(f"{path}: missing; was the run trained with trainer.ema_decay?")
+    return safetensors.torch.load_file(path)
+
+
+def check_weights(model: nn.Module, weights: Mapping[str, Tensor], step_folder: Path) -> None:
+    """Raises `BadInputError` naming the first tensor that differs, and both shapes."""
+    expected = model.state_dict()
+    for name in [*expected, *(name for name in weights if name not in expected)]:
+        there = list(weights[name].shape) if name in weights else "missing"
+        here = list(expected[name].shape) if name in expected else "missing"
+        if there != here:
+            raise BadInputError(
+                f"{step_folder}: of another architecture: {name} is {there} in the checkpoint and {here} in the model"
+            )
+
+
+def validate_targets(config: Any, extra: Sequence[str] = ()) -> None:
+    """Raises `BadInputError` unless every `_target_` is a class or function of this project or is in `extra`.
+
+    A name inside a package is not enough (`data.audio.torch.load` is torch's): the object must be defined there.
+    """
+    for key, target in _targets(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config):
+        if target not in extra and not _is_ours(target):
+            raise BadInputError(
+                f"{key}={target} in the stored configuration is not allowed: only {', '.join(PACKAGES)} and the "
+                "explicitly trusted are"
+            )
+
+
+def _targets(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            place = f"{key}.{name}" if key else str(name)
+            if name == "_target_":
+                yield place, str(child)
+            else:
+                yield from _targets(child, place)
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _targets(child, f"{key}[{index}]")
+
+
+def _is_ours(target: str) -> bool:
+    module_name, _, name = target.rpartition(".")
+    if module_name.partition(".")[0] not in PACKAGES:
+        return False
+    try:
+        found = getattr(importlib.import_module(module_name), name, None)
+    except ImportError:
+        return False
+    return isinstance(found, type | type(_is_ours)) and found.__module__ == module_name
+
+
+def _nearest(path: Path) -> str:
+    """A hint at the nearest name in the deepest folder of `path` that exists."""
+    parent = next((folder for folder in path.parents if folder.is_dir()), Path())
+    wanted = path.relative_to(parent).parts[0]
+    names = [folder.name for folder in parent.iterdir() if folder.is_dir()]
+    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.4)
+    return f"; did you mean {parent / close[0]}?" if close else ""

@@ -1,0 +1,138 @@
+"""One process or many: the same calls.
+
+Under `torchrun` the parameters are sharded with FSDP2 (`fully_shard`) over a one-dimensional device mesh; without it no
+process group exists, and every function here is the identity or a plain copy. Full tensors travel through `to_full`
+and `assign`, so that checkpoints do not depend on the number of processes.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Replicate
+
+# Other processes wait while the first one evaluates, which may take long.
+TIMEOUT = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all of them. `mesh` is None if it is alone."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+    mesh: DeviceMesh | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    def sum(self, values: list[float]) -> list[float]:
+        """Each value summed over all processes."""
+        if self.mesh is None:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        return tensor.tolist()
+
+    def gather(self, item: Any) -> list[Any]:
+        """The item of every process, by rank."""
+        if self.mesh is None:
+            return [item]
+        items: list[Any] = [None] * self.world_size
+        dist.all_gather_object(items, item)
+        return items
+
+    def barrier(self) -> None:
+        """Waits for the others."""
+        if self.mesh is not None:
+            dist.barrier()
+
+    def close(self) -> None:
+        """Ends the process group, if there is one."""
+        if self.mesh is not None:
+            dist.destroy_process_group()
+
+
+def start(device: str = "auto") -> Processes:
+    """Joins the processes that `torchrun` started, or describes the only one.
+
+    Raises `ValueError` for a device that this machine does not have.
+    """
+    chosen = choose_device(device)
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        return Processes(0, 1, chosen)
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(chosen)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
+    mesh = init_device_mesh(chosen.type, (world_size,), mesh_dim_names=("data",))
+    return Processes(dist.get_rank(), world_size, chosen, mesh)
+
+
+def choose_device(device: str) -> torch.device:
+    """`auto` is the accelerator of this machine, else the CPU."""
+    if device == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return torch.device(device)
+
+
+def shard(model: nn.Module, processes: Processes) -> None:
+    """Shards the parameters in place: each block and each encoder as a unit, what remains at the root."""
+    if processes.mesh is None:
+        return
+    for part in units(model):
+        fully_shard(part, mesh=processes.mesh)
+    fully_shard(model, mesh=processes.mesh)
+
+
+def units(model: nn.Module) -> list[nn.Module]:
+    """The modules whose parameters are gathered together: members of the model's module lists and dictionaries."""
+    containers = [m for m in model.modules() if isinstance(m, nn.ModuleDict)]
+    containers += [m for m in getattr(model, "fusion", model).children() if isinstance(m, nn.ModuleList)]
+    return [part for container in containers for part in container.children()]
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part that lies in this process; shares memory."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def to_full(tensor: Tensor) -> Tensor:
+    """The whole tensor; every process must call this."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+@torch.no_grad()
+def assign(target: Tensor, full: Tensor) -> None:
+    """Copies a whole tensor, which every process has, into `target`, which may be sharded."""
+    local(target).copy_(local_part(full.to(target.device), target))
+
+
+def local_part(full: Tensor, like: Tensor) -> Tensor:
+    """The part of a whole tensor that this process holds if it is sharded as `like` is. No communication."""
+    if not isinstance(like, DTensor):
+        return full
+    whole = DTensor.from_local(full, like.device_mesh, [Replicate()], run_check=False)
+    return whole.redistribute(like.device_mesh, like.placements).to_local()
+
+
+def full_state_dict(module: nn.Module) -> dict[str, Tensor]:
+    """Whole parameters and buffers on the CPU, as copies; every process must call this."""
+    return {name: to_full(value.detach()).cpu().clone() for name, value in module.state_dict().items()}

@@ -1,0 +1,47 @@
+"""Norms of gradients by part of the model, and their scaling."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+from torch import Tensor, nn
+
+from training.distributed import Processes, local
+
+
+def parts(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Parameters by part: the model's children, and in place of a dictionary of modules its members."""
+    dictionaries = {name for name, child in model.named_children() if isinstance(child, nn.ModuleDict)}
+    result: dict[str, list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        first, *rest = name.split(".")
+        result[rest[0] if first in dictionaries else first].append(parameter)
+    return dict(result)
+
+
+@torch.no_grad()
+def norms(parts: dict[str, list[nn.Parameter]], processes: Processes) -> dict[str, float]:
+    """The 2-norm of the gradient of each part, over all processes, and `total`."""
+    squares = []
+    for parameters in parts.values():
+        gradients = [local(p.grad) for p in parameters if p.grad is not None]
+        square = torch.stack(torch._foreach_norm(gradients)).double().square().sum() if gradients else None
+        squares.append(torch.zeros(()) if square is None else square)
+    by_part = processes.sum(torch.stack([square.cpu() for square in squares]).tolist())
+    named = {name: square**0.5 for name, square in zip(parts, by_part, strict=True)}
+    return {**named, "total": sum(by_part) ** 0.5}
+
+
+@torch.no_grad()
+def scale(model: nn.Module, factor: float) -> None:
+    """Multiplies every gradient by `factor`."""
+    gradients: list[Tensor] = [local(p.grad) for p in model.parameters() if p.grad is not None]
+    if gradients and factor != 1.0:
+        torch._foreach_mul_(gradients, factor)
+
+
+def clip(model: nn.Module, norm: float, limit: float | None) -> None:
+    """Shrinks a gradient whose `norm` exceeds `limit` to that norm; None: leaves it."""
+    if limit is not None and norm > limit:
+        scale(model, limit / norm)

@@ -1,0 +1,194 @@
+"""Which parameter is optimised how: AdamW for all, or Muon for matrices and AdamW for the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data.types import BadInputError
+from training.distributed import assign, to_full
+from training.muon import Muon
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class NamedParameter:
+    """A parameter, its name in the model and the module that owns it."""
+
+    name: str
+    parameter: nn.Parameter
+    owner: nn.Module
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether it is looked up by position, not multiplied: `nn.Embedding`, or something named embedding."""
+        return isinstance(self.owner, nn.Embedding) or "embedding" in f"{type(self.owner).__name__}.{self.name}".lower()
+
+    @property
+    def decays(self) -> bool:
+        """Weight decay is for what is multiplied with inputs, and is called a weight: `weight`, `gate_weight`, ...
+
+        Not for norms, biases, scales, embeddings and learned tokens.
+        """
+        is_weight = "weight" in self.name.rpartition(".")[2]
+        return is_weight and self.parameter.ndim >= 2 and not self.is_embedding
+
+    def matrices(self) -> tuple[int, int, int] | None:
+        """As which (N, rows, columns) Muon sees it; None: not as matrices.
+
+        A convolution kernel is one matrix per output channel; the joint projection of `nn.MultiheadAttention` is three;
+        any other stack [N, rows, columns], such as weights of experts, is N.
+        """
+        shape = self.parameter.shape
+        if not self.decays:
+            return None
+        if isinstance(self.owner, CONVOLUTIONS):
+            return (1, shape[0], math.prod(shape[1:]))
+        if self.name.endswith("in_proj_weight"):
+            return (3, shape[0] // 3, shape[1])
+        return (math.prod(shape[:-2]), shape[-2], shape[-1])
+
+
+def named_parameters(model: nn.Module) -> Iterator[NamedParameter]:
+    """The trainable parameters of a model with their owners; a shared one once."""
+    seen: set[int] = set()
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield NamedParameter(f"{prefix}.{name}" if prefix else name, parameter, module)
+
+
+class Optimizers:
+    """Several torch optimizers as one; its state is kept by parameter name, whole, whatever the number of processes."""
+
+    def __init__(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self.optimizers = list(optimizers)
+        self.names = {parameter: name for name, parameter in model.named_parameters()}
+        for group in self.param_groups:
+            group["base_lr"] = group["lr"]
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all optimizers."""
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def set_lr_factor(self, factor: float) -> None:
+        """Every learning rate becomes its configured value times `factor`."""
+        for group in self.param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+    @property
+    def learning_rate(self) -> float:
+        """The present rate of the first group."""
+        return self.param_groups[0]["lr"]
+
+    def step(self) -> None:
+        """One update."""
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def zero_grad(self) -> None:
+        """Drops all gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """Name -> state of that parameter, whole and on the CPU; every process must call this."""
+        return {
+            self.names[parameter]: {key: to_full(value).cpu().clone() for key, value in state.items()}
+            for optimizer in self.optimizers
+            for parameter, state in optimizer.state.items()
+        }
+
+    def load_state_dict(self, states: dict[str, dict[str, Tensor]]) -> None:
+        """Continues from `state_dict`. Raises `BadInputError` if it is that of other parameters."""
+        unknown = states.keys() - self.names.values()
+        if unknown:
+            raise BadInputError(f"the optimizer's state is of another model: it has {min(unknown)}")
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    name = self.names[parameter]
+                    if name in states:
+                        optimizer.state[parameter] = {k: _like(v, parameter) for k, v in states[name].items()}
+
+
+def _like(full: Tensor, parameter: nn.Parameter) -> Tensor:
+    """A tensor of the optimizer's state, laid out as its parameter; counters stay scalars."""
+    if full.shape != parameter.shape or parameter.ndim == 0:
+        return full.clone() if full.device == parameter.device else full.to(parameter.device)
+    value = torch.empty_like(parameter, dtype=full.dtype)
+    assign(value, full)
+    return value.detach()
+
+
+def adamw(
+    model: nn.Module,
+    *,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.95),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> Optimizers:
+    """AdamW (arXiv:1711.05101) for everything, with weight decay where `NamedParameter.decays`."""
+    return Optimizers(model, [_adamw(list(named_parameters(model)), lr, betas, eps, weight_decay)])
+
+
+def muon(
+    model: nn.Module,
+    *,
+    lr: float,
+    adamw_lr: float,
+    momentum: float = 0.95,
+    nesterov: bool = True,
+    weight_decay: float = 0.0,
+    steps: int = 5,
+    scale: str = "spectral",
+    dtype: str = "float32",
+    convolutions: bool = True,
+    betas: tuple[float, float] = (0.9, 0.95),
+    eps: float = 1e-8,
+    adamw_weight_decay: float = 0.0,
+) -> Optimizers:
+    """Muon with `lr` for the matrices of blocks, encoders and projectors; AdamW with `adamw_lr` for all else.
+
+    `convolutions`: whether kernels count as matrices. See `training.muon.Muon` for the other arguments.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r} must be one of {', '.join(DTYPES)}")
+    groups, rest = [], []
+    for item in named_parameters(model):
+        matrices = item.matrices()
+        if matrices is None or (isinstance(item.owner, CONVOLUTIONS) and not convolutions):
+            rest.append(item)
+        else:
+            groups.append({"params": [item.parameter], "matrices": matrices})
+    if not groups:
+        raise ValueError(f"muon: {type(model).__name__} has no matrices; use optimizer=adamw")
+    first = Muon(groups, lr, momentum, nesterov, weight_decay, steps, scale, DTYPES[dtype])
+    others = [_adamw(rest, adamw_lr, betas, eps, adamw_weight_decay)] if rest else []
+    return Optimizers(model, [first, *others])
+
+
+def _adamw(
+    items: Sequence[NamedParameter], lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+) -> torch.optim.AdamW:
+    if weight_decay < 0:
+        raise ValueError(f"weight_decay={weight_decay} must be 0 or more")
+    decaying = [item.parameter for item in items if item.decays]
+    others = [item.parameter for item in items if not item.decays]
+    groups = [
+        {"params": parameters, "weight_decay": decay}
+        for parameters, decay in ((decaying, weight_decay), (others, 0.0))
+        if parameters
+    ]
+    first, second = betas
+    return torch.optim.AdamW(groups, lr=lr, betas=(first, second), eps=eps, fused=True)

@@ -1,0 +1,61 @@
+"""The options of the training loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerOptions:
+    """How long, how precisely and how carefully to train.
+
+    max_steps: updates; the schedule refers to it. max_seconds: stops earlier; time before a resume counts.
+    accumulation_steps: micro-batches in one update. clip_norm: largest norm of the whole gradient; None: no clipping.
+    precision: `bfloat16` runs the model under autocast, with weights and optimizer in float32.
+    compile: compile the blocks of the fusion method with torch.compile.
+    ema_decay: keep an exponential moving average of the weights and evaluate with it; None: no average.
+    evaluate_every, checkpoint_every: in steps; None: at the end only. keep_checkpoints: how many of the newest stay.
+    best_metric: name of a metric of the evaluation; its best checkpoint stays too. best_mode: `max` or `min`.
+    on_anomaly: `stop` or `skip` the update when the loss or gradient is not finite, or when the gradient's norm exceeds
+    `spike_factor` times the median of the last updates (None: no limit); max_consecutive_skips: stop after so many.
+    device: `auto`, `cpu`, `cuda`, ...
+    """
+
+    max_steps: int
+    max_seconds: float | None = None
+    accumulation_steps: int = 1
+    clip_norm: float | None = 1.0
+    precision: str = "float32"
+    compile: bool = False
+    ema_decay: float | None = None
+    log_every: int = 20
+    evaluate_every: int | None = None
+    checkpoint_every: int | None = None
+    keep_checkpoints: int = 2
+    best_metric: str | None = None
+    best_mode: str = "max"
+    on_anomaly: str = "stop"
+    spike_factor: float | None = None
+    max_consecutive_skips: int = 10
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "accumulation_steps", "log_every", "keep_checkpoints", "max_consecutive_skips"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be 1 or more")
+        for name in ("max_seconds", "clip_norm", "evaluate_every", "checkpoint_every"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive, or null for none")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay={self.ema_decay} must lie between 0 and 1, or be null for none")
+        if self.spike_factor is not None and self.spike_factor <= 1:
+            raise ValueError(f"spike_factor={self.spike_factor} must be above 1, or null for no limit")
+        for name, allowed in (
+            ("precision", PRECISIONS),
+            ("best_mode", ("max", "min")),
+            ("on_anomaly", ("stop", "skip")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(allowed)}")

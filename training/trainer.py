@@ -1,0 +1,307 @@
+"""The training loop.
+
+batches -> objective -> gradient of the window -> judged, clipped -> update -> log, validate, save
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from data.types import BadInputError, InterleavedBatch
+from fusion.checkpoint import read_weights, resolve, step_folders
+from training import checkpoint, gradients
+from training.accumulation import accumulate
+from training.anomaly import AnomalyError, AnomalyGuard
+from training.distributed import Processes, full_state_dict, shard, start, units
+from training.ema import Ema
+from training.interruption import StopSignals, TrainingInterrupted
+from training.objectives.base import Objective
+from training.optimizers import Optimizers
+from training.options import TrainerOptions
+from training.progress import Progress
+from training.random_state import random_state, set_random_state
+from training.trackers.base import Tracker
+from training.validation import Evaluate, Validation
+from training.window import Window, peak_memory_mb
+
+# Above this share of a window's time, waiting for data is reported.
+SLOW_DATA = 0.05
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a training ended: counts since its very beginning, the last validation, the newest checkpoint."""
+
+    step: int
+    seconds: float
+    tokens: int
+    skipped_samples: int
+    metrics: dict[str, float]
+    checkpoint: Path
+
+
+@dataclass
+class Counters:
+    """Sums since the very beginning, over all processes. next_batch: number of the next micro-batch."""
+
+    step: int = 0
+    next_batch: int = 0
+    tokens: int = 0
+    skipped_samples: int = 0
+    skipped_updates: int = 0
+
+
+class Trainer:
+    """Trains `model` in place, and goes on from `resume` (a run or one of its steps) as if nothing had happened.
+
+    optimizer: called with the model. schedule: (step, max_steps) -> factor of the learning rates.
+    load: (start, stop) -> the micro-batches of these numbers, of this process; a number must always mean the same batch.
+    evaluate: see `Validation`. config, tokenizer_path: kept in every checkpoint.
+    After a resume `step` > 0: start the tracker with it.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        objective: Objective,
+        optimizer: Callable[[nn.Module], Optimizers],
+        schedule: Callable[[int, int], float],
+        load: Callable[[int, int], Iterable[InterleavedBatch]],
+        options: TrainerOptions,
+        run_folder: Path,
+        config: Mapping[str, Any],
+        tokenizer_path: Path | None = None,
+        tracker: Tracker | None = None,
+        evaluate: Evaluate | None = None,
+        processes: Processes | None = None,
+        resume: Path | None = None,
+    ) -> None:
+        schedule(0, options.max_steps)  # complains now about what does not fit max_steps
+        self.options, self.config, self.tokenizer_path = options, config, tokenizer_path
+        self.objective, self.schedule, self.load, self.tracker = objective, schedule, load, tracker
+        self.processes = processes or start(options.device)
+        self.checkpoints = run_folder / "checkpoints"
+        self.model = model.to(self.processes.device).train()
+        self.validation = Validation(self.model, evaluate, options, self.processes)
+        if options.compile:
+            for part in units(self.model):
+                part.compile(dynamic=True)
+        shard(self.model, self.processes)
+        self.parts = gradients.parts(self.model)
+        self.optimizer = optimizer(self.model)
+        self.ema = Ema(self.model, options.ema_decay) if options.ema_decay is not None else None
+        self.guard = AnomalyGuard(options.spike_factor)
+        self.window, self.counters, self.norms = Window(), Counters(), dict.fromkeys((*self.parts, "total"), 0.0)
+        self.seconds_before, self.started = 0.0, time.monotonic()
+        self.saved: Path | None = None
+        self.data_was_slow = False
+        if resume is not None:
+            self._restore(resolve(resume))
+
+    @property
+    def step(self) -> int:
+        """Updates so far."""
+        return self.counters.step
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training, before interruptions too."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def fit(self) -> TrainResult:
+        """Trains to `max_steps` or `max_seconds`, then validates and saves.
+
+        Raises `AnomalyError` or another `BadInputError` (full disk, unusable sample), and `TrainingInterrupted` after a
+        signal, when a checkpoint has been written.
+        """
+        self.started = time.monotonic()
+        options = self.options
+        seconds_left = None if options.max_seconds is None else options.max_seconds - self.seconds_before
+        progress = Progress(self.step, options.max_steps, seconds_left, visible=self.processes.is_main)
+        with StopSignals() as signals, progress as self.progress:
+            for batches, data_seconds in self._windows():
+                self._train_step(batches, data_seconds)
+                if self.step % options.log_every == 0:
+                    self._log()
+                if _due(self.step, options.evaluate_every) and self._validate():
+                    self._save()
+                if _due(self.step, options.checkpoint_every):
+                    self._save()
+                if self._stops(signals):
+                    break
+            saved = self._finish()
+        done = self.counters
+        metrics = self.validation.metrics
+        return TrainResult(done.step, self.seconds, done.tokens, done.skipped_samples, metrics, saved)
+
+    def _windows(self) -> Iterator[tuple[list[InterleavedBatch], float]]:
+        """The micro-batches of each remaining update, and how long they were waited for."""
+        size, first = self.options.accumulation_steps, self.counters.next_batch
+        batches = iter(self.load(first, first + size * (self.options.max_steps - self.step)))
+        while True:
+            begun = time.monotonic()
+            window = list(itertools.islice(batches, size))
+            if not window:
+                return
+            yield window, time.monotonic() - begun
+
+    def _train_step(self, batches: list[InterleavedBatch], data_seconds: float) -> None:
+        begun = time.monotonic()
+        totals = accumulate(self.model, self.objective, batches, self.processes, self.options.precision)
+        self.norms = gradients.norms(self.parts, self.processes)
+        reason = self.guard.judge(totals.mean, self.norms["total"]) if totals.count else "no supervised tokens"
+        self.optimizer.set_lr_factor(self.schedule(self.step, self.options.max_steps))
+        if reason is None:
+            gradients.clip(self.model, self.norms["total"], self.options.clip_norm)
+            self.optimizer.step()
+            if self.ema is not None:
+                self.ema.update()
+        self.optimizer.zero_grad()
+        self.counters.step += 1
+        self.counters.next_batch += len(batches)
+        self.counters.tokens += totals.tokens
+        self.counters.skipped_samples += totals.num_skipped
+        for sample in totals.skipped:
+            self.progress.say(f"skipped: {sample}")
+        self.progress.advance(self.step)
+        self.window.add(totals, time.monotonic() - begun + data_seconds, data_seconds, accepted=reason is None)
+        if reason is not None:
+            self._refuse(reason)
+
+    def _refuse(self, reason: str) -> None:
+        """An update was not made: goes on or stops, as configured."""
+        self.counters.skipped_updates += 1
+        in_a_row = self.guard.consecutive
+        too_many = in_a_row >= self.options.max_consecutive_skips
+        stops = in_a_row > 0 and (too_many or self.options.on_anomaly == "stop")
+        text = f"step {self.step}: {reason}; the update was not made"
+        self._alert("training stopped" if stops else "update skipped", text, "error" if stops else "warn")
+        if stops:
+            why = f"{in_a_row} times in a row" if too_many else "trainer.on_anomaly=skip would go on"
+            last = f"the last checkpoint is {self.saved}" if self.saved else "there is no checkpoint yet"
+            raise AnomalyError(f"{text} ({why}); {last}")
+
+    def _log(self) -> None:
+        """Means since the last line."""
+        window = Window.merge(self.processes.gather(self.window.state_dict()))
+        metrics = window.metrics()
+        metrics["train/learning_rate"] = self.optimizer.learning_rate
+        metrics |= {f"grad_norm/{name}": norm for name, norm in self.norms.items()}
+        metrics["data/skipped"] = self.counters.skipped_samples
+        metrics["train/skipped_updates"] = self.counters.skipped_updates
+        metrics["memory/peak_mb"] = peak_memory_mb(self.processes.device)
+        self._track(metrics)
+        self.progress.report(self.step, metrics.get("train/loss"), metrics["train/tokens_per_second"])
+        # The first window waits for the loader to start; one alert says it all.
+        if window.data_share > SLOW_DATA and self.step > self.options.log_every and not self.data_was_slow:
+            self.data_was_slow = True
+            share = f"{window.data_share:.0%} of the time was spent waiting for data; more data.num_workers may help"
+            self._alert("slow data", f"step {self.step}: {share}", "warn")
+        self.window = Window()
+
+    def _validate(self) -> bool:
+        """Evaluates and logs; whether this is the best step so far."""
+        weights = self._averaged_weights()
+        if weights is None and self.validation.needs_copy:
+            weights = full_state_dict(self.model)
+        metrics = self.validation(self.step, weights)
+        if metrics:
+            self._track(metrics)
+            self.progress.say("  ".join([f"step {self.step}", *(f"{k} {v:.4g}" for k, v in metrics.items())]))
+        is_best = self.processes.is_main and self.validation.is_best(self.step, self.checkpoints)
+        return self.processes.gather(is_best)[0]
+
+    def _stops(self, signals: StopSignals) -> bool:
+        """Whether the time is over in any process; after a signal, saves and raises."""
+        late = self.options.max_seconds is not None and self.seconds >= self.options.max_seconds
+        late_count, signal_count = self.processes.sum([float(late), float(signals.received is not None)])
+        if signal_count:
+            self._save()
+            message = f"stopped at step {self.step}; go on with: resume={self.checkpoints.parent}"
+            self.progress.say(message)
+            raise TrainingInterrupted(max(self.processes.gather(signals.received or 0)), message)
+        return late_count > 0
+
+    def _finish(self) -> Path:
+        """The last line of the log, the last validation and the last checkpoint, unless they exist."""
+        if self.window.steps:
+            self._log()
+        if self.validation.step != self.step:
+            self._validate()
+        return self._save()
+
+    def _save(self) -> Path:
+        """Writes this step's checkpoint, unless it exists, and deletes what is no longer kept."""
+        if self.saved is not None and self.saved.name == f"step_{self.step}":
+            return self.saved
+        contents = checkpoint.CheckpointContents(
+            step=self.step,
+            weights=full_state_dict(self.model),
+            averaged_weights=self._averaged_weights(),
+            training=self._state(),
+            config=self.config,
+            tokenizer_path=self.tokenizer_path,
+            score=self.validation.score(self.step),
+        )
+        if self.processes.is_main:
+            checkpoint.save(self.checkpoints, contents)
+            checkpoint.prune(self.checkpoints, self.options.keep_checkpoints)
+        self.processes.barrier()
+        self.saved = self.checkpoints / f"step_{self.step}"
+        return self.saved
+
+    def _averaged_weights(self) -> dict[str, Tensor] | None:
+        return None if self.ema is None else full_state_dict(self.model) | self.ema.full_averages()
+
+    def _state(self) -> dict[str, Any]:
+        """Everything but the weights that the rest of the training depends on."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "ema_updates": self.ema.updates if self.ema else 0,
+            "guard": self.guard.state_dict(),
+            "validation": self.validation.state_dict(),
+            "window": Window.merge(self.processes.gather(self.window.state_dict())).state_dict(),
+            "counters": vars(self.counters).copy(),
+            "norms": self.norms,
+            "seconds": self.seconds,
+            "random_state": random_state(),
+        }
+
+    def _restore(self, step_folder: Path) -> None:
+        """Continues from a checkpoint. Refuses one that this run has already left behind."""
+        newest = max([step_folder, *step_folders(self.checkpoints)], key=lambda folder: int(folder.name[5:]))
+        if newest.name != step_folder.name:
+            raise BadInputError(f"{newest} is newer than {step_folder.name}: go on from it, or move it away first")
+        state = checkpoint.load_training(step_folder)
+        checkpoint.load_weights(self.model, step_folder)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema is not None:
+            self.ema.load(read_weights(step_folder, averaged=True), state["ema_updates"])
+        self.guard.load_state_dict(state["guard"])
+        self.validation.load_state_dict(state["validation"])
+        if self.processes.is_main:
+            self.window = Window(**state["window"])
+        self.counters, self.norms = Counters(**state["counters"]), state["norms"]
+        self.seconds_before, self.saved = state["seconds"], step_folder
+        set_random_state(state["random_state"])
+
+    def _track(self, metrics: dict[str, float]) -> None:
+        if self.tracker is not None and self.processes.is_main:
+            self.tracker.log(self.step, {"seconds": self.seconds, "tokens": self.counters.tokens, **metrics})
+
+    def _alert(self, title: str, text: str, level: str) -> None:
+        self.progress.say(f"{title}: {text}")
+        if self.tracker is not None and self.processes.is_main:
+            self.tracker.alert(title, text, level)
+
+
+def _due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0

@@ -1,0 +1,81 @@
+"""What is summed up between two lines of the log."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from training.accumulation import StepTotals
+
+
+@dataclass
+class Window:
+    """Sums since the last log line. Part of the checkpoint, so that a resumed run logs the same means."""
+
+    steps: int = 0
+    loss: float = 0.0
+    count: int = 0
+    tokens: int = 0
+    slots: int = 0
+    seconds: float = 0.0
+    data_seconds: float = 0.0
+    groups: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, totals: StepTotals, seconds: float, data_seconds: float, accepted: bool) -> None:
+        """Takes one step; the losses of an update that was not made are left out."""
+        self.steps += 1
+        self.tokens += totals.tokens
+        self.slots += totals.slots
+        self.seconds += seconds
+        self.data_seconds += data_seconds
+        if accepted:
+            self.loss += totals.loss
+            self.count += totals.count
+            for name, (loss, count) in totals.groups.items():
+                old = self.groups.get(name, [0.0, 0])
+                self.groups[name] = [old[0] + loss, old[1] + count]
+
+    @property
+    def data_share(self) -> float:
+        """Share of the time spent waiting for data."""
+        return self.data_seconds / max(self.seconds, 1e-9)
+
+    def metrics(self) -> dict[str, float]:
+        """The means, by the names under which they are logged."""
+        result = {"train/loss": self.loss / self.count} if self.count else {}
+        for name, (loss, count) in sorted(self.groups.items()):
+            result[f"train/loss/{name}"] = loss / count
+        return result | {
+            "train/tokens_per_second": self.tokens / max(self.seconds, 1e-9),
+            "time/step": self.seconds / max(self.steps, 1),
+            "time/data": self.data_seconds / max(self.steps, 1),
+            "data/packing_efficiency": self.tokens / max(self.slots, 1),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return asdict(self)
+
+    @classmethod
+    def merge(cls, states: Iterable[dict[str, Any]]) -> Window:
+        """One window from those of all processes. Their groups differ; everything else is the same in each."""
+        first, *others = states
+        merged = cls(**first)
+        for state in others:
+            for name, (loss, count) in state["groups"].items():
+                old = merged.groups.get(name, [0.0, 0])
+                merged.groups[name] = [old[0] + loss, old[1] + count]
+        return merged
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest memory so far: of the device if it is CUDA's, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
