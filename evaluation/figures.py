@@ -1,0 +1,261 @@
+"""The report's figures: drawn from `report.json` and `metrics.jsonl` alone, so they can be drawn again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+# Okabe and Ito's palette, which remains distinct under the common kinds of colour blindness.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+BLIND, CHANGED = "#7F7F7F", "#E69F00"
+WIDTH = 8.0
+MAX_ROWS = 32
+MAX_ANSWERS = 20
+
+CONDITION_NAMES = {
+    "majority": "majority answer",
+    "question_majority": "majority answer per question",
+    "question_only": "model without the image",
+    "image_only": "model without the question",
+}
+BASELINES = ("majority", "question_majority")
+
+
+def condition_name(condition: str) -> str:
+    """How a condition of the audit is called in tables and figures."""
+    if condition.endswith("_shuffled"):
+        return f"model, {condition.removesuffix('_shuffled')} of another sample"
+    return CONDITION_NAMES.get(condition, condition)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Writes a PNG under a temporary name, then renames it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=160, bbox_inches="tight", facecolor="white")
+    temporary.replace(path)
+    return path
+
+
+def draw_all(report: Mapping[str, Any], metrics: Path | None, folder: Path) -> dict[str, Path]:
+    """Draws every figure that the report has content for; returns title -> file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {"Scores beside the modality audit": ("scores", draw_scores(report))}
+    for field, scores in breakdown_by_field(report).items():
+        name = field.replace("_", " ")
+        figures[f"Accuracy by {name}"] = (f"breakdown_{field}", draw_breakdown(name, scores))
+    for task, counts in report.get("confusion", {}).items():
+        figures[f"Expected and given answers, {task}"] = (f"confusion_{slug(task)}", draw_confusion(task, counts))
+    curves = read_curves(metrics) if metrics is not None and metrics.is_file() else {}
+    if curves:
+        figures["Training"] = ("training", draw_training(curves))
+    return {title: save(figure, folder / f"{name}.png") for title, (name, figure) in figures.items()}
+
+
+def slug(name: str) -> str:
+    """A task's name as part of a file name."""
+    return "".join(character if character.isalnum() else "_" for character in name)
+
+
+def errors(score: Mapping[str, float]) -> np.ndarray:
+    """Distances [2, 1] from a score down and up to its interval."""
+    return np.array([[score["value"] - score["low"]], [score["high"] - score["value"]]]).clip(min=0)
+
+
+def label(score: Mapping[str, float]) -> str:
+    """A score as a percentage with its interval."""
+    return f"{100 * score['value']:.1f} % [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+
+
+def style(axes: Axes, grid: str) -> None:
+    """A light grid behind the data, no box."""
+    axes.grid(axis=grid, color="#DDDDDD", linewidth=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_scores(report: Mapping[str, Any]) -> Figure:
+    """Each task's accuracy above its audit; the blind baselines continue as vertical lines."""
+    tasks = list(report["tasks"])
+    rows = {task: score_rows(report, task) for task in tasks}
+    heights = [len(rows[task]) + 1.2 for task in tasks]
+    figure = Figure(figsize=(WIDTH, 0.34 * sum(heights) + 0.5), layout="constrained")
+    panels = figure.subplots(len(tasks), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, task in zip(panels, tasks, strict=True):
+        for place, (name, score, colour) in enumerate(rows[task]):
+            axes.barh(place, score["value"], color=colour, height=0.72)
+            axes.errorbar(score["value"], place, xerr=errors(score), color="black", capsize=3, linewidth=1.2)
+            axes.text(1.02, place, f"{label(score)}  n={score['n']:,}", va="center", fontsize=8.5)
+            if name in map(condition_name, BASELINES):
+                axes.axvline(score["value"], color=BLIND, linestyle="--", linewidth=1, zorder=0.5)
+        axes.set_yticks(range(len(rows[task])), [name for name, _, _ in rows[task]])
+        axes.set_ylim(len(rows[task]) - 0.4, -0.6)
+        axes.set_xlim(0, 1)
+        axes.set_title(task, loc="left", fontweight="bold", fontsize=11)
+        style(axes, "x")
+    panels[-1].xaxis.set_major_formatter(PercentFormatter(1.0))
+    panels[-1].set_xlabel("accuracy (exact match) with 95 % interval; dashed: answered without image and model")
+    return figure
+
+
+def score_rows(report: Mapping[str, Any], task: str) -> list[tuple[str, Mapping[str, float], str]]:
+    """Name, score and colour of every bar of a task."""
+    rows = [("model", report["tasks"][task]["accuracy"], COLOURS[0])]
+    for condition, score in report.get("audit", {}).get(task, {}).items():
+        rows.append((condition_name(condition), score, BLIND if condition in BASELINES else CHANGED))
+    return rows
+
+
+def breakdown_by_field(report: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """The breakdown as field -> task -> value of the field -> score."""
+    fields: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for task, breakdown in report.get("breakdown", {}).items():
+        for field, scores in breakdown.items():
+            fields.setdefault(field, {})[task] = scores
+    return fields
+
+
+def draw_breakdown(field: str, scores: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """A row for every value of a metadata field, a dot with interval for every task, worst first."""
+    keys = sorted({key for task in scores.values() for key in task}, key=lambda key: worst(scores, key))
+    shown = keys[:MAX_ROWS]
+    figure = Figure(figsize=(WIDTH, 0.34 * len(shown) + 1.4), layout="constrained")
+    axes = figure.subplots()
+    for number, (task, found) in enumerate(scores.items()):
+        offset = (number - (len(scores) - 1) / 2) * min(0.28, 0.7 / len(scores))
+        rows = [place for place, key in enumerate(shown) if key in found]
+        values = np.array([found[shown[place]]["value"] for place in rows])
+        bars = np.concatenate([errors(found[shown[place]]) for place in rows], axis=1)
+        marker = "os^Dv"[number % 5]
+        axes.errorbar(
+            values, np.array(rows) + offset, xerr=bars, fmt=marker, color=COLOURS[number % 7], capsize=2, label=task
+        )
+    axes.set_yticks(range(len(shown)), [f"{key}  (n={sizes(scores, key)})" for key in shown])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    rest = f"; the {MAX_ROWS} lowest of {len(keys)}" if len(keys) > MAX_ROWS else ""
+    axes.set_xlabel(f"accuracy with 95 % interval{rest}")
+    axes.set_ylabel(field)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    style(axes, "both")
+    return figure
+
+
+def worst(scores: Mapping[str, Mapping[str, Any]], key: str) -> tuple[float, str]:
+    """Where a row stands: by the lowest score of any task, then by name."""
+    return min(task[key]["value"] for task in scores.values() if key in task), key
+
+
+def sizes(scores: Mapping[str, Mapping[str, Any]], key: str) -> str:
+    """Numbers of answers behind a row, once if all tasks have the same."""
+    numbers = [task[key]["n"] for task in scores.values() if key in task]
+    return " / ".join(f"{number:,}" for number in (numbers[:1] if len(set(numbers)) == 1 else numbers))
+
+
+def draw_confusion(task: str, counts: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Expected answers (rows) against given ones (columns): numbers, coloured by the share of the row."""
+    expected, given, table = confusion_table(counts)
+    side = 0.42 * max(len(expected), len(given)) + 1.8
+    figure = Figure(figsize=(max(side + 1, 4), max(side, 3)), layout="constrained")
+    axes = figure.subplots()
+    shares = table / table.sum(axis=1, keepdims=True).clip(min=1)
+    # The root makes single mistakes visible beside a diagonal that holds nearly everything.
+    picture = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.4, vmin=0, vmax=1))
+    for row, column in zip(*np.nonzero(table), strict=True):
+        colour = "white" if shares[row, column] > 0.35 else "black"
+        axes.text(column, row, f"{table[row, column]:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
+    axes.set_xticks(range(len(given)), given, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(expected)), expected)
+    axes.set_xlabel("answer given")
+    axes.set_ylabel("answer expected")
+    axes.set_title(f"{task}: number of answers", loc="left", fontweight="bold", fontsize=11)
+    bar = figure.colorbar(
+        picture, ax=axes, shrink=0.8, label="share of the expected answer", ticks=[0, 0.01, 0.1, 0.5, 1]
+    )
+    bar.ax.set_yticklabels(["0 %", "1 %", "10 %", "50 %", "100 %"])
+    return figure
+
+
+def confusion_table(counts: Mapping[str, Mapping[str, int]]) -> tuple[list[str], list[str], np.ndarray]:
+    """Row names, column names and numbers; rare answers beyond a readable number become "(other)"."""
+    frequency = {answer: sum(row.values()) for answer, row in counts.items()}
+    expected = sorted(frequency, key=lambda answer: (-frequency[answer], answer))[:MAX_ANSWERS]
+    others = any(answer not in expected for row in counts.values() for answer in row)
+    given = expected + ["(other)"] * others
+    rows = expected + ["(other)"] * (len(frequency) > len(expected))
+    table = np.zeros((len(rows), len(given)))
+    for answer, row in counts.items():
+        for guess, number in row.items():
+            place = rows.index(answer) if answer in expected else len(expected)
+            table[place, given.index(guess) if guess in expected else len(expected)] += number
+    return rows, given, table
+
+
+def read_curves(metrics: Path) -> dict[str, np.ndarray]:
+    """Names -> [points, 2] of step and value, for training loss and validation; a torn last line is passed over."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for row in read_rows(metrics):
+        for name, value in row.items():
+            wanted = name == "train/loss" or (name.startswith("val/") and name.endswith("accuracy"))
+            if wanted and isinstance(value, int | float) and "step" in row:
+                points.setdefault(name, []).append((row["step"], value))
+    return {name: np.array(found) for name, found in points.items()}
+
+
+def read_rows(metrics: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a metrics file, without lines that a crash left incomplete."""
+    for line in metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def draw_training(curves: Mapping[str, np.ndarray]) -> Figure:
+    """Training loss, and validation accuracy of every task, over steps."""
+    losses = {name: curve for name, curve in curves.items() if name == "train/loss"}
+    accuracies = {name: curve for name, curve in curves.items() if name != "train/loss"}
+    panels = [panel for panel in (losses, accuracies) if panel]
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        (draw_losses if panel is losses else draw_accuracies)(axes, panel)
+        axes.set_xlabel("step")
+        style(axes, "both")
+    return figure
+
+
+def draw_losses(axes: Axes, curves: Mapping[str, np.ndarray]) -> None:
+    """The loss as logged, faint, with its running mean on top."""
+    curve = curves["train/loss"]
+    axes.plot(curve[:, 0], curve[:, 1], color=COLOURS[0], alpha=0.3, linewidth=1)
+    axes.plot(*running_mean(curve), color=COLOURS[0], linewidth=1.8)
+    axes.set_ylabel("training loss (nats per answer token)")
+    axes.set_yscale("log")
+
+
+def running_mean(curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and means over windows of a twentieth of the curve, without edge effects."""
+    width = max(1, len(curve) // 20)
+    sums = np.cumsum(np.insert(curve, 0, 0, axis=0), axis=0)
+    steps, values = ((sums[width:] - sums[:-width]) / width).T
+    return steps, values
+
+
+def draw_accuracies(axes: Axes, curves: Mapping[str, np.ndarray]) -> None:
+    """One line for each validation task; the mean over tasks is left to the table."""
+    tasks: Sequence[str] = [name for name in curves if name != "val/accuracy"] or list(curves)
+    for number, name in enumerate(tasks):
+        task = name.removeprefix("val/").removesuffix("/accuracy")
+        axes.plot(*curves[name].T, color=COLOURS[number % 7], marker="os^Dv"[number % 5], markersize=3.5, label=task)
+    axes.set_ylabel("validation accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.legend(frameon=False, loc="lower right")

@@ -1,0 +1,107 @@
+"""Greedy answers of a model to many samples, in batches of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from data.collate import collate_prompts
+from data.interleave import Document, Interleaver
+from data.tokenizer import END, Tokenizer
+from data.types import BadSampleError, Sample
+from evaluation.audit import expected_answer
+from evaluation.identity import prompt_key
+from evaluation.metrics import exact_match
+from fusion.generation import generate
+from fusion.model import FusionModel
+
+# Prompts are sorted by length within so many batches, which bounds the media that are held at once.
+BATCHES_PER_WINDOW = 16
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An answer beside the expected one. `skipped` says why a sample could not be asked, else it is empty."""
+
+    sample: Sample
+    expected: str
+    answer: str
+    skipped: str = ""
+
+    @property
+    def correct(self) -> bool:
+        """Exact match but for case and white space."""
+        return not self.skipped and exact_match(self.answer, self.expected)
+
+
+@torch.inference_mode()
+def predict(
+    model: FusionModel,
+    tokenizer: Tokenizer,
+    interleaver: Interleaver,
+    samples: Sequence[Sample],
+    *,
+    batch_size: int = 128,
+    max_new_tokens: int = 16,
+    on_bad_sample: str = "error",
+    advance: Callable[[int], None] = lambda done: None,
+) -> list[Prediction]:
+    """One prediction for each sample, in the order of the samples; decoding is greedy.
+
+    Samples that read the same prompt share one answer (see `prompt_key`); this is what makes the audit cheap,
+    where removing images leaves few distinct prompts. `advance` is told how many samples are done.
+
+    Raises:
+        BadSampleError: a sample cannot be read, unless `on_bad_sample` is "skip".
+        ValueError: a wrong `batch_size` or `on_bad_sample`.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be at least 1")
+    if on_bad_sample not in ("error", "skip"):
+        raise ValueError(f"on_bad_sample={on_bad_sample!r} must be 'error' or 'skip'")
+    places: dict[Hashable, list[int]] = {}
+    for place, sample in enumerate(samples):
+        places.setdefault(prompt_key(sample), []).append(place)
+    answers, reasons = [""] * len(samples), [""] * len(samples)
+    for window in chunks(list(places.values()), batch_size * BATCHES_PER_WINDOW):
+        documents: list[tuple[Document, list[int]]] = []
+        for shared in window:
+            try:
+                documents.append((interleaver.prompt(samples[shared[0]]), shared))
+            except BadSampleError as reason:
+                if on_bad_sample == "error":
+                    raise
+                for place in shared:
+                    reasons[place] = str(reason)
+                advance(len(shared))
+        documents.sort(key=lambda item: len(item[0]))
+        for batch in chunks(documents, batch_size):
+            texts = answer_batch(model, tokenizer, [document for document, _ in batch], max_new_tokens)
+            for text, (_, shared) in zip(texts, batch, strict=True):
+                for place in shared:
+                    answers[place] = text
+            advance(sum(len(shared) for _, shared in batch))
+    return [
+        Prediction(sample, expected_answer(sample), answer, reason)
+        for sample, answer, reason in zip(samples, answers, reasons, strict=True)
+    ]
+
+
+def answer_batch(
+    model: FusionModel, tokenizer: Tokenizer, documents: Sequence[Document], max_new_tokens: int
+) -> list[str]:
+    """Greedy answers to prompts, one batch."""
+    device = next(model.parameters()).device
+    prompts = collate_prompts(documents).to(device)
+    tokens = generate(model, prompts, end_id=tokenizer.id(END), max_new_tokens=max_new_tokens)
+    return [tokenizer.decode(ids) for ids in tokens]
+
+
+def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """Consecutive slices of at most `size` items."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

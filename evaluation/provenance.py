@@ -1,0 +1,82 @@
+"""What a report was made from: checkpoint, configuration, data, software, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evaluation.figures import read_rows
+
+PACKAGES = ("interfuse", "torch", "torchvision", "torchaudio", "numpy", "tokenizers")
+# What may differ between runs of one experiment: the seed, where a run lies, who watches it, on what it runs.
+NOT_THE_EXPERIMENT = ("seed", "run", "runs", "resume", "tracker", "compute_threads")
+
+
+def json_hash(content: Any) -> str:
+    """sha256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def config_hashes(config: Mapping[str, Any]) -> dict[str, str]:
+    """`config_hash` of everything, and `experiment_hash` that all seeds of one experiment share."""
+    experiment = {key: value for key, value in config.items() if key not in NOT_THE_EXPERIMENT}
+    return {"config_hash": json_hash(config), "experiment_hash": json_hash(experiment)}
+
+
+def environment() -> dict[str, Any]:
+    """Software and machine of the evaluation."""
+    return {
+        "commit": commit(),
+        "versions": {"python": platform.python_version()} | {name: installed(name) for name in PACKAGES},
+        "machine": {
+            "platform": f"{platform.system()} {platform.machine()}",
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def commit() -> str | None:
+    """The commit of this code, with "+changes" if files differ from it; None outside a repository."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def installed(package: str) -> str | None:
+    """The version of a package, None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def training_facts(metrics: Path, step: int) -> dict[str, Any]:
+    """Cost of the training up to `step`, from the run's own log; None where the log does not say."""
+    found: dict[str, Any] = {"seconds": None, "steps": step, "tokens": None}
+    for row in read_rows(metrics) if metrics.is_file() else ():
+        if row.get("step", step + 1) <= step:
+            found |= {key: row[key] for key in ("seconds", "tokens") if key in row}
+    return found
+
+
+def skipped_in_training(metrics: Path, step: int) -> int:
+    """Samples that the training skipped up to `step`, as its log counts them."""
+    rows = read_rows(metrics) if metrics.is_file() else ()
+    counts = [row["data/skipped"] for row in rows if "data/skipped" in row and row.get("step", step + 1) <= step]
+    return int(counts[-1]) if counts else 0

@@ -1,0 +1,87 @@
+"""One evaluation from checkpoint to report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from data.build import build_interleaver, build_processors
+from data.tokenizer import Tokenizer
+from evaluation.provenance import config_hashes, environment, json_hash, skipped_in_training, training_facts
+from evaluation.report import choose_folder, write_report
+from evaluation.scoring import evaluate
+from evaluation.settings import build_settings
+from fusion.checkpoint import LoadedModel, load_model, resolve
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A report, and the folder in which it lies."""
+
+    report: dict[str, Any]
+    folder: Path
+
+
+def evaluate_checkpoint(
+    path: str | Path,
+    evaluation: Mapping[str, Any] | None = None,
+    output: str | Path | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Evaluated:
+    """Evaluates a run's newest checkpoint or a given step, and writes the report (see `report.choose_folder`).
+
+    `evaluation` is the config node; None takes the one that the checkpoint was trained with.
+
+    Raises:
+        BadInputError: the checkpoint, the evaluation or a sample cannot be used, or a report would be overwritten.
+    """
+    started = time.perf_counter()
+    loaded = load_model(path, device)
+    config = loaded.config
+    settings = build_settings(evaluation if evaluation is not None else config.get("evaluation"))
+    run_folder, step = loaded.step_folder.parent.parent, int(loaded.manifest["step"])
+    checkpoint_hash = json_hash(loaded.manifest)
+    newest = resolve(run_folder) == loaded.step_folder
+    folder = choose_folder(
+        run_folder, step, checkpoint_hash, list(settings.tasks), newest, Path(output) if output else None
+    )
+    tokenizer = Tokenizer.load(loaded.tokenizer_path)
+    interleaver = build_interleaver(
+        config.data, tokenizer, build_processors(config.data), loaded.model.num_tokens, loaded.model.modalities
+    )
+    report = evaluate(
+        loaded.model, tokenizer, interleaver, settings, config.data.get("on_bad_sample", "error"), progress
+    )
+    metrics = run_folder / "metrics.jsonl"
+    report["train"] = training_facts(metrics, step)
+    report["data"]["skipped"] = skipped_in_training(metrics, step)
+    report["provenance"] |= origin(loaded, run_folder, step, checkpoint_hash, tokenizer)
+    report["provenance"]["evaluation_seconds"] = round(time.perf_counter() - started, 1)
+    write_report(report, folder, metrics)
+    return Evaluated(report, folder)
+
+
+def origin(
+    loaded: LoadedModel, run_folder: Path, step: int, checkpoint_hash: str, tokenizer: Tokenizer
+) -> dict[str, Any]:
+    """The part of the provenance that the checkpoint decides."""
+    config = OmegaConf.to_container(loaded.config, resolve=True)
+    assert isinstance(config, dict)
+    plain = {str(key): value for key, value in config.items()}
+    return {
+        "run": f"{run_folder.parent.name}/{run_folder.name}",
+        "checkpoint": f"checkpoints/{loaded.step_folder.name}",
+        "step": step,
+        "weights": "moving average" if loaded.uses_ema else "last",
+        "seed": plain.get("seed"),
+        "checkpoint_hash": checkpoint_hash,
+        **config_hashes(plain),
+        "tokenizer_hash": tokenizer.fingerprint,
+        **environment(),
+    }

@@ -1,0 +1,67 @@
+"""What an evaluation asks and how it scores: the `evaluation` node of the config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from data.instantiate import instantiate
+from data.mixture import Source
+from data.types import BadInputError
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are computed: see `evaluation.metrics.bootstrap`."""
+
+    resamples: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1000:
+            raise ValueError(f"resamples={self.resamples} must be at least 1000 for an interval of 95 %")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One evaluation.
+
+    tasks: name -> source of questions; the last message of each sample is the expected answer.
+    prior: training questions and answers, from which the blind baselines are counted; None leaves them out.
+    audit_samples: questions per condition of the audit, drawn at random; None takes all.
+    breakdown: fields of a sample's metadata by which scores are split.
+    cluster: the field of metadata whose equal values are drawn together for intervals.
+    """
+
+    tasks: Mapping[str, Source]
+    prior: Source | None = None
+    batch_size: int = 128
+    max_new_tokens: int = 16
+    audit: bool = True
+    audit_samples: int | None = 2000
+    bootstrap: Bootstrap = Bootstrap()
+    breakdown: Sequence[str] = ("answer_type", "template")
+    cluster: str = "image"
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise ValueError("tasks is empty; an evaluation needs at least one")
+        for name, source in self.tasks.items():
+            if len(source) == 0:
+                raise ValueError(f"tasks.{name}: the source has no samples")
+        for name in ("batch_size", "max_new_tokens", "audit_samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+
+
+def build_settings(config: Mapping[str, Any] | None) -> Settings:
+    """Settings from the `evaluation` node; tasks that are null are left out.
+
+    Raises:
+        BadInputError: there is nothing to evaluate, or an option is unknown or refused, in one line.
+    """
+    if not config or not config.get("tasks"):
+        raise BadInputError("evaluation: names no tasks; choose one, for instance evaluation=easy_vqa")
+    return instantiate(config, "evaluation")

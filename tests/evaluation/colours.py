@@ -1,0 +1,130 @@
+"""A task that a tiny model learns in seconds: the colour of an image, asked in text or in sound.
+
+Every image shows one of four colours in noise. Two questions are asked about it, typed or as a clip whose
+spectrogram tells which question it is.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.collate import collate
+from data.interleave import Interleaver
+from data.tokenizer import Tokenizer
+from data.types import Media, Message, Sample, Text
+from encoders.audio import AudioEncoder
+from encoders.image import ImageEncoder
+from encoders.projector import MlpProjector
+from encoders.text import TokenEmbedding
+from fusion.early import EarlyFusion
+from fusion.feed_forward.swiglu import SwiGLU
+from fusion.mixers.attention import SelfAttention
+from fusion.model import FusionModel
+from fusion.positions.rope import Rope
+
+SIZE, NUM_MELS = 8, 8
+COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0), "white": (1.0, 1.0, 1.0)}
+QUESTIONS = ("what color is it?", "is it red?")
+
+
+class AsGiven:
+    """A processor for media that are tensors already."""
+
+    sample_rate = 8000
+
+    def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
+        assert isinstance(media.source, Tensor)
+        return media.source
+
+
+class Colours:
+    """Questions about `num_images` images, two each, in order."""
+
+    def __init__(self, questions: str = "typed", num_images: int = 24, seed: int = 0) -> None:
+        self.questions, self.seed = questions, seed
+        rng = np.random.default_rng(seed)
+        names = [list(COLOURS)[i % 4] for i in range(num_images)]
+        self.images = [(name, colour_image(name, rng)) for name in names]
+
+    def __len__(self) -> int:
+        return 2 * len(self.images)
+
+    def texts(self) -> list[str]:
+        return [*QUESTIONS, *COLOURS, "yes", "no"]
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        number, question = divmod(index, 2)
+        name, image = self.images[number]
+        answer = name if question == 0 else ("yes" if name == "red" else "no")
+        asked = Text(QUESTIONS[question]) if self.questions == "typed" else Media("audio", clip(question, index))
+        return Sample(
+            id=str(index),
+            messages=(
+                Message("user", (Media("image", image), asked)),
+                Message("assistant", (Text(answer),)),
+            ),
+            source="colours",
+            metadata={
+                "image": f"{self.seed}-{number}",
+                "answer_type": "color" if question == 0 else "yes/no",
+                "question": QUESTIONS[question],
+            },
+        )
+
+
+def colour_image(name: str, rng: np.random.Generator) -> Tensor:
+    noise = torch.from_numpy(rng.normal(size=(3, SIZE, SIZE)).astype(np.float32))
+    return torch.tensor(COLOURS[name])[:, None, None] + 0.1 * noise
+
+
+def clip(question: int, index: int) -> Tensor:
+    """A rising or falling tone whose length varies from clip to clip."""
+    generator = torch.Generator().manual_seed(index)
+    frames = 8 + int(torch.randint(0, 9, (), generator=generator))
+    place = torch.linspace(0, NUM_MELS - 1, frames).round().long()
+    spectrogram = 0.1 * torch.randn(frames, NUM_MELS, generator=generator)
+    spectrogram[torch.arange(frames), place if question == 0 else NUM_MELS - 1 - place] += 2
+    return spectrogram
+
+
+def tiny_model(vocab_size: int, seed: int = 0) -> FusionModel:
+    torch.manual_seed(seed)
+    mixer = partial(SelfAttention, num_heads=2, num_kv_heads=1, position=Rope)
+    return FusionModel(
+        d_model=32,
+        text=partial(TokenEmbedding, vocab_size=vocab_size),
+        encoders={
+            "image": ImageEncoder(SIZE, [8, 16], [2, 2], num_layers=1, num_heads=2),
+            "audio": AudioEncoder(NUM_MELS, [16, 16], [2, 2], [3, 3], num_layers=1, num_heads=2),
+        },
+        projector=MlpProjector,
+        fusion=partial(EarlyFusion, num_layers=2, mixer=mixer, feed_forward=SwiGLU),
+    )
+
+
+def parts(seed: int = 0) -> tuple[FusionModel, Tokenizer, Interleaver]:
+    """An untrained model with the tokenizer and interleaver that fit it."""
+    tokenizer = Tokenizer.train(Colours().texts() * 4, 290)
+    model = tiny_model(tokenizer.vocab_size, seed)
+    processors = {"image": AsGiven(), "audio": AsGiven()}
+    return model, tokenizer, Interleaver(tokenizer, processors, model.num_tokens, model.modalities, 128)
+
+
+def learn(model: FusionModel, interleaver: Interleaver, steps: int = 120) -> float:
+    """Trains on typed and spoken questions; returns the last loss."""
+    rng = np.random.default_rng(0)
+    sources = [Colours(kind, seed=1) for kind in ("typed", "spoken")]
+    documents = [interleaver.document(source.sample(i, rng)) for source in sources for i in range(len(source))]
+    batch = collate([[document] for document in documents])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(steps):
+        logits = model.logits(model(batch)[batch.labels >= 0])
+        loss = torch.nn.functional.cross_entropy(logits, batch.labels[batch.labels >= 0])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return loss.item()

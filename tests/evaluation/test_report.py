@@ -1,0 +1,130 @@
+"""Reports as files: stable keys, nothing lost, nothing half written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from data.types import BadInputError
+from evaluation import report as report_module
+from evaluation.report import choose_folder, keep_old_report, print_table, read_report, write_report
+
+TASKS = ["easy_vqa/typed", "easy_vqa/spoken"]
+
+
+def put(report: dict[str, Any], folder: Path) -> None:
+    """The file alone, without the figures that take a second."""
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+
+
+def test_the_design_s_keys_are_there(report: dict[str, Any], tmp_path: Path) -> None:
+    write_report(report, tmp_path)
+    written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert {"tasks", "breakdown", "audit", "model", "train", "data", "provenance"} <= set(written)
+    assert set(written["tasks"]["easy_vqa/typed"]["accuracy"]) == {"value", "low", "high", "n"}
+    assert set(written["audit"]["easy_vqa/typed"]["question_only"]) == {"value", "low", "high", "n"}
+    assert set(written["model"]) == {"parameters", "active_parameters", "flops_per_sample"}
+    assert set(written["train"]) == {"seconds", "steps", "tokens"}
+    assert written == report
+
+
+def test_markdown_shows_every_score_and_every_figure(
+    report: dict[str, Any], metrics_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    write_report(report, folder, metrics_file)
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    for task in TASKS:
+        score = report["tasks"][task]["accuracy"]
+        assert f"| **{task}** | {100 * score['value']:.1f} [{100 * score['low']:.1f}, " in text
+    figures = sorted(path.name for path in (folder / "figures").iterdir())
+    assert "scores.png" in figures
+    assert "training.png" in figures
+    assert len(figures) == 6
+    for name in figures:
+        assert f"(figures/{name})" in text
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_the_terminal_table_fits_eighty_columns(report: dict[str, Any]) -> None:
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    print_table(report, console)
+    text = console.export_text()
+    for task in TASKS:
+        score = report["tasks"][task]["accuracy"]
+        assert task in text
+        assert f"{100 * score['value']:.1f}" in text
+        assert f"{100 * score['low']:.1f}-{100 * score['high']:.1f}" in text
+    assert "…" not in text
+
+
+def test_the_newest_checkpoint_reports_into_the_run_folder(tmp_path: Path) -> None:
+    assert choose_folder(tmp_path, 3000, "c0ffee", TASKS, newest=True, output=None) == tmp_path
+    other = choose_folder(tmp_path, 1000, "beef", TASKS, newest=False, output=None)
+    assert other == tmp_path / "evaluations" / "step_1000"
+    assert choose_folder(tmp_path, 1, "a", TASKS, newest=True, output=tmp_path / "x") == tmp_path / "x"
+
+
+def test_an_older_report_moves_aside(report: dict[str, Any], metrics_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    write_report(report, folder, metrics_file)
+    newer = json.loads(json.dumps(report))
+    newer["provenance"] |= {"step": 4000, "checkpoint_hash": "beef"}
+    write_report(newer, folder)
+    assert read_report(folder) == newer
+    kept = folder / "evaluations" / "step_3000"
+    assert read_report(kept) == report
+    assert (kept / "report.md").is_file()
+    assert (kept / "figures" / "training.png").is_file()
+    write_report(newer, folder)
+    assert read_report(kept) == report, "the same checkpoint replaces its own report only"
+
+
+def test_a_retrained_step_does_not_push_out_the_kept_report(report: dict[str, Any], tmp_path: Path) -> None:
+    versions = []
+    for name in ("first", "second", "third"):
+        version = json.loads(json.dumps(report))
+        version["provenance"]["checkpoint_hash"] = name * 3
+        keep_old_report(tmp_path, name * 3)
+        put(version, tmp_path)
+        versions.append(version)
+    kept = [read_report(folder) for folder in sorted((tmp_path / "evaluations").iterdir())]
+    assert kept == versions[:2]
+
+
+def test_other_tasks_or_another_checkpoint_are_refused_before_any_work(report: dict[str, Any], tmp_path: Path) -> None:
+    put(report, tmp_path)
+    with pytest.raises(BadInputError, match=r"report on other tasks \(easy_vqa/typed, easy_vqa/spoken\)"):
+        choose_folder(tmp_path, 3000, "c0ffee", ["manifest"], newest=True, output=None)
+    with pytest.raises(BadInputError, match=r"output=.* holds the report of another checkpoint"):
+        choose_folder(tmp_path, 3000, "beef", TASKS, newest=True, output=tmp_path)
+    assert choose_folder(tmp_path, 3000, "c0ffee", TASKS, newest=True, output=tmp_path) == tmp_path
+
+
+def test_a_failed_write_leaves_the_old_report(
+    report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(report, tmp_path)
+    changed = json.loads(json.dumps(report))
+    changed["train"]["seconds"] = float("nan")
+    monkeypatch.setattr(report_module, "draw_all", lambda *arguments: {})
+    with pytest.raises(ValueError, match="JSON"):
+        write_report(changed, tmp_path)
+    assert read_report(tmp_path) == report
+
+    def full(*arguments: object, **keywords: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report_module, "draw_all", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_report(report, tmp_path)
+    assert read_report(tmp_path) == report
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"tasks": {}}', "\xff"])
+def test_a_damaged_report_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(BadInputError, match=r"report\.json: not a report"):
+        read_report(tmp_path)
