@@ -10,12 +10,12 @@ from training.trackers.base import AudioCell, Cell, ImageCell
 from training.trackers.media import encode_audio, encode_image
 
 STYLE = """
-body { font: 14px system-ui, sans-serif; margin: 12px; color: #1a1a1a; background: #fff; }
+body { font: 13px system-ui, sans-serif; margin: 8px; color: #1a1a1a; background: #fff; }
 table { border-collapse: collapse; }
-th, td { border: 1px solid #ddd; padding: 6px 10px; text-align: left; vertical-align: middle; }
+th, td { border: 1px solid #ddd; padding: 4px 8px; text-align: left; vertical-align: middle; }
 th { background: #f4f4f4; }
-img { min-width: 96px; image-rendering: pixelated; display: block; }
-audio { width: 220px; height: 32px; display: block; }
+img { min-width: 72px; image-rendering: pixelated; display: block; }
+audio { width: 130px; height: 32px; display: block; }
 small { color: #666; }
 """
 
