@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from data.array_store import StoredClip
 from data.types import Media, Message, Sample, Text
 
 
@@ -16,6 +17,8 @@ def media_key(media: Media) -> Hashable:
     source = media.source
     if isinstance(source, Tensor):
         return (media.modality, tuple(source.shape), str(source.dtype), digest(source))
+    if isinstance(source, StoredClip):
+        return (media.modality, source.store.folder, source.index)
     return (media.modality, source)
 
 

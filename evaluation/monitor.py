@@ -1,0 +1,129 @@
+"""Validation during training: scores by generation, examples to look at and listen to, attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from data.interleave import Interleaver
+from data.mixture import Source
+from data.tokenizer import Tokenizer
+from data.types import AUDIO, IMAGE, Sample
+from evaluation.attention import Attended, attended_media, draw_attention
+from evaluation.predict import Prediction, predict
+from evaluation.preview import picture, prompt_media, sound, words
+from evaluation.scoring import read_samples
+from fusion.model import FusionModel
+
+COLUMNS = ("task", "image", "question", "expected", "answer", "right")
+
+
+class Gallery(Protocol):
+    """What the monitor needs of a tracker (see `training/trackers/base.py`)."""
+
+    def image(self, step: int, name: str, image: Any, caption: str = "") -> None:
+        """One picture."""
+        ...
+
+    def table(self, step: int, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Rows of text, pictures and clips."""
+        ...
+
+
+class Monitor:
+    """Called as `monitor(model, step)`: asks all validation questions and returns the accuracies.
+
+    Logs to `tracker` a table of about `num_examples` questions, spread evenly over and within the tasks, and what the
+    answer to one question of each task attends to. The questions are the same at every step. `image_cell(pixels)` and
+    `audio_cell(samples, rate)` make the cells of the tracker's tables; without them cells are words.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        tokenizer: Tokenizer,
+        interleaver: Interleaver,
+        tracker: Gallery | None = None,
+        *,
+        batch_size: int = 64,
+        max_new_tokens: int = 16,
+        num_examples: int = 8,
+        image_cell: Callable[..., Any] | None = None,
+        audio_cell: Callable[..., Any] | None = None,
+    ) -> None:
+        if not sources:
+            raise ValueError("sources is empty; there is nothing to validate on")
+        if num_examples < 0:
+            raise ValueError(f"num_examples={num_examples} must be 0 or more")
+        self._samples: dict[str, list[Sample]] = {name: read_samples(source) for name, source in sources.items()}
+        self._tokenizer, self._interleaver, self._tracker = tokenizer, interleaver, tracker
+        self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
+        self._per_task = -(-num_examples // len(sources))
+        self._image_cell, self._audio_cell = image_cell, audio_cell
+        self._rate = getattr(interleaver._processors.get(AUDIO), "sample_rate", 16_000)
+
+    def __call__(self, model: FusionModel, step: int) -> dict[str, float]:
+        """`val/<task>/accuracy` of every task, and their mean `val/accuracy`."""
+        was_training = model.training
+        model.eval()
+        try:
+            predictions = {name: self._ask(model, samples) for name, samples in self._samples.items()}
+            if self._tracker is not None and self._per_task:
+                self._show(model, step, predictions)
+        finally:
+            model.train(was_training)
+        accuracies = {name: float(np.mean([item.correct for item in found])) for name, found in predictions.items()}
+        metrics = {f"val/{name}/accuracy": accuracy for name, accuracy in accuracies.items()}
+        return {**metrics, "val/accuracy": float(np.mean(list(accuracies.values())))}
+
+    def _ask(self, model: FusionModel, samples: Sequence[Sample]) -> list[Prediction]:
+        return predict(
+            model,
+            self._tokenizer,
+            self._interleaver,
+            samples,
+            batch_size=self._batch_size,
+            max_new_tokens=self._max_new_tokens,
+        )
+
+    def _show(self, model: FusionModel, step: int, predictions: Mapping[str, Sequence[Prediction]]) -> None:
+        assert self._tracker is not None
+        chosen = {name: spread(found, self._per_task) for name, found in predictions.items()}
+        rows = [self._row(name, prediction) for name, found in chosen.items() for prediction in found]
+        self._tracker.table(step, "val/examples", COLUMNS, rows)
+        examples = self._attention(model, chosen)
+        if examples:
+            caption = "attention of the position that begins the answer, mean over heads"
+            self._tracker.image(step, "val/attention", draw_attention(examples), caption)
+
+    def _row(self, task: str, prediction: Prediction) -> list[Any]:
+        sample = prediction.sample
+        images, clips = prompt_media(sample, IMAGE), prompt_media(sample, AUDIO)
+        image: Any = f"{len(images)} images" if images else ""
+        if images and self._image_cell is not None:
+            image = self._image_cell(picture(images[0]))
+        question: Any = words(sample)
+        if clips and self._audio_cell is not None:
+            question = self._audio_cell(*sound(clips[-1], self._rate), caption=question)
+        return [task, image, question, prediction.expected, prediction.answer, "yes" if prediction.correct else "no"]
+
+    def _attention(
+        self, model: FusionModel, chosen: Mapping[str, Sequence[Prediction]]
+    ) -> list[tuple[str, list[Attended]]]:
+        examples = []
+        for number, (name, found) in enumerate(chosen.items()):
+            prediction = found[number % len(found)]
+            media = attended_media(model, self._interleaver, prediction.sample)
+            verdict = "right" if prediction.correct else f"expected {prediction.expected!r}"
+            title = f"{name}: {words(prediction.sample)}  answer {prediction.answer!r}, {verdict}"
+            if media:
+                examples.append((title, media))
+        return examples
+
+
+def spread(items: Sequence[Prediction], count: int) -> list[Prediction]:
+    """At most `count` items at even distances, from the first to the last."""
+    places = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
+    return [items[place] for place in places]

@@ -1,0 +1,163 @@
+"""Validation during training: what it returns, what it shows, and that it leaves the model as it was."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from data.collate import collate_prompts
+from data.interleave import Interleaver
+from data.tokenizer import Tokenizer
+from data.types import Media, Message, Sample, Text
+from evaluation.attention import attended_media, draw_attention
+from evaluation.monitor import COLUMNS, Monitor
+from evaluation.predict import predict
+from evaluation.preview import picture, sound, words
+from evaluation.scoring import read_samples
+from fusion.attention_maps import attention_maps
+from fusion.model import FusionModel
+from tests.evaluation.colours import NUM_MELS, SIZE, Colours, parts
+
+Parts = tuple[FusionModel, Tokenizer, Interleaver]
+SOURCES = {"typed": Colours("typed", 8), "spoken": Colours("spoken", 8)}
+
+
+class Recorder:
+    """Keeps what a tracker would show."""
+
+    def __init__(self) -> None:
+        self.tables: list[tuple[int, str, Any, Any]] = []
+        self.images: list[tuple[int, str, Any, str]] = []
+
+    def image(self, step: int, name: str, image: Any, caption: str = "") -> None:
+        self.images.append((step, name, image, caption))
+
+    def table(self, step: int, name: str, columns: Any, rows: Any) -> None:
+        self.tables.append((step, name, columns, rows))
+
+
+def test_accuracies_are_those_of_the_answers(trained: Parts) -> None:
+    model, tokenizer, interleaver = parts(seed=3)
+    expected = {}
+    for name, source in SOURCES.items():
+        predictions = predict(model, tokenizer, interleaver, read_samples(source))
+        expected[f"val/{name}/accuracy"] = np.mean([item.correct for item in predictions])
+    expected["val/accuracy"] = np.mean(list(expected.values()))
+    assert Monitor(SOURCES, tokenizer, interleaver)(model, 1) == pytest.approx(expected)
+    assert Monitor(SOURCES, *trained[1:])(trained[0], 1)["val/accuracy"] >= 0.9
+
+
+def test_the_model_s_mode_and_the_random_state_are_left_alone(trained: Parts) -> None:
+    model, tokenizer, interleaver = trained
+    monitor = Monitor(SOURCES, tokenizer, interleaver, Recorder())
+    before = torch.get_rng_state()
+    for mode in (True, False):
+        model.train(mode)
+        monitor(model, 1)
+        assert model.training is mode
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_examples_show_the_image_the_question_and_both_answers(trained: Parts) -> None:
+    model, tokenizer, interleaver = trained
+    seen = Recorder()
+    monitor = Monitor(
+        SOURCES,
+        tokenizer,
+        interleaver,
+        seen,
+        num_examples=4,
+        image_cell=lambda pixels: ("image", pixels),
+        audio_cell=lambda samples, rate, caption: ("audio", samples, rate, caption),
+    )
+    monitor(model, 7)
+    step, name, columns, rows = seen.tables[0]
+    assert (step, name, columns) == (7, "val/examples", COLUMNS)
+    assert [row[0] for row in rows] == ["typed", "typed", "spoken", "spoken"]
+    first, last = rows[0], rows[-1]
+    assert first[2:] == ["what color is it?", "red", "red", "yes"]
+    assert first[1][1].shape == (SIZE, SIZE, 3)
+    assert last[2][0] == "audio"
+    assert last[2][2] == 8000
+    assert last[2][3] == "(spoken: is it red?)"
+    step, name, image, _ = seen.images[0]
+    assert (step, name, image.dtype, image.shape[2]) == (7, "val/attention", np.uint8, 3)
+
+
+def test_without_a_tracker_nothing_is_drawn(trained: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluation.monitor.draw_attention", pytest.fail)
+    assert Monitor(SOURCES, *trained[1:])(trained[0], 1)
+
+
+def test_attention_is_cut_to_the_right_tokens(trained: Parts) -> None:
+    """Weights of image, sound and text sum to 1 in every layer, whatever the order of the media."""
+    model, _, interleaver = trained
+    red, clip = read_samples(SOURCES["spoken"])[0].messages[0].content
+    for content in ((red, clip), (clip, red), (red, clip, red, Text("is it red?"))):
+        sample = Sample("x", (Message("user", content), Message("assistant", (Text("yes"),))))
+        found = attended_media(model, interleaver, sample)
+        assert [item.modality for item in found] == [item.modality for item in content if isinstance(item, Media)]
+        assert {item.weights.shape[1] for item in found if item.modality == "image"} == {4}
+        inside = sum(item.weights.sum(axis=1) for item in found)
+        assert ((inside > 0) & (inside < 1)).all(), "the rest falls on text"
+
+
+def test_the_weights_are_those_of_the_answering_position(trained: Parts) -> None:
+    """Two images by hand: `<|user|>`, 4 patches, 4 patches, `<|assistant|>`, and padding behind."""
+    model, _, interleaver = trained
+    images = tuple(read_samples(SOURCES["typed"])[place].messages[0].content[0] for place in (0, 2))
+    sample = Sample("x", (Message("user", images), Message("assistant", (Text("yes"),))))
+    found = attended_media(model, interleaver, sample)
+    prompt = interleaver.prompt(sample)
+    assert len(prompt) == 10
+    for layer, weights in enumerate(attention_maps(model, collate_prompts([prompt]))):
+        expected = weights[0, :, 9].mean(0).numpy()
+        np.testing.assert_array_equal(found[0].weights[layer], expected[1:5])
+        np.testing.assert_array_equal(found[1].weights[layer], expected[5:9])
+    assert not np.array_equal(found[0].shown, found[1].shown)
+
+
+def test_the_picture_has_a_row_for_each_medium(trained: Parts) -> None:
+    model, _, interleaver = trained
+    media = attended_media(model, interleaver, read_samples(SOURCES["spoken"])[0])
+    assert media[1].shown.shape[1] == NUM_MELS
+    one, both = draw_attention([("image", media[:1])]), draw_attention([("both", media)])
+    assert both.shape[0] > 1.5 * one.shape[0]
+
+
+def test_previews_are_the_raw_media(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(256, size=(5, 7, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    raw = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    for source in (tmp_path / "a.png", buffer.getvalue(), raw):
+        np.testing.assert_array_equal(picture(Media("image", source)), pixels)
+    samples = np.linspace(-0.5, 0.5, 400, dtype=np.float32)
+    soundfile.write(tmp_path / "a.wav", np.stack([samples, samples], axis=1), 4000, subtype="FLOAT")
+    heard, rate = sound(Media("audio", tmp_path / "a.wav"), 16000)
+    np.testing.assert_allclose(heard, samples, atol=1e-6)
+    assert rate == 4000
+    heard, rate = sound(Media("audio", torch.from_numpy(samples)), 16000)
+    np.testing.assert_array_equal(heard, samples)
+    assert rate == 16000
+
+
+def test_words_name_the_media_that_cannot_be_read() -> None:
+    typed, spoken = (read_samples(SOURCES[name])[0] for name in ("typed", "spoken"))
+    assert words(typed) == "what color is it?"
+    assert words(spoken) == "(spoken: what color is it?)"
+    unknown = Sample("x", spoken.messages)
+    assert words(unknown) == "[audio]"
+
+
+def test_wrong_arguments_are_named(trained: Parts) -> None:
+    with pytest.raises(ValueError, match="sources is empty"):
+        Monitor({}, *trained[1:])
+    with pytest.raises(ValueError, match="num_examples=-1"):
+        Monitor(SOURCES, *trained[1:], num_examples=-1)
