@@ -1,0 +1,99 @@
+"""Two processes under torchrun compute what one does, even if only one of them has sound."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from data.loader import loader
+from tests.training.tiny import tiny_model, tiny_stream, tiny_trainer
+from tests.training.worker import OPTIONS, adamw_with_decay, evaluate, signalling, split_by_audio
+from training import gradients
+from training.accumulation import accumulate
+from training.distributed import Processes
+from training.interruption import TrainingInterrupted
+from training.objectives.next_token import NextToken
+from training.trackers.jsonl import read_metrics
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Everything that needs two processes, in one start of them: it is the slow part."""
+    folder = tmp_path_factory.mktemp("distributed")
+    # A run that one process begins and two continue.
+    stream = tiny_stream(tiny_model())
+    load = signalling(lambda start, stop: loader(stream, start, stop), 8, signal.SIGINT)
+    with pytest.raises(TrainingInterrupted):
+        tiny_trainer(folder / "begun", load=load, evaluate=evaluate, **OPTIONS).fit()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += ["-m", "tests.training.worker", "distributed", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    tiny_trainer(folder, evaluate=evaluate, **OPTIONS).fit()
+    return folder
+
+
+def losses(run):
+    """What is logged of the training, by step."""
+    return {
+        line["step"]: [
+            value for name, value in line.items() if name.startswith(("train/loss", "grad_norm", "validation"))
+        ]
+        for line in read_metrics(run / "metrics.jsonl")
+    }
+
+
+def assert_close(run, expected):
+    """Sums over processes are added in another order: float32 rounding, which grows a little over the steps."""
+    found, wanted = losses(run), losses(expected)
+    assert found
+    for step, values in found.items():
+        assert values == pytest.approx(wanted[step], rel=2e-4, abs=1e-5), f"step {step}"
+
+
+def test_gradients_equal_those_of_one_process_when_one_has_no_audio(folder):
+    found = torch.load(folder / "found.pt")
+    model = tiny_model()
+    spoken, typed = split_by_audio(tiny_stream(model, samples_per_batch=1))
+    totals = accumulate(model, NextToken(), [*spoken, *typed])
+    assert found["count"] == totals.count
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(found["gradients"][name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)
+    norms = gradients.norms(gradients.parts(model), Processes(0, 1, torch.device("cpu")))
+    assert found["norms"] == pytest.approx(norms, rel=1e-4)
+    assert norms["audio"] > 0
+
+
+def test_a_training_of_two_processes_equals_that_of_one(folder, one_process):
+    assert len(losses(folder / "two")) == 6
+    assert_close(folder / "two", one_process)
+
+
+def test_one_process_continues_what_two_began(folder, one_process, tmp_path):
+    step_9 = tmp_path / "checkpoints" / "step_9"
+    shutil.copytree(folder / "two" / "checkpoints" / "step_9", step_9)
+    tiny_trainer(tmp_path, resume=tmp_path, evaluate=evaluate, **OPTIONS).fit()
+    assert_close(tmp_path, one_process)
+
+
+def test_two_processes_continue_what_one_began(folder, one_process):
+    assert len(losses(folder / "begun")) == 6
+    assert_close(folder / "begun", one_process)
+
+
+def test_adamw_with_decay_is_the_same_in_two_processes(folder, tmp_path):
+    tiny_trainer(tmp_path, optimizer=adamw_with_decay, max_steps=4).fit()
+    assert_close(folder / "adamw", tmp_path)

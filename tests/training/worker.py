@@ -1,0 +1,89 @@
+"""Trainings in processes of their own, to be killed, interrupted, or run beside others.
+
+python -m tests.training.worker train RUN --kill-at BATCH [--resume]
+torchrun --nproc_per_node=2 -m tests.training.worker distributed FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from data.loader import loader
+from tests.training.tiny import tiny_model, tiny_stream, tiny_trainer
+from training import distributed, gradients
+from training.accumulation import accumulate
+from training.objectives.next_token import NextToken
+from training.optimizers import adamw
+
+adamw_with_decay = partial(adamw, lr=1e-2, weight_decay=0.1)
+OPTIONS = {"ema_decay": 0.9, "evaluate_every": 4, "accumulation_steps": 2}
+
+
+def evaluate(model, step):
+    """Depends on the weights, and draws random numbers that must not reach the training."""
+    torch.rand(3)
+    return {"validation/score": float(sum(p.double().abs().sum() for p in model.parameters()))}
+
+
+def signalling(load, batch, number):
+    """As `load`, and sends this process a signal when that batch is asked for."""
+
+    def load_and_signal(start, stop):
+        for index, item in zip(range(start, stop), load(start, stop), strict=True):
+            if index == batch:
+                os.kill(os.getpid(), number)
+            yield item
+
+    return load_and_signal
+
+
+def train(arguments):
+    stream = tiny_stream(tiny_model())
+    load = signalling(lambda start, stop: loader(stream, start, stop), arguments.kill_at, signal.SIGKILL)
+    run = arguments.folder
+    tiny_trainer(run, load=load, evaluate=evaluate, resume=run if arguments.resume else None, **OPTIONS).fit()
+
+
+def split_by_audio(stream, count=6):
+    """Batches with a clip, and as many without."""
+    batches = [stream[index] for index in range(40)]
+    spoken = [batch for batch in batches if "audio" in batch.media]
+    typed = [batch for batch in batches if "audio" not in batch.media]
+    return spoken[:count], typed[:count]
+
+
+def run_distributed(arguments):
+    """Gradients where only the first process has sound; a training from scratch; one that a single process began."""
+    torch.set_num_threads(1)
+    processes = distributed.start("cpu")
+    model = tiny_model()
+    batches = split_by_audio(tiny_stream(model, samples_per_batch=1))[processes.rank]
+    distributed.shard(model, processes)
+    totals = accumulate(model, NextToken(), batches, processes)
+    norms = gradients.norms(gradients.parts(model), processes)
+    found = {name: distributed.to_full(p.grad) for name, p in model.named_parameters()}
+    if processes.is_main:
+        torch.save({"gradients": found, "norms": norms, "count": totals.count}, arguments.folder / "found.pt")
+    two = arguments.folder / "two"
+    tiny_trainer(two, processes=processes, evaluate=evaluate, **OPTIONS).fit()
+    begun = arguments.folder / "begun"
+    tiny_trainer(begun, processes=processes, evaluate=evaluate, resume=begun, **OPTIONS).fit()
+    last = arguments.folder / "adamw"
+    tiny_trainer(last, processes=processes, optimizer=adamw_with_decay, max_steps=4).fit()
+    processes.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("mode", choices=("train", "distributed"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--kill-at", type=int)
+    given = parser.parse_args()
+    (train if given.mode == "train" else run_distributed)(given)
