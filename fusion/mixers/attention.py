@@ -15,8 +15,6 @@ from fusion.mixers.base import Mixer
 from fusion.positions.rope import Rope
 from fusion.sequence import Visibility
 
-IMPLEMENTATIONS = ("auto", "dense", "sdpa", "folded")
-
 
 def dense_probabilities(q_BHLK: Tensor, k_BHTK: Tensor, mask_BLT: Tensor) -> Tensor:
     """Attention weights [B, H, L, T], written out: the reference of every faster path.
@@ -66,6 +64,8 @@ class SelfAttention(Mixer):
     `sdpa` and `folded`; all give the same outputs and gradients.
     """
 
+    implementations = ("dense", "sdpa", "folded", "auto")
+
     def __init__(
         self,
         d_model: int,
@@ -82,8 +82,8 @@ class SelfAttention(Mixer):
             raise ValueError(f"num_heads={num_heads} must divide d_model={d_model}, or head_dim must be given")
         if num_heads % num_kv_heads:
             raise ValueError(f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads}")
-        if implementation not in IMPLEMENTATIONS:
-            raise ValueError(f"implementation={implementation!r} must be one of {', '.join(IMPLEMENTATIONS)}")
+        if implementation not in self.implementations:
+            raise ValueError(f"implementation={implementation!r} must be one of {', '.join(self.implementations)}")
         self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, head_dim
         self.implementation = implementation
         self.q = nn.Linear(d_model, num_heads * head_dim, bias=False)

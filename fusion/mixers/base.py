@@ -10,7 +10,13 @@ from fusion.sequence import Visibility
 
 
 class Mixer(nn.Module):
-    """Base class. A mixer must not let a token be influenced by another group, by padding, or by the future."""
+    """Base class. A mixer must not let a token be influenced by another group, by padding, or by the future.
+
+    A mixer (or any other module) that computes the same in several ways names them in `implementations`, the slow
+    reference first, and reads its attribute `implementation`; certification compares them all.
+    """
+
+    implementations: tuple[str, ...] = ()
 
     def make_cache(self, batch_size: int, max_length: int) -> Any:
         """An empty cache or state of this layer for cached decoding."""
