@@ -1,1 +1,1 @@
-"""Certification: measured proof that fast, packed, cached and resumed equal slow, plain and unbroken."""
+"""Proof that a configured model computes what it says: perturbation, and slow references beside fast paths."""

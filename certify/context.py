@@ -1,0 +1,99 @@
+"""The model that is checked and what the checks need beside it.
+
+Shape legend: B rows, L tokens in a row, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from certify.documents import make_documents
+from data.collate import collate
+from data.interleave import Document
+from data.packing import pack
+from data.types import InterleavedBatch
+from fusion.model import FusionModel
+from training.objectives.base import Objective
+from training.optimizers import Optimizers
+
+
+@dataclass(frozen=True)
+class Context:
+    """A model with non-trivial weights in float64, how it would be trained, and the configuration of it all."""
+
+    model: FusionModel
+    vocab_size: int
+    objective: Objective
+    optimizer: Callable[[nn.Module], Optimizers]
+    config: DictConfig
+    seed: int = 0
+
+    def documents(self) -> list[Document]:
+        """The same documents at every call."""
+        return make_documents(self.model, self.vocab_size, self.seed)
+
+    def rng(self) -> np.random.Generator:
+        """For the random choices of one check."""
+        return np.random.default_rng(self.seed + 1)
+
+
+@torch.no_grad()
+def randomise(model: nn.Module, seed: int) -> None:
+    """Moves every parameter from its initial value, so that no gate of zeros and no scale of ones hides anything."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        scale = 0.5 * parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.2
+        parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter), alpha=scale)
+
+
+def alone(documents: Sequence[Document]) -> list[InterleavedBatch]:
+    """A batch for each document."""
+    return [collate([[document]]) for document in documents]
+
+
+def batched(documents: Sequence[Document]) -> InterleavedBatch:
+    """A row for each document, padded to the longest."""
+    return collate([[document] for document in documents])
+
+
+def packed(documents: Sequence[Document]) -> InterleavedBatch:
+    """Few rows, in about three documents each."""
+    total = sum(len(document) for document in documents)
+    row_length = max(total * 3 // max(len(documents), 1), max(len(document) for document in documents))
+    return collate(pack(documents, row_length))
+
+
+def logits(model: FusionModel, batch: InterleavedBatch) -> dict[str, Tensor]:
+    """For each document of the batch, by its name, the scores [its tokens, V], as in evaluation."""
+    with switched(model, training=False), torch.no_grad():
+        return by_document(batch, model.logits(model(batch)))
+
+
+def training_logits(model: FusionModel, batch: InterleavedBatch) -> dict[str, Tensor]:
+    """The same as in training: normalisations take the statistics of the batch, and dropout, if any, is drawn."""
+    with switched(model, training=True), torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        return by_document(batch, model.logits(model(batch)))
+
+
+def by_document(batch: InterleavedBatch, values: Tensor) -> dict[str, Tensor]:
+    """The part of `values` [B, L, ...] that belongs to each document."""
+    return {name: values[batch.document_ids == index] for index, name in enumerate(batch.sample_ids)}
+
+
+@contextmanager
+def switched(model: nn.Module, training: bool) -> Iterator[None]:
+    """The model in training or evaluation mode, for a while."""
+    before = model.training
+    model.train(training)
+    try:
+        yield
+    finally:
+        model.train(before)

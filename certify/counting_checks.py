@@ -1,0 +1,117 @@
+"""Parameters and operations: what is reported against an independent count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from certify.context import Context, alone, batched
+from certify.result import EXACT, Result, at_most
+from encoders.projector import LinearProjector, MlpProjector
+from encoders.text import TokenEmbedding
+from fusion.counting import flops_per_sample, parameter_counts
+from fusion.feed_forward.swiglu import SwiGLU
+from fusion.mixers.attention import SelfAttention
+from fusion.model import FusionModel
+
+
+def parts_sum_to_total(context: Context) -> Result:
+    """Reported parts against the total, and the total against the storage that the weights really take.
+
+    Weights that two modules share, such as a tied head, are stored once and must be counted once.
+    """
+    counts = parameter_counts(context.model)
+    stored = {p.data_ptr(): p.numel() for p in context.model.parameters()}
+    parts = sum(count for name, count in counts.items() if name != "total")
+    wrong = abs(counts["total"] - sum(stored.values())) + abs(counts["total"] - parts)
+    detail = f"{counts['total']:,} = " + " + ".join(f"{n} {c:,}" for n, c in counts.items() if n != "total")
+    return at_most("parameter counts add up", wrong, EXACT, detail)
+
+
+def counts_match_formulas(context: Context) -> Result:
+    """Modules whose size follows from their configuration by a formula on paper, against their parameters."""
+    wrong, modules = 0, 0
+    for module in context.model.modules():
+        formula = FORMULAS.get(type(module))
+        if formula is not None:
+            modules += 1
+            wrong += abs(formula(module) - sum(p.numel() for p in module.parameters()))
+    kinds = sorted({type(m).__name__ for m in context.model.modules() if type(m) in FORMULAS})
+    return at_most("parameter counts as on paper", wrong, EXACT, f"{modules} modules: {', '.join(kinds)}")
+
+
+def weights_are_registered(context: Context) -> Result:
+    """No module keeps weights or layers where `parameters()` does not find them: they would never be trained.
+
+    A plain list of parameters is the usual way to lose them.
+    """
+    known = {id(p) for p in context.model.parameters()} | {id(m) for m in context.model.modules()}
+    lost = [
+        f"{name or 'model'}.{key}"
+        for name, module in context.model.named_modules()
+        for key, value in vars(module).items()
+        if not key.startswith("_") and any(id(item) not in known for item in _weights(value))
+    ]
+    return at_most("all weights are registered", len(lost), EXACT, lost[0] if lost else f"{len(known):,} objects")
+
+
+def operations_scale(context: Context) -> Result:
+    """Operations per document do not depend on how many are counted, and are two or more for each weight of a block.
+
+    The document has all modalities. The lower bound is that of a matrix product: every token multiplies and adds each
+    weight of a dense layer once.
+    """
+    document = context.documents()[-1]
+    one = flops_per_sample(context.model, alone([document])[0])
+    two = flops_per_sample(context.model, batched([document, document]))
+    bound = 2 * len(document) * _dense_weights(context.model)
+    wrong = abs(two - one) + max(0.0, bound - one)
+    return at_most("operations are counted", wrong, EXACT, f"{one:,.0f} for {len(document)} tokens, bound {bound:,}")
+
+
+def _dense_weights(model: FusionModel) -> int:
+    """Weights of the blocks that every token uses, as far as they are known to be dense."""
+    layers = (part for block in model.fusion.layers() for part in (block.mixer, block.feed_forward))
+    dense = (layer for layer in layers if isinstance(layer, SwiGLU | SelfAttention))
+    return sum(p.numel() for layer in dense for p in layer.parameters() if p.dim() == 2)
+
+
+def _attention(m: Any) -> int:
+    norms = 2 * m.head_dim if isinstance(m.q_norm, nn.RMSNorm) else 0
+    return 2 * m.q.in_features * m.head_dim * (m.num_heads + m.num_kv_heads) + norms
+
+
+def _mlp(m: Any) -> int:
+    width, hidden, d_model = m.up.in_features, m.up.out_features, m.down.out_features
+    return 2 * width + width * hidden + hidden + hidden * d_model + d_model
+
+
+def _encoder_layer(m: Any) -> int:
+    width, hidden = m.linear1.in_features, m.linear1.out_features
+    return 4 * width * width + 4 * width + 2 * width * hidden + hidden + width + 4 * width
+
+
+# Queries, keys, values, output; two norms of a head. Gate, up, down. Norm, then one or two affine maps. One vector per
+# token. Attention with biases, two affine maps, two norms.
+FORMULAS: dict[type[nn.Module], Callable[[Any], int]] = {
+    SelfAttention: _attention,
+    SwiGLU: lambda m: 3 * m.gate.in_features * m.gate.out_features,
+    LinearProjector: lambda m: 2 * m.linear.in_features + (m.linear.in_features + 1) * m.linear.out_features,
+    MlpProjector: _mlp,
+    TokenEmbedding: lambda m: m.weight.shape[0] * m.weight.shape[1],
+    nn.TransformerEncoderLayer: _encoder_layer,
+}
+
+
+def _weights(value: Any) -> Iterator[Tensor | nn.Module]:
+    """Parameters, modules and tensors that ask for a gradient, in a value and the collections in it."""
+    if isinstance(value, nn.Module) or (isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf):
+        yield value
+    elif isinstance(value, list | tuple | set):
+        for item in value:
+            yield from _weights(item)
+    elif isinstance(value, dict):
+        yield from _weights(list(value.values()))

@@ -1,0 +1,151 @@
+"""Synthetic documents for a model: every mix and order of its modalities, every size that its encoders take.
+
+They are drawn freely, not in the format of a conversation, so that orders occur which a conversation never has:
+a medium as the first token or as the last one, or two media with nothing between. Packing and collation are
+the ones of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.interleave import Document
+from data.types import TEXT, UNSUPERVISED, Modality
+from encoders.base import MediaEncoder
+from fusion.model import FusionModel
+
+# An axis of a medium is tried at these multiples of its smallest size; odd ones, to meet every remainder of a stride.
+FACTORS = (1, 2, 3, 5, 9, 17, 29, 51, 99)
+MOST_TOKENS = 16
+Shape = tuple[int, ...]
+
+
+def layouts(modalities: Sequence[Modality]) -> list[tuple[Modality, ...]]:
+    """Orders of segments: no media, each modality first, last and twice in a row, all mixed."""
+    media = tuple(name for name in modalities if name != TEXT)
+    orders: list[tuple[Modality, ...]] = [(TEXT,)]
+    for name in media:
+        orders += [(name, TEXT), (TEXT, name), (TEXT, name, name, TEXT)]
+    between = tuple(part for name in media for part in (TEXT, name))
+    orders += [(*media, TEXT), (TEXT, *reversed(media)), (*between, TEXT)]
+    return list(dict.fromkeys(orders))
+
+
+def item_shapes(encoder: MediaEncoder) -> list[Shape]:
+    """Shapes that the encoder takes, from its smallest to about `MOST_TOKENS` tokens.
+
+    Which axes may vary is found out by asking `num_tokens`, so that nothing is known of any modality.
+    """
+    smallest = encoder.encoder.example_shape
+    most = max(MOST_TOKENS, encoder.num_tokens(smallest))
+    factors = [
+        FACTORS if accepts(encoder.num_tokens, doubled(smallest, axis)) else (1,) for axis in range(len(smallest))
+    ]
+    shapes = [tuple(n * f for n, f in zip(smallest, chosen, strict=True)) for chosen in product(*factors)]
+    return [s for s in shapes if accepts(encoder.num_tokens, s) and encoder.num_tokens(s) <= most]
+
+
+def doubled(shape: Shape, axis: int) -> Shape:
+    """`shape` with one axis twice as long."""
+    return (*shape[:axis], 2 * shape[axis], *shape[axis + 1 :])
+
+
+def accepts(num_tokens: Callable[[Shape], int], shape: Shape) -> bool:
+    """Whether an encoder takes items of `shape`."""
+    try:
+        return num_tokens(shape) > 0
+    except ValueError:
+        return False
+
+
+def make_documents(model: FusionModel, vocab_size: int, seed: int) -> list[Document]:
+    """One document for each of the `layouts` of the model's modalities, with media of random sizes."""
+    rng = np.random.default_rng(seed)
+    orders = layouts(model.modalities)
+    return [make_document(model, vocab_size, order, rng, "-".join(order)) for order in orders]
+
+
+def make_document(
+    model: FusionModel, vocab_size: int, order: Iterable[Modality], rng: np.random.Generator, name: str
+) -> Document:
+    """Random text and media in the given order; about half of the text is supervised."""
+    token_ids: list[int] = []
+    modality_ids: list[int] = []
+    media: list[tuple[Modality, Tensor]] = []
+    for modality in order:
+        count = int(rng.integers(3, 9))
+        if modality != TEXT:
+            encoder = model.media_encoders[modality]
+            assert isinstance(encoder, MediaEncoder)
+            shapes = item_shapes(encoder)
+            shape = shapes[rng.integers(len(shapes))]
+            media.append((modality, torch.from_numpy(rng.standard_normal(shape))))
+            count = encoder.num_tokens(shape)
+        token_ids += rng.integers(vocab_size, size=count).tolist()
+        modality_ids += [model.modalities.index(modality)] * count
+    return labelled(np.array(token_ids), np.array(modality_ids), tuple(media), name, rng)
+
+
+def labelled(
+    token_ids: np.ndarray,
+    modality_ids: np.ndarray,
+    media: tuple[tuple[Modality, Tensor], ...],
+    name: str,
+    rng: np.random.Generator,
+) -> Document:
+    """A document whose text tokens are targets of the position before them, every second one by chance."""
+    target = (modality_ids[1:] == 0) & (rng.random(len(token_ids) - 1) < 0.5)
+    target[(modality_ids[1:] == 0).argmax()] |= bool((modality_ids[1:] == 0).any())  # at least one
+    labels = np.append(np.where(target, token_ids[1:], UNSUPERVISED), UNSUPERVISED)
+    groups = np.where(labels == UNSUPERVISED, -1, 0)
+    return Document(token_ids, modality_ids, labels, groups, ("certify/text",), media, name, "certify")
+
+
+def spans(model: FusionModel, document: Document) -> list[tuple[int, int]]:
+    """Start and end of every segment that must stay whole: a medium, or a single text token."""
+    items = iter(document.media)
+    result, start = [], 0
+    while start < len(document):
+        length = 1
+        if document.modality_ids[start]:
+            modality, values = next(items)
+            length = model.num_tokens[modality](tuple(values.shape))
+        result.append((start, start + length))
+        start += length
+    return result
+
+
+def changed(
+    model: FusionModel, vocab_size: int, document: Document, start: int, stop: int, rng: np.random.Generator
+) -> Document:
+    """The same document with other text and other media of the same shapes from `start` to `stop`."""
+    token_ids = document.token_ids.copy()
+    media: list[tuple[Modality, Tensor]] = []
+    for first, last in spans(model, document):
+        inside = start <= first and last <= stop
+        if inside:
+            token_ids[first:last] = (
+                token_ids[first:last] + rng.integers(1, vocab_size, size=last - first)
+            ) % vocab_size
+        if document.modality_ids[first]:
+            modality, values = document.media[len(media)]
+            media.append((modality, values + inside * torch.from_numpy(rng.standard_normal(tuple(values.shape)))))
+    return replace(document, token_ids=token_ids, media=tuple(media))
+
+
+def extended(document: Document, token_ids: np.ndarray) -> Document:
+    """The document with text tokens, unsupervised, behind it."""
+    none = np.full(len(token_ids), UNSUPERVISED)
+    return replace(
+        document,
+        token_ids=np.append(document.token_ids, token_ids),
+        modality_ids=np.append(document.modality_ids, np.zeros_like(token_ids)),
+        labels=np.append(document.labels, none),
+        label_groups=np.append(document.label_groups, np.full(len(token_ids), -1)),
+    )

@@ -1,0 +1,61 @@
+"""A small data set on disk, generated: conversations about images and sounds in the manifest format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+from data.types import AUDIO, IMAGE, Modality
+
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 220), "grey": (128, 128, 128)}
+RATE = 16_000
+
+
+def write_small_data(folder: Path, modalities: Sequence[Modality], num_samples: int = 16, seed: int = 0) -> Path:
+    """Writes media files and `manifest.jsonl`, and returns its path.
+
+    Samples alternate between a typed question about an image, a question that is a sound, and one of text alone;
+    media of other modalities than image and audio have no file format here and are left out.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    kinds = [kind for kind in (IMAGE, AUDIO) if kind in modalities]
+    mixes: list[list[Modality]] = [[], *([kind] for kind in kinds), kinds]
+    rows = [_row(folder, str(index), mixes[index % len(mixes)], rng) for index in range(num_samples)]
+    path = folder / "manifest.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def _row(folder: Path, name: str, kinds: Sequence[Modality], rng: np.random.Generator) -> dict[str, Any]:
+    colour = str(rng.choice(list(COLOURS)))
+    content: list[dict[str, str]] = []
+    if IMAGE in kinds:
+        _write_image(folder / f"{name}.png", colour, rng)
+        content.append({"type": "image", "path": f"{name}.png"})
+    if AUDIO in kinds:
+        _write_sound(folder / f"{name}.wav", rng)
+        content.append({"type": "audio", "path": f"{name}.wav"})
+    if not kinds:
+        content.append({"type": "text", "text": f"say {colour}"})
+    elif IMAGE in kinds:
+        content.append({"type": "text", "text": "which colour?"})
+    answer = {"role": "assistant", "content": [{"type": "text", "text": colour}]}
+    return {"id": name, "messages": [{"role": "user", "content": content}, answer]}
+
+
+def _write_image(path: Path, colour: str, rng: np.random.Generator) -> None:
+    pixels = np.array(COLOURS[colour]) + rng.integers(-30, 31, size=(64, 64, 3))
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+
+
+def _write_sound(path: Path, rng: np.random.Generator) -> None:
+    seconds = np.arange(int(RATE * rng.uniform(0.2, 0.5))) / RATE
+    sound = 0.3 * np.sin(2 * np.pi * rng.uniform(200, 900) * seconds) + 0.02 * rng.standard_normal(len(seconds))
+    soundfile.write(path, sound.astype(np.float32), RATE)

@@ -1,0 +1,104 @@
+"""All checks, and the model of a configuration made ready for them."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from certify.context import Context, randomise
+from certify.counting_checks import counts_match_formulas, operations_scale, parts_sum_to_total, weights_are_registered
+from certify.decoding_checks import (
+    answers_do_not_depend_on_batch,
+    cached_equals_full,
+    greedy_is_argmax_of_full,
+    prefill_in_two_parts,
+)
+from certify.encoder_checks import (
+    absent_joins_the_graph,
+    encoder_parameters_learn,
+    items_are_independent,
+    padding_has_no_influence,
+    tokens_are_counted,
+    wrong_shapes_are_refused,
+)
+from certify.fusion_checks import (
+    batched_equals_alone,
+    documents_are_isolated,
+    evaluation_equals_training,
+    future_does_not_reach_past,
+    packed_equals_unpacked,
+    past_reaches_present,
+)
+from certify.implementation_checks import gradients_of_implementations, outputs_of_implementations
+from certify.result import Result, not_carried_out
+from certify.resume_checks import resumed_equals_unbroken
+from certify.training_checks import accumulated_equals_large_batch, trains_without_a_modality
+from data.instantiate import instantiate
+from fusion.build import build_model
+from training.random_state import seed_everything
+
+Check = Callable[[Context], Result]
+
+ENCODER_CHECKS: tuple[Check, ...] = (
+    items_are_independent,
+    padding_has_no_influence,
+    tokens_are_counted,
+    wrong_shapes_are_refused,
+    encoder_parameters_learn,
+    absent_joins_the_graph,
+)
+MODEL_CHECKS: tuple[Check, ...] = (
+    future_does_not_reach_past,
+    past_reaches_present,
+    documents_are_isolated,
+    packed_equals_unpacked,
+    batched_equals_alone,
+    evaluation_equals_training,
+    outputs_of_implementations,
+    gradients_of_implementations,
+    cached_equals_full,
+    prefill_in_two_parts,
+    greedy_is_argmax_of_full,
+    answers_do_not_depend_on_batch,
+    accumulated_equals_large_batch,
+    trains_without_a_modality,
+    parts_sum_to_total,
+    counts_match_formulas,
+    weights_are_registered,
+    operations_scale,
+)
+ALL_CHECKS: tuple[Check, ...] = (*MODEL_CHECKS, *ENCODER_CHECKS, resumed_equals_unbroken)
+
+# Vocabulary of a model whose data do not say how large theirs is.
+VOCAB_SIZE = 320
+
+
+def make_context(config: DictConfig) -> Context:
+    """The model of a configuration of train.py, in float64, with random non-trivial weights.
+
+    Raises `BadInputError` when the configuration describes no model.
+    """
+    seed_everything(config.seed)
+    vocab_size = OmegaConf.select(config, "data.tokenizer.vocab_size") or VOCAB_SIZE
+    model = build_model(config, vocab_size).double()
+    randomise(model, config.seed)
+    return Context(
+        model,
+        vocab_size,
+        objective=instantiate(config.objective, "objective"),
+        optimizer=instantiate(config.optimizer, "optimizer"),
+        config=config,
+        seed=config.seed,
+    )
+
+
+def run(context: Context, checks: Sequence[Check]) -> Iterator[Result]:
+    """The results, one by one; a check that cannot be carried out has failed, and its traceback goes to stderr."""
+    for check in checks:
+        try:
+            yield check(context)
+        except Exception as error:
+            traceback.print_exc()
+            yield not_carried_out(check.__name__.replace("_", " "), error)

@@ -1,0 +1,40 @@
+"""Certify a configuration of train.py: that the model which it describes computes and trains as it says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scripts.entry import entry_point
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@entry_point("certify")
+def main(config: DictConfig) -> None:
+    """Prints the table of all checks, writes it, and exits with 1 when one fails."""
+    import sys
+    import time
+    from pathlib import Path
+
+    from certify.suite import ALL_CHECKS, make_context, run
+    from certify.table import print_table, write
+    from training.run_folder import environment
+
+    context = make_context(config)
+    results = []
+    for result in run(context, ALL_CHECKS):
+        results.append(result)
+        print(f"{len(results):2}/{len(ALL_CHECKS)} {'pass' if result.passed else 'FAIL'} {result.name}", flush=True)
+    provenance = environment(config.seed)
+    folder = Path(config.output or f"{config.runs}/{config.name}/certify-{time.strftime('%Y%m%d-%H%M%S')}")
+    print_table(results, provenance["command"])
+    write(results, folder, provenance)
+    failed = sum(not result.passed for result in results)
+    print(f"{len(results) - failed} of {len(results)} checks passed; written to {folder}")
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

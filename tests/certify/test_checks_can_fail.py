@@ -1,0 +1,308 @@
+"""Every check passes on a sound model, and catches a model that is broken in just the way that it looks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from certify import counting_checks, suite, training_checks
+from certify.context import Context
+from certify.decoding_checks import (
+    answers_do_not_depend_on_batch,
+    cached_equals_full,
+    greedy_is_argmax_of_full,
+    prefill_in_two_parts,
+)
+from certify.encoder_checks import (
+    absent_joins_the_graph,
+    encoder_parameters_learn,
+    items_are_independent,
+    padding_has_no_influence,
+    tokens_are_counted,
+    wrong_shapes_are_refused,
+)
+from certify.fusion_checks import (
+    batched_equals_alone,
+    documents_are_isolated,
+    evaluation_equals_training,
+    future_does_not_reach_past,
+    packed_equals_unpacked,
+    past_reaches_present,
+)
+from certify.implementation_checks import gradients_of_implementations, outputs_of_implementations
+from certify.training_checks import accumulated_equals_large_batch, trains_without_a_modality
+from data.types import PADDING_DOCUMENT, InterleavedBatch, MediaBatch
+from encoders.base import MediaEncoder
+from fusion import cache
+from fusion.block import Block
+from fusion.mixers import attention
+from fusion.model import FusionModel
+from training.accumulation import StepTotals
+
+Patch = pytest.MonkeyPatch
+Sabotage = Callable[[Context, Patch], None]
+
+
+def wrap_mixer(model: FusionModel, patch: Patch, change: Callable[..., Tensor]) -> None:
+    """Replaces the first mixer's result `out` by `change(out, x)`."""
+    mixer = model.fusion.layers()[0].mixer
+    original = mixer.forward
+
+    def forward(x: Tensor, *args: Any, **keywords: Any) -> Tensor:
+        return change(original(x, *args, **keywords), x)
+
+    patch.setattr(mixer, "forward", forward)
+
+
+def encoder_of(model: FusionModel, name: str) -> MediaEncoder:
+    encoder = model.media_encoders[name]
+    assert isinstance(encoder, MediaEncoder)
+    return encoder
+
+
+def mixer_looks_one_token_ahead(context: Context, patch: Patch) -> None:
+    wrap_mixer(context.model, patch, lambda out, x: out + 1e-4 * x.roll(-1, dims=1))
+
+
+def all_groups_are_one(context: Context, patch: Patch) -> None:
+    patch.setattr(context.model.fusion, "groups", lambda layer, sequence: sequence.document_ids.clamp(max=0))
+
+
+def mixers_and_embedding_are_blind(context: Context, patch: Patch) -> None:
+    for block in context.model.fusion.layers():
+        patch.setattr(block.mixer, "forward", lambda x, *rest: torch.zeros_like(x))
+
+
+def places_count_from_the_row(context: Context, patch: Patch) -> None:
+    """Absolute places in the row, where packing asks for places in the document."""
+    wrap_mixer(context.model, patch, lambda out, x: out + 1e-3 * torch.arange(x.shape[1])[:, None])
+
+
+def padding_is_averaged_in(context: Context, patch: Patch) -> None:
+    wrap_mixer(context.model, patch, lambda out, x: out / x.shape[1])
+
+
+def evaluation_takes_a_shortcut(context: Context, patch: Patch) -> None:
+    wrap_mixer(context.model, patch, lambda out, x: out if torch.is_grad_enabled() else out.float().double())
+
+
+def folded_attention_forgets_causality(context: Context, patch: Patch) -> None:
+    plain = nn.functional.scaled_dot_product_attention
+
+    def folded(q: Tensor, k: Tensor, v: Tensor, visibility: Any) -> Tensor:
+        out = torch.zeros_like(q)
+        for group in visibility.group_ids.unique().tolist():
+            for row, places in enumerate(visibility.group_ids == group):
+                if group != PADDING_DOCUMENT and places.any():
+                    out[row, :, places] = plain(q[row, :, places], k[row, :, places], v[row, :, places])
+        return out
+
+    patch.setattr(attention, "folded_attention", folded)
+
+
+def folded_attention_detaches_keys(context: Context, patch: Patch) -> None:
+    original = attention.folded_attention
+    patch.setattr(attention, "folded_attention", lambda q, k, v, visibility: original(q, k.detach(), v, visibility))
+
+
+def cache_forgets_its_first_slot(context: Context, patch: Patch) -> None:
+    original = cache.AttentionCache.append
+
+    def append(self: Any, *args: Tensor) -> Tensor:
+        mask = original(self, *args)
+        return torch.cat([torch.zeros_like(mask[..., :1]), mask[..., 1:]], dim=-1)
+
+    patch.setattr(cache.AttentionCache, "append", append)
+
+
+def cache_counts_padding(context: Context, patch: Patch) -> None:
+    """Rows that were padded on the right go on behind their padding, which is then seen."""
+    original = cache.AttentionCache.append
+
+    def append(self: Any, keys: Tensor, values: Tensor, groups: Tensor) -> Tensor:
+        return original(self, keys, values, groups[:, :1].expand(groups.shape))
+
+    patch.setattr(cache.AttentionCache, "append", append)
+
+
+def positions_restart_when_decoding(context: Context, patch: Patch) -> None:
+    original = context.model.forward
+
+    def forward(batch: InterleavedBatch, cache: Any = None) -> Tensor:
+        if cache is not None and batch.token_ids.shape[1] == 1:
+            batch.positions.zero_()
+        return original(batch, cache)
+
+    patch.setattr(context.model, "forward", forward)
+
+
+def second_prefill_overwrites_the_first(context: Context, patch: Patch) -> None:
+    original = cache.AttentionCache.append
+
+    def append(self: Any, keys: Tensor, values: Tensor, groups: Tensor) -> Tensor:
+        if groups.shape[1] > 1:
+            self.lengths_B = torch.zeros_like(self.lengths_B)
+        return original(self, keys, values, groups)
+
+    patch.setattr(cache.AttentionCache, "append", append)
+
+
+def micro_batches_are_averaged(context: Context, patch: Patch) -> None:
+    """The classic mistake: every micro-batch's mean weighs the same."""
+
+    def accumulate(model: nn.Module, objective: Any, batches: list[InterleavedBatch]) -> StepTotals:
+        count = 0
+        for batch in batches:
+            terms = objective(model, batch)
+            (terms.sum / max(terms.count, 1) / len(batches)).backward()
+            count += terms.count
+        return StepTotals(0.0, count, 0, 0, 0, (), {})
+
+    patch.setattr(training_checks, "accumulate", accumulate)
+
+
+def absent_modality_leaves_the_graph(context: Context, patch: Patch) -> None:
+    patch.setattr(MediaEncoder, "absent", lambda self: torch.zeros((), dtype=torch.float64))
+
+
+def absent_modality_is_trained_on_zeros(context: Context, patch: Patch) -> None:
+    def absent(self: MediaEncoder) -> Tensor:
+        shape = self.encoder.example_shape
+        values = torch.zeros((1, *shape), dtype=torch.float64)
+        return 1e-3 * self(MediaBatch(values, torch.tensor([shape]), torch.zeros(1, dtype=torch.long))).sum()
+
+    patch.setattr(MediaEncoder, "absent", absent)
+
+
+def projector_divides_by_zero(context: Context, patch: Patch) -> None:
+    projector = encoder_of(context.model, "image").projector
+    original = projector.forward
+    patch.setattr(projector, "forward", lambda x: original(x) / torch.zeros(()))
+
+
+def blocks_pass_their_input_on(context: Context, patch: Patch) -> None:
+    """With a gradient of 0 for everything in them."""
+    patch.setattr(Block, "forward", lambda self, x, *rest: x + 0 * sum(p.sum() for p in self.parameters()))
+
+
+def head_is_counted_twice(context: Context, patch: Patch) -> None:
+    original = counting_checks.parameter_counts
+    patch.setattr(
+        counting_checks, "parameter_counts", lambda model: original(model) | {"head": original(model)["text"]}
+    )
+
+
+def keys_are_as_many_as_queries(context: Context, patch: Patch) -> None:
+    """Grouped keys in name only."""
+    mixer = context.model.fusion.layers()[0].mixer
+    assert isinstance(mixer, attention.SelfAttention)
+    mixer.k = nn.Linear(32, 32, bias=False)
+
+
+def factors_lie_in_a_plain_list(context: Context, patch: Patch) -> None:
+    context.model.fusion.factors = [nn.Parameter(torch.ones(3))]  # type: ignore[assignment]
+
+
+def counter_misses_matrices(context: Context, patch: Patch) -> None:
+    patch.setattr(counting_checks, "flops_per_sample", lambda model, batch: 1000.0)
+
+
+def encoder_normalises_over_the_batch(context: Context, patch: Patch) -> None:
+    stem = encoder_of(context.model, "image").encoder.stem
+    stem[0][1] = nn.BatchNorm2d(8).double()  # type: ignore[index, union-attr]
+
+
+def encoder_ignores_lengths(context: Context, patch: Patch) -> None:
+    encoder = encoder_of(context.model, "audio").encoder
+    original = encoder.forward
+
+    def forward(media: MediaBatch) -> Tensor:
+        longest = media.shapes.amax(0).expand_as(media.shapes)
+        return original(MediaBatch(media.values, longest, media.documents))
+
+    patch.setattr(encoder, "forward", forward)
+
+
+def encoder_miscounts(context: Context, patch: Patch) -> None:
+    encoder = encoder_of(context.model, "audio").encoder
+    original = encoder.num_tokens
+    patch.setattr(encoder, "num_tokens", lambda shape: original(shape) + (shape[0] == 9))
+
+
+def encoder_takes_any_width(context: Context, patch: Patch) -> None:
+    encoder = encoder_of(context.model, "audio").encoder
+    original = encoder.num_tokens
+    patch.setattr(encoder, "num_tokens", lambda shape: original((shape[0], 8)))
+
+
+def encoder_has_a_dead_layer(context: Context, patch: Patch) -> None:
+    encoder_of(context.model, "image").encoder.unused = nn.Linear(2, 2)  # type: ignore[assignment]
+
+
+CASES: list[tuple[Callable[[Context], Any], Sabotage]] = [
+    (future_does_not_reach_past, mixer_looks_one_token_ahead),
+    (past_reaches_present, mixers_and_embedding_are_blind),
+    (documents_are_isolated, all_groups_are_one),
+    (documents_are_isolated, encoder_normalises_over_the_batch),
+    (packed_equals_unpacked, all_groups_are_one),
+    (packed_equals_unpacked, places_count_from_the_row),
+    (batched_equals_alone, padding_is_averaged_in),
+    (batched_equals_alone, encoder_ignores_lengths),
+    (evaluation_equals_training, evaluation_takes_a_shortcut),
+    (outputs_of_implementations, folded_attention_forgets_causality),
+    (gradients_of_implementations, folded_attention_detaches_keys),
+    (cached_equals_full, cache_forgets_its_first_slot),
+    (cached_equals_full, cache_counts_padding),
+    (cached_equals_full, positions_restart_when_decoding),
+    (prefill_in_two_parts, second_prefill_overwrites_the_first),
+    (greedy_is_argmax_of_full, cache_forgets_its_first_slot),
+    (answers_do_not_depend_on_batch, cache_counts_padding),
+    (accumulated_equals_large_batch, micro_batches_are_averaged),
+    (trains_without_a_modality, absent_modality_leaves_the_graph),
+    (trains_without_a_modality, absent_modality_is_trained_on_zeros),
+    (trains_without_a_modality, projector_divides_by_zero),
+    (trains_without_a_modality, blocks_pass_their_input_on),
+    (counting_checks.parts_sum_to_total, head_is_counted_twice),
+    (counting_checks.counts_match_formulas, keys_are_as_many_as_queries),
+    (counting_checks.weights_are_registered, factors_lie_in_a_plain_list),
+    (counting_checks.operations_scale, counter_misses_matrices),
+    (items_are_independent, encoder_normalises_over_the_batch),
+    (padding_has_no_influence, encoder_ignores_lengths),
+    (tokens_are_counted, encoder_miscounts),
+    (wrong_shapes_are_refused, encoder_takes_any_width),
+    (encoder_parameters_learn, encoder_has_a_dead_layer),
+    (absent_joins_the_graph, absent_modality_leaves_the_graph),
+    (absent_joins_the_graph, absent_modality_is_trained_on_zeros),
+]
+FAST_CHECKS = (*suite.MODEL_CHECKS, *suite.ENCODER_CHECKS)
+
+
+@pytest.mark.parametrize("check", FAST_CHECKS, ids=lambda check: check.__name__)
+def test_a_sound_model_passes(context: Context, check: suite.Check) -> None:
+    result = check(context)
+    assert result.passed, result
+
+
+@pytest.mark.parametrize(("check", "sabotage"), CASES, ids=lambda item: item.__name__)
+def test_a_broken_model_is_caught(context: Context, monkeypatch: Patch, check: suite.Check, sabotage: Sabotage) -> None:
+    sabotage(context, monkeypatch)
+    result = check(context)
+    assert not result.passed, result
+
+
+def test_every_check_has_been_seen_to_fail() -> None:
+    assert {check.__name__ for check, _ in CASES} == {check.__name__ for check in FAST_CHECKS}
+
+
+def test_a_check_that_ends_in_an_error_has_failed(context: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(context: Context) -> Any:
+        raise NotImplementedError("no cache yet")
+
+    (result,) = suite.run(context, [fails])
+    assert not result.passed
+    assert result.detail == "NotImplementedError: no cache yet"
+    assert "Traceback" in capsys.readouterr().err
