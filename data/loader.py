@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -132,5 +134,12 @@ def loader(stream: BatchStream, start: int, stop: int, num_workers: int = 0) -> 
 def _start_worker(_: int) -> None:
     # Ctrl-C reaches every process of a terminal; the main one saves, leaves, and takes its workers with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _report_unless_disconnected
     # The cores belong to the model.
     torch.set_num_threads(1)
+
+
+def _report_unless_disconnected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What a worker prints of its threads: not that a main process which was interrupted has hung up."""
+    if not isinstance(error, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
