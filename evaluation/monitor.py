@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from torch import nn
 
 from data.interleave import Interleaver
 from data.mixture import Source
@@ -64,8 +65,9 @@ class Monitor:
         self._image_cell, self._audio_cell = image_cell, audio_cell
         self._rate = getattr(interleaver._processors.get(AUDIO), "sample_rate", 16_000)
 
-    def __call__(self, model: FusionModel, step: int) -> dict[str, float]:
-        """`val/<task>/accuracy` of every task, and their mean `val/accuracy`."""
+    def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
+        """`val/<task>/accuracy` of every task, and their mean `val/accuracy`; `model` is a `FusionModel`."""
+        assert isinstance(model, FusionModel)
         was_training = model.training
         model.eval()
         try:

@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 
 from data.build import build_interleaver, build_processors
 from data.tokenizer import Tokenizer
-from evaluation.provenance import config_hashes, environment, json_hash, skipped_in_training, training_facts
+from data.types import BadInputError
+from evaluation.provenance import (
+    config_hashes,
+    environment,
+    json_hash,
+    skipped_in_training,
+    training_environment,
+    training_facts,
+)
 from evaluation.report import choose_folder, write_report
 from evaluation.scoring import evaluate
 from evaluation.settings import build_settings
@@ -31,23 +40,26 @@ def evaluate_checkpoint(
     path: str | Path,
     evaluation: Mapping[str, Any] | None = None,
     output: str | Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
+    which: str = "newest",
     progress: bool = True,
 ) -> Evaluated:
-    """Evaluates a run's newest checkpoint or a given step, and writes the report (see `report.choose_folder`).
+    """Evaluates a run's checkpoint (`which`: newest or best) or a given step, and writes the report.
 
-    `evaluation` is the config node; None takes the one that the checkpoint was trained with.
+    `evaluation` is the config node; None takes the one that the checkpoint was trained with. `report.choose_folder`
+    says where the report goes.
 
     Raises:
         BadInputError: the checkpoint, the evaluation or a sample cannot be used, or a report would be overwritten.
     """
     started = time.perf_counter()
-    loaded = load_model(path, device)
+    loaded = load_model(path, chosen_device(device), which=which)
     config = loaded.config
     settings = build_settings(evaluation if evaluation is not None else config.get("evaluation"))
-    run_folder, step = loaded.step_folder.parent.parent, int(loaded.manifest["step"])
+    # Absolute, so that `checkpoint=.` or a path inside the run has parents.
+    run_folder, step = loaded.step_folder.resolve().parent.parent, int(loaded.manifest["step"])
     checkpoint_hash = json_hash(loaded.manifest)
-    newest = resolve(run_folder) == loaded.step_folder
+    newest = resolve(run_folder).resolve() == loaded.step_folder.resolve()
     folder = choose_folder(
         run_folder, step, checkpoint_hash, list(settings.tasks), newest, Path(output) if output else None
     )
@@ -84,4 +96,20 @@ def origin(
         **config_hashes(plain),
         "tokenizer_hash": tokenizer.fingerprint,
         **environment(),
+        "trained_on": training_environment(run_folder),
     }
+
+
+def chosen_device(name: str) -> str:
+    """`auto` is the GPU if there is one.
+
+    Raises:
+        BadInputError: there is no such device.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise BadInputError(f"device={name}: cannot be used ({str(error).splitlines()[0]})") from error
+    return name

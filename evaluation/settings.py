@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data.instantiate import instantiate
+from data.instantiate import instantiate, resolved
 from data.mixture import Source
 from data.types import BadInputError
 
@@ -56,12 +56,30 @@ class Settings:
                 raise ValueError(f"{name}={value} must be at least 1")
 
 
-def build_settings(config: Mapping[str, Any] | None) -> Settings:
-    """Settings from the `evaluation` node; tasks that are null are left out.
+def build_settings(config: Any) -> Settings:
+    """Settings from the `evaluation` node. Sources whose `path` is null, a file that was not given, are left out.
 
     Raises:
         BadInputError: there is nothing to evaluate, or an option is unknown or refused, in one line.
     """
-    if not config or not config.get("tasks"):
+    content = resolved(config, "evaluation") or {}
+    tasks = given_tasks(content)
+    if not tasks:
         raise BadInputError("evaluation: names no tasks; choose one, for instance evaluation=easy_vqa")
-    return instantiate(config, "evaluation")
+    prior = content.get("prior")
+    return instantiate({**content, "tasks": tasks, "prior": prior if is_given(prior) else None}, "evaluation")
+
+
+def has_tasks(config: Any) -> bool:
+    """Whether there is anything to evaluate."""
+    return bool(given_tasks(resolved(config, "evaluation") or {}))
+
+
+def given_tasks(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The tasks whose source is there."""
+    return {name: source for name, source in (content.get("tasks") or {}).items() if is_given(source)}
+
+
+def is_given(source: Mapping[str, Any] | None) -> bool:
+    """Whether a source is there: not null, and its `path`, if it has one, not null."""
+    return source is not None and source.get("path", "") is not None

@@ -1,0 +1,27 @@
+"""Evaluate a checkpoint: scores with intervals, modality audit, figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scripts.entry import entry_point
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@entry_point("evaluate")
+def main(config: DictConfig) -> None:
+    """Writes the report and prints its table."""
+    from evaluation.report import print_table
+    from evaluation.run import evaluate_checkpoint
+
+    evaluated = evaluate_checkpoint(
+        config.checkpoint, config.evaluation, config.output, device=config.device, which=config.which
+    )
+    print_table(evaluated.report)
+    print(f"report: {evaluated.folder / 'report.md'}")
+
+
+if __name__ == "__main__":
+    main()
