@@ -63,7 +63,6 @@ class Monitor:
         self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
         self._per_task = -(-num_examples // len(sources))
         self._image_cell, self._audio_cell = image_cell, audio_cell
-        self._rate = getattr(interleaver._processors.get(AUDIO), "sample_rate", 16_000)
 
     def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
         """`val/<task>/accuracy` of every task, and their mean `val/accuracy`; `model` is a `FusionModel`."""
@@ -108,7 +107,7 @@ class Monitor:
             image = self._image_cell(picture(images[0]))
         question: Any = words(sample)
         if clips and self._audio_cell is not None:
-            question = self._audio_cell(*sound(clips[-1], self._rate), caption=question)
+            question = self._audio_cell(*sound(clips[-1]), caption=question)
         return [task, image, question, prediction.expected, prediction.answer, "yes" if prediction.correct else "no"]
 
     def _attention(

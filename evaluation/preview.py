@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from PIL import Image
-from torch import Tensor
 
+from data.array_store import StoredClip
+from data.audio import read_audio
+from data.image import read_image
 from data.types import AUDIO, IMAGE, Media, Sample, Text
+
+RATE_OF_TENSORS = 16_000
 
 
 def picture(media: Media) -> np.ndarray:
-    """uint8 [H, W, 3]; raw tensors [3, H, W] of another type are stretched to the full range."""
-    source = media.source
-    if isinstance(source, Path | bytes):
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-            return np.asarray(opened.convert("RGB"))
-    values = (source if isinstance(source, Tensor) else source.read()).detach().cpu().numpy()
-    if values.dtype != np.uint8:
-        low, high = float(values.min()), float(values.max())
-        values = ((values - low) / max(high - low, 1e-9) * 255).astype(np.uint8)
-    return np.ascontiguousarray(values.transpose(1, 2, 0))
+    """uint8 [H, W, 3]. Raises `BadSampleError` for an image that cannot be read."""
+    return np.ascontiguousarray(read_image(media).permute(1, 2, 0).cpu().numpy())
 
 
-def sound(media: Media, rate: int) -> tuple[np.ndarray, int]:
-    """Mono samples [samples] in -1..1 and their rate; raw tensors are taken to be at `rate`."""
-    source = media.source
-    if isinstance(source, Path | bytes):
-        file = io.BytesIO(source) if isinstance(source, bytes) else source
-        samples, found = soundfile.read(file, dtype="float32", always_2d=True)
-        return samples.mean(axis=1), found
-    values = (source if isinstance(source, Tensor) else source.read()).detach().cpu().numpy()
-    return values.astype(np.float32), rate
+def sound(media: Media) -> tuple[np.ndarray, int]:
+    """Mono samples [samples] in -1..1 and their rate. Raises `BadSampleError` for sound that cannot be read.
+
+    A raw tensor does not say its rate, and is played at 16 kHz.
+    """
+    rate = RATE_OF_TENSORS
+    if isinstance(media.source, StoredClip):
+        rate = int(media.source.store.metadata.get("sample_rate", rate))
+    elif isinstance(media.source, Path) and media.source.is_file():
+        rate = soundfile.info(media.source).samplerate
+    return read_audio(media, rate).cpu().numpy(), rate
 
 
 def prompt_media(sample: Sample, modality: str) -> list[Media]:

@@ -157,7 +157,8 @@ fall below them, since it was not trained without it.
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A markdown table; the first column is text, the others numbers."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    # Templates of questions hold "<colour>", which a browser would take for a tag.
+    cells = [[cell.replace("|", "\\|").replace("<", "&lt;") for cell in row] for row in rows]
     rule = ["---", *["---:"] * (len(head) - 1)]
     return ["| " + " | ".join(row) + " |" for row in [list(head), rule, *cells]]
 

@@ -1,7 +1,7 @@
 """A task that a tiny model learns in seconds: the colour of an image, asked in text or in sound.
 
-Every image shows one of four colours in noise. Two questions are asked about it, typed or as a clip whose
-spectrogram tells which question it is.
+Every image shows one of four colours in noise. Two questions are asked about it, typed or as a whistle that rises
+for one and falls for the other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.audio import AudioProcessor, LogMel
 from data.collate import collate
+from data.image import ImageProcessor
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
 from data.types import Media, Message, Sample, Text
@@ -26,19 +28,9 @@ from fusion.mixers.attention import SelfAttention
 from fusion.model import FusionModel
 from fusion.positions.rope import Rope
 
-SIZE, NUM_MELS = 8, 8
-COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0), "white": (1.0, 1.0, 1.0)}
+SIZE, NUM_MELS, RATE = 8, 8, 8000
+COLOURS = {"red": (200, 50, 50), "green": (50, 200, 50), "blue": (50, 50, 200), "white": (200, 200, 200)}
 QUESTIONS = ("what color is it?", "is it red?")
-
-
-class AsGiven:
-    """A processor for media that are tensors already."""
-
-    sample_rate = 8000
-
-    def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
-        assert isinstance(media.source, Tensor)
-        return media.source
 
 
 class Colours:
@@ -60,7 +52,7 @@ class Colours:
         number, question = divmod(index, 2)
         name, image = self.images[number]
         answer = name if question == 0 else ("yes" if name == "red" else "no")
-        asked = Text(QUESTIONS[question]) if self.questions == "typed" else Media("audio", clip(question, index))
+        asked = Text(QUESTIONS[question]) if self.questions == "typed" else Media("audio", whistle(question, index))
         return Sample(
             id=str(index),
             messages=(
@@ -77,18 +69,18 @@ class Colours:
 
 
 def colour_image(name: str, rng: np.random.Generator) -> Tensor:
-    noise = torch.from_numpy(rng.normal(size=(3, SIZE, SIZE)).astype(np.float32))
-    return torch.tensor(COLOURS[name])[:, None, None] + 0.1 * noise
+    """uint8 [3, SIZE, SIZE]."""
+    noise = torch.from_numpy(rng.integers(-25, 26, size=(3, SIZE, SIZE)))
+    return (torch.tensor(COLOURS[name])[:, None, None] + noise).to(torch.uint8)
 
 
-def clip(question: int, index: int) -> Tensor:
-    """A rising or falling tone whose length varies from clip to clip."""
+def whistle(question: int, index: int) -> Tensor:
+    """A tone that rises or falls by two octaves, of a length that varies from clip to clip."""
     generator = torch.Generator().manual_seed(index)
-    frames = 8 + int(torch.randint(0, 9, (), generator=generator))
-    place = torch.linspace(0, NUM_MELS - 1, frames).round().long()
-    spectrogram = 0.1 * torch.randn(frames, NUM_MELS, generator=generator)
-    spectrogram[torch.arange(frames), place if question == 0 else NUM_MELS - 1 - place] += 2
-    return spectrogram
+    samples = 800 + int(torch.randint(0, 800, (), generator=generator))
+    octaves = torch.linspace(0, 2, samples) if question == 0 else torch.linspace(2, 0, samples)
+    phase = torch.cumsum(2 * torch.pi * 500 * 2**octaves / RATE, 0)
+    return 0.5 * phase.sin() + 0.01 * torch.randn(samples, generator=generator)
 
 
 def tiny_model(vocab_size: int, seed: int = 0) -> FusionModel:
@@ -110,7 +102,8 @@ def parts(seed: int = 0) -> tuple[FusionModel, Tokenizer, Interleaver]:
     """An untrained model with the tokenizer and interleaver that fit it."""
     tokenizer = Tokenizer.train(Colours().texts() * 4, 290)
     model = tiny_model(tokenizer.vocab_size, seed)
-    processors = {"image": AsGiven(), "audio": AsGiven()}
+    features = LogMel(RATE, NUM_MELS, window=200, hop=100)
+    processors = {"image": ImageProcessor(SIZE), "audio": AudioProcessor(features)}
     return model, tokenizer, Interleaver(tokenizer, processors, model.num_tokens, model.modalities, 128)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.array_store import ArrayStore, StoredClip, write_store
 from data.types import Media, Message, Sample, Text
 from evaluation.audit import (
     Prior,
@@ -17,7 +18,7 @@ from evaluation.audit import (
     question_only,
     shuffled,
 )
-from evaluation.identity import data_fingerprint, prompt_key
+from evaluation.identity import data_fingerprint, media_key, prompt_key
 
 
 def ask(number: int, image: str = "a.png", question: str | Media = "what colour?", answer: str = "red") -> Sample:
@@ -153,3 +154,11 @@ def test_a_fingerprint_follows_words_media_and_order(tmp_path: Path) -> None:
     assert data_fingerprint([ask(0, image=str(tmp_path / "b.png")), second]) == original, "content, not the name"
     (tmp_path / "b.png").write_bytes(b"two")
     assert data_fingerprint([first, second]) != original
+
+
+def test_stored_clips_are_known_by_their_place(tmp_path: Path) -> None:
+    write_store(tmp_path, [np.zeros(3, np.int16), np.ones(3, np.int16)], np.int16)
+    stores = [ArrayStore(tmp_path), ArrayStore(tmp_path)]
+    keys = [media_key(Media("audio", StoredClip(store, index))) for store in stores for index in (0, 1)]
+    assert keys[:2] == keys[2:]
+    assert keys[0] != keys[1]

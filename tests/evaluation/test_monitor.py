@@ -10,6 +10,7 @@ import soundfile
 import torch
 from PIL import Image
 
+from data.array_store import ArrayStore, StoredClip, write_store
 from data.collate import collate_prompts
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
@@ -83,7 +84,7 @@ def test_examples_show_the_image_the_question_and_both_answers(trained: Parts) -
     assert first[2:] == ["what color is it?", "red", "red", "yes"]
     assert first[1][1].shape == (SIZE, SIZE, 3)
     assert last[2][0] == "audio"
-    assert last[2][2] == 8000
+    assert last[2][2] == 16000
     assert last[2][3] == "(spoken: is it red?)"
     step, name, image, _ = seen.images[0]
     assert (step, name, image.dtype, image.shape[2]) == (7, "val/attention", np.uint8, 3)
@@ -140,12 +141,16 @@ def test_previews_are_the_raw_media(tmp_path: Path) -> None:
         np.testing.assert_array_equal(picture(Media("image", source)), pixels)
     samples = np.linspace(-0.5, 0.5, 400, dtype=np.float32)
     soundfile.write(tmp_path / "a.wav", np.stack([samples, samples], axis=1), 4000, subtype="FLOAT")
-    heard, rate = sound(Media("audio", tmp_path / "a.wav"), 16000)
+    heard, rate = sound(Media("audio", tmp_path / "a.wav"))
     np.testing.assert_allclose(heard, samples, atol=1e-6)
     assert rate == 4000
-    heard, rate = sound(Media("audio", torch.from_numpy(samples)), 16000)
+    heard, rate = sound(Media("audio", torch.from_numpy(samples)))
     np.testing.assert_array_equal(heard, samples)
-    assert rate == 16000
+    (tmp_path / "store").mkdir()
+    write_store(tmp_path / "store", [(samples * 32768).astype(np.int16)], np.int16, metadata={"sample_rate": 8000})
+    heard, rate = sound(Media("audio", StoredClip(ArrayStore(tmp_path / "store"), 0)))
+    np.testing.assert_allclose(heard, samples, atol=1e-4)
+    assert rate == 8000
 
 
 def test_words_name_the_media_that_cannot_be_read() -> None:

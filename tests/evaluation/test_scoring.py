@@ -107,16 +107,20 @@ def replace_user(sample: Sample, *content: Text | Media) -> Sample:
 
 
 class OneBroken(Colours):
-    """The third sample shows an image of a size that the encoder does not take."""
+    """The third sample shows a tensor that is no image."""
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         sample = super().sample(index, rng)
-        return replace_user(sample, Media("image", torch.zeros(3, 4, 4)), Text("?")) if index == 2 else sample
+        return (
+            replace_user(sample, Media("image", torch.zeros(4, 4, dtype=torch.uint8)), Text("?"))
+            if index == 2
+            else sample
+        )
 
 
 def test_a_bad_sample_stops_or_is_counted(trained: Parts) -> None:
     chosen = settings(tasks={"typed": OneBroken()}, audit=False)
-    with pytest.raises(BadSampleError, match=r"colours \(id 2\).*\(3, 4, 4\)"):
+    with pytest.raises(BadSampleError, match=r"colours \(id 2\).*\(4, 4\)"):
         evaluate(*trained, chosen, progress=False)
     report = evaluate(*trained, chosen, on_bad_sample="skip", progress=False)
     assert report["tasks"]["typed"]["accuracy"]["n"] == 47
