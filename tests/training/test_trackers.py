@@ -267,13 +267,21 @@ def test_wandb_offline_keeps_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     tracker.log(1, {"train/loss": torch.tensor(0.125)})
     tracker.table(1, "samples", ["image", "heard"], [[ImageCell(picture()), AudioCell(tone(), 8000)]])
     tracker.image(1, "attention", picture(), "layer 0")
+    tracker.audio(1, "question", tone(), 8000, "what is it?")
     tracker.histogram(1, "gate", torch.rand(10))
     tracker.alert("spike", "loss rose")
     tracker.summary({"accuracy": 0.5})
     tracker.finish()
-    written = next((tmp_path / "early" / "one" / "wandb").glob("offline-run-*/run-early-one.wandb")).read_bytes()
+    folder = next((tmp_path / "early" / "one" / "wandb").glob("offline-run-*"))
+    written = (folder / "run-early-one.wandb").read_bytes()
     for expected in (b"train/loss", b"0.125", b"accuracy", b"samples", b"spike"):
         assert expected in written
+    media = folder / "files" / "media"
+    assert "<audio controls" in next(media.glob("html/samples_*.html")).read_text()
+    assert np.array_equal(np.asarray(Image.open(next(media.glob("images/attention_*.png")))), picture())
+    samples, rate = soundfile.read(next(media.glob("audio/question_*.wav")))
+    assert rate == 8000
+    assert np.allclose(samples, tone().numpy(), atol=1e-4)
 
 
 def test_wandb_online_without_a_key_says_so_at_once(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from data.types import BadInputError
-from training.trackers.base import Array, AudioCell, Cell, ImageCell
+from training.trackers.base import Array, Cell
+from training.trackers.html_table import html_table
 from training.trackers.media import histogram_counts, pcm, pixels, scalar
 
 MODES = ("online", "offline", "disabled")
@@ -68,18 +69,25 @@ class WandbTracker:
 
     def image(self, step: int, name: str, image: Array, caption: str = "") -> None:
         """One picture."""
-        self._run.log({"step": step, name: _media(ImageCell(image, caption))})
+        import wandb
+
+        self._run.log({"step": step, name: wandb.Image(pixels(image), caption=caption or None)})
 
     def audio(self, step: int, name: str, samples: Array, rate: int, caption: str = "") -> None:
         """One playable clip."""
-        self._run.log({"step": step, name: _media(AudioCell(samples, rate, caption))})
-
-    def table(self, step: int, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-        """A table whose cells may be pictures and players."""
         import wandb
 
-        content = [[_media(cell) for cell in row] for row in rows]
-        self._run.log({"step": step, name: wandb.Table(columns=list(columns), data=content)})
+        self._run.log({"step": step, name: wandb.Audio(pcm(samples), sample_rate=rate, caption=caption or None)})
+
+    def table(self, step: int, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+        """A page with pictures and players, kept in the run's folder.
+
+        `wandb.Table` would put them into a staging folder of the user's home, which an offline run outlives.
+        """
+        import wandb
+
+        page = html_table(f"{name}, step {step}", columns, rows)
+        self._run.log({"step": step, name: wandb.Html(page, inject=False)})
 
     def histogram(self, step: int, name: str, values: Array) -> None:
         """Counts and edges."""
@@ -96,15 +104,8 @@ class WandbTracker:
         self._run.summary.update(dict(values))
 
     def finish(self) -> None:
-        """Flush; offline this is local."""
+        """Flush, and wait for the library's process: `finish` alone returns before the file is written."""
+        import wandb
+
         self._run.finish()
-
-
-def _media(cell: Cell) -> Any:
-    import wandb
-
-    if isinstance(cell, ImageCell):
-        return wandb.Image(pixels(cell.image), caption=cell.caption or None)
-    if isinstance(cell, AudioCell):
-        return wandb.Audio(pcm(cell.samples), sample_rate=cell.rate, caption=cell.caption or None)
-    return cell
+        wandb.teardown()
