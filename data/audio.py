@@ -1,0 +1,202 @@
+"""Sound: from a file, bytes, a tensor or a stored clip to the log-mel spectrogram that the audio encoder reads.
+
+Shape legend: S samples, F frames, M mel bins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from data.array_store import ArrayStore, StoredClip, build_once, write_store
+from data.types import BadSampleError, Media
+
+
+def read_audio(media: Media, sample_rate: int) -> Tensor:
+    """One channel of sound at `sample_rate`, float [S]. A tensor is taken to have that rate already.
+
+    Raises `BadSampleError` when the file is missing, corrupt, empty or not finite.
+    """
+    source = media.source
+    if isinstance(source, Path | bytes):
+        name = str(source) if isinstance(source, Path) else "audio data"
+        if isinstance(source, Path) and not source.is_file():
+            raise BadSampleError(f"{name}: file not found")
+        try:
+            data, rate = soundfile.read(
+                io.BytesIO(source) if isinstance(source, bytes) else source, dtype="float32", always_2d=True
+            )
+        except (soundfile.SoundFileError, OSError, ValueError) as error:
+            raise BadSampleError(f"{name}: not readable sound ({error})") from error
+        samples = torch.from_numpy(data.mean(axis=1))
+        if rate != sample_rate:
+            samples = torchaudio.functional.resample(samples, rate, sample_rate)
+    else:
+        name = "audio tensor" if isinstance(source, Tensor) else repr(source)
+        samples = source if isinstance(source, Tensor) else source.read()
+    if samples.ndim != 1 or len(samples) == 0:
+        raise BadSampleError(f"{name}: sound must be a non-empty [samples], not {tuple(samples.shape)}")
+    if not bool(samples.isfinite().all()):
+        raise BadSampleError(f"{name}: holds samples that are not finite")
+    return samples
+
+
+class LogMel(nn.Module):
+    """log(mel power + floor) of frames of `window` samples every `hop` samples: [S] -> [F, M].
+
+    The mel filters are those of torchaudio (HTK scale).
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        num_mels: int,
+        window: int,
+        hop: int,
+        f_min: float = 50.0,
+        f_max: float | None = None,
+        floor: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        for name, value in (("sample_rate", sample_rate), ("num_mels", num_mels), ("window", window), ("hop", hop)):
+            if value < 1:
+                raise ValueError(f"{name}={value} must be positive")
+        f_max = f_max or sample_rate / 2
+        if not 0 <= f_min < f_max <= sample_rate / 2:
+            raise ValueError(f"f_min={f_min} and f_max={f_max} must rise and stay within half of {sample_rate}")
+        self.sample_rate, self.num_mels, self.floor = sample_rate, num_mels, floor
+        settings = [sample_rate, num_mels, window, hop, f_min, f_max, floor]
+        self.fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+        self.mel = torchaudio.transforms.MelSpectrogram(
+            sample_rate,
+            n_fft=2 ** math.ceil(math.log2(window)),
+            win_length=window,
+            hop_length=hop,
+            f_min=f_min,
+            f_max=f_max,
+            n_mels=num_mels,
+        )
+
+    @torch.no_grad()
+    def forward(self, samples_S: Tensor) -> Tensor:
+        """Frames [F, M]."""
+        return torch.log(self.mel(samples_S) + self.floor).T
+
+
+class SpectrogramAugmentation:
+    """Imitates other speakers and rooms on a normalised spectrogram [F, M]; strengths of 0 switch a part off.
+
+    stretch: the clip becomes up to this share longer or shorter. warp: the mel axis is scaled by a factor of up to
+    exp(warp), as vocal tracts of other lengths would (Jaitly and Hinton, 2013). tilt: standard deviation of a slope
+    over the bins. noise: largest standard deviation of added noise. The rest are masks over bins and frames,
+    set to the mean (SpecAugment, arXiv:1904.08779).
+    """
+
+    def __init__(
+        self,
+        stretch: float = 0.0,
+        warp: float = 0.0,
+        tilt: float = 0.0,
+        noise: float = 0.0,
+        num_masks: int = 0,
+        mask_bins: int = 0,
+        mask_frames: int = 0,
+    ) -> None:
+        if not 0 <= stretch < 1:
+            raise ValueError(f"stretch={stretch} must be in [0, 1)")
+        for name, value in (("warp", warp), ("tilt", tilt), ("noise", noise), ("num_masks", num_masks)):
+            if value < 0:
+                raise ValueError(f"{name}={value} must be 0 or more")
+        self.stretch, self.warp, self.tilt, self.noise = stretch, warp, tilt, noise
+        self.num_masks, self.mask_bins, self.mask_frames = num_masks, mask_bins, mask_frames
+
+    def __call__(self, x_FM: Tensor, rng: np.random.Generator) -> Tensor:
+        """An augmented spectrogram; the number of frames may change."""
+        x_FM = self._resample(x_FM, rng.uniform(1 - self.stretch, 1 + self.stretch), rng.uniform(-self.warp, self.warp))
+        frames, bins = x_FM.shape
+        x_FM = x_FM + float(rng.normal(0.0, self.tilt)) * torch.linspace(-1, 1, bins)
+        strength = self.noise * rng.random()
+        x_FM += strength * torch.from_numpy(rng.standard_normal((frames, bins), dtype=np.float32))
+        for _ in range(self.num_masks):
+            _mask(x_FM, 1, self.mask_bins, rng)
+            _mask(x_FM, 0, self.mask_frames, rng)
+        return x_FM
+
+    def _resample(self, x_FM: Tensor, stretch: float, log_warp: float) -> Tensor:
+        """Bilinear interpolation of both axes; bins above the last one repeat it."""
+        frames, bins = x_FM.shape
+        stretched = max(round(frames * stretch), 1)
+        y_F = torch.linspace(-1, 1, stretched) if stretched > 1 else torch.zeros(1)
+        place_M = (torch.arange(bins) * math.exp(log_warp)).clamp(max=bins - 1)
+        x_M = place_M * (2 / max(bins - 1, 1)) - 1
+        grid = torch.stack([x_M.expand(stretched, bins), y_F[:, None].expand(stretched, bins)], dim=-1)
+        return nn.functional.grid_sample(x_FM[None, None], grid[None], align_corners=True)[0, 0]
+
+
+def _mask(x_FM: Tensor, axis: int, largest: int, rng: np.random.Generator) -> None:
+    width = min(int(rng.integers(0, largest + 1)), x_FM.shape[axis])
+    start = int(rng.integers(0, x_FM.shape[axis] - width + 1))
+    x_FM.narrow(axis, start, width).zero_()
+
+
+class AudioProcessor:
+    """Sound -> log-mel -> minus its own mean, over `scale` -> augmented (training only) -> [F, M].
+
+    The spectrograms of a bank of stored clips are computed once and kept beside it, under the fingerprint of the
+    features. max_seconds: longer clips are refused.
+    """
+
+    def __init__(
+        self,
+        features: LogMel,
+        scale: float = 4.0,
+        max_seconds: float = 30.0,
+        augmentation: SpectrogramAugmentation | None = None,
+    ) -> None:
+        if scale <= 0 or max_seconds <= 0:
+            raise ValueError(f"scale={scale} and max_seconds={max_seconds} must be positive")
+        self.features, self.scale, self.max_seconds = features, scale, max_seconds
+        self.augmentation = augmentation
+        self._stores: dict[Path, ArrayStore] = {}
+
+    def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
+        """Values [F, M]. Raises `BadSampleError` for sound that cannot be read or is too long."""
+        if isinstance(media.source, StoredClip):
+            x_FM = torch.from_numpy(self._stored(media.source.store)[media.source.index].astype(np.float32))
+        else:
+            x_FM = self.features(self._checked(media))
+        x_FM = (x_FM - x_FM.mean()) / self.scale
+        return x_FM if rng is None or self.augmentation is None else self.augmentation(x_FM, rng)
+
+    def _checked(self, media: Media) -> Tensor:
+        samples = read_audio(media, self.features.sample_rate)
+        seconds = len(samples) / self.features.sample_rate
+        if seconds > self.max_seconds:
+            name = media.source if isinstance(media.source, Path) else "sound"
+            raise BadSampleError(f"{name}: {seconds:.1f} s of sound, more than max_seconds={self.max_seconds}")
+        return samples
+
+    def _stored(self, clips: ArrayStore) -> ArrayStore:
+        if clips.folder not in self._stores:
+            folder = clips.folder.with_name(f"{clips.folder.name}-mel-{self.features.fingerprint}")
+            build_once(folder, lambda temporary: self._build(temporary, clips))
+            self._stores[clips.folder] = ArrayStore(folder)
+        return self._stores[clips.folder]
+
+    def _build(self, folder: Path, clips: ArrayStore) -> None:
+        from rich.progress import track
+
+        arrays = (
+            self.features(StoredClip(clips, index).read()).half().numpy()
+            for index in track(range(len(clips)), "spectrograms, once", transient=True)
+        )
+        write_store(folder, arrays, np.float16, (self.features.num_mels,))

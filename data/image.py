@@ -1,0 +1,84 @@
+"""Images: from a file, bytes or a tensor to the values that the image encoder reads."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from data.types import BadSampleError, Media
+
+
+def read_image(media: Media) -> Tensor:
+    """The pixels, uint8 [3, H, W]. Raises `BadSampleError` when the file is missing, corrupt or empty."""
+    source = media.source
+    if isinstance(source, Tensor):
+        pixels = source
+    elif isinstance(source, Path | bytes):
+        name = str(source) if isinstance(source, Path) else "image data"
+        try:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                pixels = functional.pil_to_tensor(image.convert("RGB"))
+        except FileNotFoundError as error:
+            raise BadSampleError(f"{name}: file not found") from error
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise BadSampleError(f"{name}: not a readable image ({error})") from error
+    else:
+        pixels = source.read()
+    if pixels.ndim != 3 or pixels.shape[0] != 3 or 0 in pixels.shape or pixels.dtype != torch.uint8:
+        raise BadSampleError(f"an image must be uint8 [3, H, W], not {pixels.dtype} {tuple(pixels.shape)}")
+    return pixels
+
+
+class ImageProcessor:
+    """Pixels -> resized to `size` x `size` -> (x / 255 - mean) / std, float [3, size, size].
+
+    With a generator the image is augmented in ways that keep what is drawn and its colour: turned by a multiple of 90
+    degrees and mirrored (`turn`), and shifted by up to `shift` of its side, its border repeated.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.5, 0.5, 0.5),
+        turn: bool = False,
+        shift: float = 0.0,
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"size={size} must be positive")
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(f"mean={list(mean)} and std={list(std)} must have three entries each, std above 0")
+        if not 0 <= shift < 1:
+            raise ValueError(f"shift={shift} must be in [0, 1)")
+        self.size, self.turn, self.shift = size, turn, shift
+        self.resize = v2.Resize((size, size), antialias=True)
+        self.normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
+
+    def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
+        """Values [3, size, size]. Raises `BadSampleError` for an image that cannot be read."""
+        pixels = read_image(media)
+        if pixels.shape[1:] != (self.size, self.size):
+            pixels = self.resize(pixels)
+        if rng is not None:
+            pixels = self._augment(pixels, rng)
+        return self.normalize(pixels)
+
+    def _augment(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
+        if self.turn:
+            pixels = torch.rot90(pixels, int(rng.integers(4)), (1, 2))
+            if rng.random() < 0.5:
+                pixels = functional.horizontal_flip(pixels)
+        limit = round(self.shift * self.size)
+        if limit:
+            down, right = (int(n) for n in rng.integers(0, 2 * limit + 1, 2))
+            padded = functional.pad(pixels, [limit] * 4, padding_mode="edge")
+            pixels = functional.crop(padded, down, right, self.size, self.size)
+        return pixels

@@ -1,0 +1,195 @@
+"""Synthetic speech: banks of spoken sentences, rendered once by espeak-ng into the user's cache folder.
+
+espeak-ng is a formant synthesiser: intelligible, clearly artificial, and in many voices. A voice is an accent of
+English ("en-us") with a variant, which changes pitch, timbre and the shape of the vocal tract ("f2"). Variants are
+split into training, validation and test, so that nobody who asks in an evaluation was heard in training; accents
+are shared. Rendering is not reproducible bit for bit, hence the cache.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import multiprocessing
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchaudio
+
+from data.array_store import ArrayStore, StoredClip, build_once, write_store
+from data.types import BadInputError
+
+SAMPLE_RATE = 16_000
+SPLITS = ("train", "validation", "test")
+ACCENTS = ("en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
+# Ranges from which rate (words a minute), pitch and pitch range (espeak's 0 to 99) of a clip are drawn.
+RATES, PITCHES, PITCH_RANGES = (130, 220), (20, 80), (30, 80)
+NUM_TEST_VARIANTS, NUM_VALIDATION_VARIANTS = 16, 12
+INSTALL = "spoken questions need espeak-ng: pip install 'interfuse[speech]'"
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """What is said, and how."""
+
+    text: str
+    voice: str
+    rate: int
+    pitch: int
+    pitch_range: int
+
+
+class SpeechBank:
+    """Rendered clips of one split, by sentence."""
+
+    def __init__(self, store: ArrayStore) -> None:
+        self.store = store
+        self.specs = [ClipSpec(**spec) for spec in store.metadata["specs"]]
+        self._by_text: dict[str, list[int]] = defaultdict(list)
+        for index, spec in enumerate(self.specs):
+            self._by_text[spec.text].append(index)
+
+    def draw(self, text: str, rng: np.random.Generator) -> tuple[StoredClip, ClipSpec]:
+        """One of the clips of `text`, drawn with `rng`."""
+        clips = self._by_text[text]
+        index = clips[int(rng.integers(len(clips)))]
+        return StoredClip(self.store, index), self.specs[index]
+
+
+def variants(split: str) -> list[str]:
+    """The voice variants of a split: the package's variants in a fixed random order, 16 for test, 12 for validation."""
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
+    names = sorted(path.name for path in (_voices_folder() / "!v").iterdir())
+    order = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
+    held_out = NUM_TEST_VARIANTS + NUM_VALIDATION_VARIANTS
+    bounds = {"test": (0, NUM_TEST_VARIANTS), "validation": (NUM_TEST_VARIANTS, held_out), "train": (held_out, None)}
+    return order[slice(*bounds[split])]
+
+
+def speech_bank(sentences: Iterable[str], split: str, clips_per_voice: int) -> SpeechBank:
+    """Every sentence by every voice variant of `split`, `clips_per_voice` times with accent, rate and pitch drawn anew.
+
+    Rendered into the cache on first use, with a progress bar. Raises `BadInputError` when espeak-ng is not installed.
+    """
+    if clips_per_voice < 1:
+        raise ValueError(f"clips_per_voice={clips_per_voice} must be 1 or more")
+    specs = list(_specs(sorted(set(sentences)), split, clips_per_voice))
+    plain = [asdict(spec) for spec in specs]
+    fingerprint = hashlib.sha256(json.dumps([SAMPLE_RATE, plain]).encode()).hexdigest()[:12]
+    folder = cache_folder() / "speech" / f"{split}-{fingerprint}"
+    build_once(folder, lambda temporary: _render_into(temporary, specs, plain))
+    return SpeechBank(ArrayStore(folder))
+
+
+def cache_folder() -> Path:
+    """`$INTERFUSE_CACHE`, else `interfuse` in the user's cache folder."""
+    if named := os.environ.get("INTERFUSE_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "interfuse"
+
+
+def _specs(sentences: Sequence[str], split: str, clips_per_voice: int) -> Iterator[ClipSpec]:
+    rng = np.random.default_rng([0, SPLITS.index(split)])
+    for variant in variants(split):
+        for text in sentences:
+            for _ in range(clips_per_voice):
+                accent = ACCENTS[rng.integers(len(ACCENTS))]
+                rate, pitch, pitch_range = (int(rng.integers(*bounds)) for bounds in (RATES, PITCHES, PITCH_RANGES))
+                yield ClipSpec(text, f"{accent}+{variant}", rate, pitch, pitch_range)
+
+
+def _render_into(folder: Path, specs: Sequence[ClipSpec], plain: list[dict[str, Any]]) -> None:
+    from rich.progress import track
+
+    write_store(
+        folder,
+        track(_rendered(specs), "spoken questions, once", total=len(specs), transient=True),
+        np.int16,
+        metadata={"specs": plain, "sample_rate": SAMPLE_RATE},
+    )
+
+
+def _rendered(specs: Sequence[ClipSpec]) -> Iterator[np.ndarray]:
+    """Clips in order. The library has one global state, so each process has one of its own."""
+    processes = max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 1)
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(processes, 8), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from pool.imap(render, specs, chunksize=32)
+
+
+def render(spec: ClipSpec) -> np.ndarray:
+    """The clip, int16 at 16 kHz."""
+    engine = _engine()
+    samples = torch.from_numpy(engine.say(spec).astype(np.float32))
+    return torchaudio.functional.resample(samples, engine.sample_rate, SAMPLE_RATE).clamp(-32768, 32767).short().numpy()
+
+
+@lru_cache(maxsize=1)
+def _engine() -> Espeak:
+    return Espeak()
+
+
+def _voices_folder() -> Path:
+    try:
+        import espeakng_loader
+    except ImportError as error:
+        raise BadInputError(INSTALL) from error
+    return Path(espeakng_loader.get_data_path()) / "voices"
+
+
+class Espeak:
+    """The espeak-ng library through ctypes (its speak_lib.h). At most one per process."""
+
+    RETRIEVAL, NO_EXIT, UTF8 = 2, 0x8000, 1
+    RATE, PITCH, RANGE = 1, 3, 4
+
+    def __init__(self) -> None:
+        data = _voices_folder().parent
+        import espeakng_loader
+
+        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        self._library.espeak_Synth.argtypes = [
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+            ctypes.c_uint,
+            ctypes.c_int,
+            ctypes.c_uint,
+            ctypes.c_uint,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+        ]
+        # Synchronous: no sound device, and the callback runs inside espeak_Synth.
+        self.sample_rate = self._library.espeak_Initialize(self.RETRIEVAL, 0, os.fsencode(data), self.NO_EXIT)
+        if self.sample_rate <= 0:
+            raise BadInputError(f"espeak-ng does not start with the voices in {data}")
+        self._parts: list[np.ndarray] = []
+        signature = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        self._callback = signature(self._receive)  # the library keeps only a pointer
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    def say(self, spec: ClipSpec) -> np.ndarray:
+        """Samples of `spec.text`, int16 at `sample_rate`. Raises `BadInputError` for a voice that does not exist."""
+        if self._library.espeak_SetVoiceByName(spec.voice.encode()) != 0:
+            raise BadInputError(f"espeak-ng has no voice {spec.voice!r}")
+        for parameter, value in ((self.RATE, spec.rate), (self.PITCH, spec.pitch), (self.RANGE, spec.pitch_range)):
+            self._library.espeak_SetParameter(parameter, value, 0)
+        text = spec.text.encode() + b"\0"
+        self._parts = []
+        status = self._library.espeak_Synth(text, len(text), 0, 0, 0, self.UTF8, None, None)
+        if status != 0 or not self._parts:
+            raise BadInputError(f"espeak-ng cannot say {spec.text!r} with voice {spec.voice!r} (status {status})")
+        return np.concatenate(self._parts)
+
+    def _receive(self, samples: Any, count: int, _events: Any) -> int:
+        if samples and count > 0:
+            self._parts.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0

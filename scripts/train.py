@@ -1,0 +1,40 @@
+"""Train the configured model, evaluate it, print its table and say where everything is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scripts.entry import entry_point
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@entry_point("train")
+def main(config: DictConfig) -> None:
+    """Runs one training from configuration to report; under torchrun, one process of it."""
+    from evaluation.monitor import Monitor
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from training.run import train
+    from training.run_folder import resumed_run
+
+    step_folder = None
+    if config.resume:
+        run_folder, step_folder, config = resumed_run(config.resume, HydraConfig.get().overrides.task)
+        print(f"resuming {run_folder} from {step_folder.name}")
+    run_folder, is_main = train(config, Monitor, step_folder)
+    if is_main and config.evaluation and OmegaConf.select(config, "evaluation.tasks"):
+        from evaluation.report import print_table
+        from evaluation.run import evaluate_checkpoint
+
+        print_table(evaluate_checkpoint(run_folder, config.evaluation).report)
+    if is_main:
+        print(
+            f"run folder: {run_folder}\ndashboard:  make dashboard   (python scripts/dashboard.py runs={config.runs})"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""One training from its configuration: data, tokenizer, model, trainer."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from data.build import (
+    build_interleaver,
+    build_processors,
+    build_sources,
+    build_stream,
+    build_tokenizer,
+    build_validation,
+)
+from data.instantiate import instantiate
+from data.interleave import Interleaver
+from data.loader import BatchStream, loader
+from data.mixture import Source
+from data.tokenizer import Tokenizer
+from fusion.build import build_model
+from fusion.counting import active_parameters, flops_per_sample, parameter_counts
+from fusion.model import FusionModel
+from training.distributed import Processes, start
+from training.random_state import seed_everything
+from training.run_folder import new_run_folder
+from training.trackers.base import Tracker
+from training.trackers.fan_out import build_tracker
+from training.trainer import Trainer
+
+Monitor = Callable[[torch.nn.Module, int], dict[str, float]]
+MakeMonitor = Callable[[Mapping[str, Source], Tokenizer, Interleaver, Tracker], Monitor]
+
+
+def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None = None) -> tuple[Path, bool]:
+    """Trains; returns the run folder and whether this process is the one that reports.
+
+    `checkpoint` is the step folder to go on from. Everything that can be refused (configuration, data, model) is
+    refused before the run folder is made.
+    """
+    torch.set_num_threads(config.compute_threads or len(os.sched_getaffinity(0)))
+    processes = start(config.trainer.device)
+    try:
+        return _train(config, make_monitor, checkpoint, processes), processes.is_main
+    finally:
+        processes.close()
+
+
+def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None, processes: Processes) -> Path:
+    seed_everything(config.seed)
+    sources, validation = build_sources(config.data), build_validation(config.data)
+    tokenizer = Tokenizer.load(checkpoint / "tokenizer.json") if checkpoint else build_tokenizer(config.data, sources)
+    model = build_model(config, tokenizer.vocab_size)
+    interleaver = build_interleaver(
+        config.data, tokenizer, build_processors(config.data), model.num_tokens, model.modalities
+    )
+    stream = build_stream(config.data, config.seed, sources, interleaver, processes.rank, processes.world_size)
+    costs = _costs(model, stream)
+    run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
+    tracker = build_tracker(config.tracker, run_folder, processes.rank)
+    if processes.is_main:
+        tokenizer.save(run_folder / "tokenizer.json")
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    trainer = Trainer(
+        model=model,
+        objective=instantiate(config.objective, "objective"),
+        optimizer=instantiate(config.optimizer, "optimizer"),
+        schedule=instantiate(config.schedule, "schedule"),
+        load=lambda begin, end: loader(stream, begin, end, config.data.num_workers),
+        options=instantiate(config.trainer, "trainer"),
+        run_folder=run_folder,
+        config=plain,
+        tokenizer_path=run_folder / "tokenizer.json",
+        tracker=tracker,
+        evaluate=make_monitor(validation, tokenizer, interleaver, tracker) if validation else None,
+        processes=processes,
+        resume=checkpoint,
+    )
+    tracker.start(f"{config.name}/{run_folder.name}", plain, _step(checkpoint))
+    try:
+        tracker.summary(costs)
+        result = trainer.fit()
+        tracker.summary({"steps": result.step, "seconds": result.seconds, "tokens": result.tokens, **result.metrics})
+    finally:
+        tracker.finish()
+    return run_folder
+
+
+def _shared_folder(config: DictConfig, processes: Processes) -> Path:
+    """The main process makes the folder, the others learn its name."""
+    made = str(new_run_folder(config)) if processes.is_main else ""
+    return Path(next(name for name in processes.gather(made) if name))
+
+
+def _costs(model: FusionModel, stream: BatchStream) -> dict[str, Any]:
+    parameters = {f"parameters/{name}": count for name, count in parameter_counts(model).items()}
+    flops = flops_per_sample(model, stream[0])
+    return {**parameters, "parameters/active": active_parameters(model), "flops_per_training_sample": flops}
+
+
+def _step(checkpoint: Path | None) -> int | None:
+    if checkpoint is None:
+        return None
+    return int(json.loads((checkpoint / "manifest.json").read_text(encoding="utf-8"))["step"])

@@ -1,0 +1,116 @@
+"""The folder of a run: made once, never overwritten, with the configuration and the environment that made it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from data.types import BadInputError
+from fusion.checkpoint import resolve
+
+PACKAGES = ("interfuse", "torch", "torchvision", "torchaudio", "hydra-core", "tokenizers", "numpy", "trackio")
+
+
+def new_run_folder(config: DictConfig) -> Path:
+    """Makes `<runs>/<name>/<run>` and writes config.yaml and environment.json into it.
+
+    Without `run`, the folder is called after the time and the seed. Raises `BadInputError` when it exists.
+    """
+    run = config.run or f"{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}"
+    folder = Path(config.runs).expanduser() / config.name / run
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise BadInputError(
+            f"{folder} exists and is never overwritten: choose another name with run=..., or resume={folder}"
+        ) from error
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    write_text(folder / "environment.json", json.dumps(environment(config.seed), indent=2) + "\n")
+    return folder
+
+
+def resumed_run(path: str, overrides: Sequence[str]) -> tuple[Path, Path, DictConfig]:
+    """Run folder, checkpoint and configuration of the run to go on with; values in `overrides` replace its own.
+
+    Raises `BadInputError` when an override names something that the run does not have.
+    """
+    step_folder = resolve(Path(path))
+    run_folder = step_folder.parent.parent
+    config = OmegaConf.load(run_folder / "config.yaml")
+    if not isinstance(config, DictConfig):
+        raise BadInputError(f"{run_folder / 'config.yaml'} does not hold a configuration")
+    OmegaConf.set_struct(config, True)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "resume":
+            continue
+        node = OmegaConf.select(config, key, throw_on_missing=False)
+        if node is None and key not in config or isinstance(node, DictConfig):
+            raise BadInputError(f"{override}: a resumed run keeps its own groups; only values that it has may change")
+        OmegaConf.update(config, key, OmegaConf.create(f"value: {value}").value)
+    return run_folder, step_folder, config
+
+
+def environment(seed: int) -> dict[str, Any]:
+    """What a result depends on besides its configuration: versions, commit, machine, seed."""
+    return {
+        "seed": seed,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain")),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes to a temporary name, then renames, so that a reader never sees half a file."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
