@@ -1,0 +1,59 @@
+"""Every configured part of a model, found by listing the folders, is certified in a small model."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+import conf
+from certify.result import Result
+from certify.suite import ENCODER_CHECKS, MODEL_CHECKS, make_context, run
+
+CONF = Path(str(conf.__file__)).parent
+GROUPS = ("fusion", "mixer", "feed_forward", "projector", "position")
+# What a model is made of; two choices that agree in it are the same model.
+MODEL_KEYS = ("d_model", "encoders", "projector", "fusion", "seed")
+D_MODEL = 32
+
+
+def choices() -> list[str]:
+    """An override for every file of every group."""
+    encoders = sorted(f"encoders/{folder.name}" for folder in (CONF / "encoders").iterdir() if folder.is_dir())
+    return [f"{group}={file.stem}" for group in (*GROUPS, *encoders) for file in sorted((CONF / group).glob("*.yaml"))]
+
+
+@cache
+def certified(model: str) -> list[Result]:
+    """The results of all fast checks on the model of a resolved configuration."""
+    torch.set_num_threads(1)
+    context = make_context(OmegaConf.create(json.loads(model)))
+    return list(run(context, (*MODEL_CHECKS, *ENCODER_CHECKS)))
+
+
+def configured(choice: str) -> str:
+    with initialize_config_module("conf", version_base="1.3"):
+        group, _, _ = choice.partition("=")
+        known = OmegaConf.select(compose("train"), group.replace("/", ".")) is not None
+        config = compose("train", overrides=[choice if known else f"+{choice}", f"d_model={D_MODEL}"])
+    keys = (*MODEL_KEYS, "objective", "optimizer")
+    parts = OmegaConf.create({key: config[key] for key in (*keys, "mixer", "feed_forward", "position")})
+    resolved = OmegaConf.to_container(parts, resolve=True)
+    assert isinstance(resolved, dict)
+    return json.dumps({key: resolved[key] for key in keys}, sort_keys=True)
+
+
+def test_all_groups_are_found() -> None:
+    groups = {choice.partition("=")[0] for choice in choices()}
+    assert {*GROUPS, "encoders/text", "encoders/image", "encoders/audio"} <= groups
+
+
+@pytest.mark.parametrize("choice", choices())
+def test_every_choice_is_certified(choice: str) -> None:
+    failed = [f"{r.name}: {r.deviation:.1e} ({r.detail})" for r in certified(configured(choice)) if not r.passed]
+    assert not failed, "\n".join(failed)
