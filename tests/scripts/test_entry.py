@@ -93,7 +93,7 @@ def command(project: Path, *arguments: str, **environment: str) -> subprocess.Co
         env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "HYDRA_FULL_ERROR": "0"} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
 
@@ -184,7 +184,7 @@ def test_ctrl_c_is_no_error(project: Path) -> None:
     assert running.stdout is not None
     assert running.stdout.readline() == "ready\n"
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=180)
     assert (running.returncode, errors) == (130, "interrupted\n")
 
 

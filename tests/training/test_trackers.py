@@ -293,7 +293,7 @@ def test_wandb_online_without_a_key_says_so_at_once(tmp_path: Path) -> None:
     )
     environment = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "none"), "PATH": ""}
     command = [sys.executable, "-c", program, str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
     assert "tracker.wandb.mode=online found no API key" in done.stdout
     assert done.stdout.count("\n") == 1
 
