@@ -123,7 +123,8 @@ def write_store(
 
     Arrays are taken one by one, so that a store may be larger than the memory.
     """
-    dtype, lengths = np.dtype(dtype), []
+    dtype = np.dtype(dtype)
+    lengths: list[int] = []
     with (folder / VALUES).open("wb") as file:
         for array in arrays:
             if array.shape[1:] != trailing_shape:

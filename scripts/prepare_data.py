@@ -1,0 +1,25 @@
+"""Write a built-in data source as a JSONL manifest with its media beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scripts.entry import entry_point
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@entry_point("prepare_data")
+def main(config: DictConfig) -> None:
+    """Exports the chosen source to `output`."""
+    from data.instantiate import instantiate
+    from data.manifest import write_manifest
+
+    source = instantiate(config.source, "source")
+    path = write_manifest(source, config.output, config.max_samples, config.seed)
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
