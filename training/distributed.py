@@ -103,10 +103,15 @@ def shard(model: nn.Module, processes: Processes) -> None:
 
 
 def units(model: nn.Module) -> list[nn.Module]:
-    """The modules whose parameters are gathered together: members of the model's module lists and dictionaries."""
-    containers = [m for m in model.modules() if isinstance(m, nn.ModuleDict)]
-    containers += [m for m in getattr(model, "fusion", model).children() if isinstance(m, nn.ModuleList)]
-    return [part for container in containers for part in container.children()]
+    """The modules whose parameters are gathered together: encoders (members of module dictionaries) and blocks."""
+    dictionaries = [module for module in model.children() if isinstance(module, nn.ModuleDict)]
+    return [part for dictionary in dictionaries for part in dictionary.values()] + blocks(model)
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The members of the module lists of the fusion method."""
+    lists = [module for module in getattr(model, "fusion", model).children() if isinstance(module, nn.ModuleList)]
+    return [block for module in lists for block in module]
 
 
 def local(tensor: Tensor) -> Tensor:

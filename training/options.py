@@ -14,7 +14,7 @@ class TrainerOptions:
     max_steps: updates; the schedule refers to it. max_seconds: stops earlier; time before a resume counts.
     accumulation_steps: micro-batches in one update. clip_norm: largest norm of the whole gradient; None: no clipping.
     precision: `bfloat16` runs the model under autocast, with weights and optimizer in float32.
-    compile: compile the blocks of the fusion method with torch.compile.
+    compile: compile the blocks of the fusion method with torch.compile, for rows of any length.
     ema_decay: keep an exponential moving average of the weights and evaluate with it; None: no average.
     evaluate_every, checkpoint_every: in steps; None: at the end only. keep_checkpoints: how many of the newest stay.
     best_metric: name of a metric of the evaluation; its best checkpoint stays too. best_mode: `max` or `min`.

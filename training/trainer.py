@@ -19,7 +19,7 @@ from fusion.checkpoint import read_weights, resolve, step_folders
 from training import checkpoint, gradients
 from training.accumulation import accumulate
 from training.anomaly import AnomalyError, AnomalyGuard
-from training.distributed import Processes, full_state_dict, shard, start, units
+from training.distributed import Processes, blocks, full_state_dict, shard, start
 from training.ema import Ema
 from training.interruption import StopSignals, TrainingInterrupted
 from training.objectives.base import Objective
@@ -62,7 +62,7 @@ class Trainer:
     """Trains `model` in place, and goes on from `resume` (a run or one of its steps) as if nothing had happened.
 
     optimizer: called with the model. schedule: (step, max_steps) -> factor of the learning rates.
-    load: (start, stop) -> the micro-batches of these numbers, of this process; a number must always mean the same batch.
+    load: (start, stop) -> the micro-batches of these numbers, of this process; a number always means the same batch.
     evaluate: see `Validation`. config, tokenizer_path: kept in every checkpoint.
     After a resume `step` > 0: start the tracker with it.
     """
@@ -84,7 +84,7 @@ class Trainer:
         processes: Processes | None = None,
         resume: Path | None = None,
     ) -> None:
-        schedule(0, options.max_steps)  # complains now about what does not fit max_steps
+        schedule(0, options.max_steps)  # complains now about wrong arguments
         self.options, self.config, self.tokenizer_path = options, config, tokenizer_path
         self.objective, self.schedule, self.load, self.tracker = objective, schedule, load, tracker
         self.processes = processes or start(options.device)
@@ -92,8 +92,8 @@ class Trainer:
         self.model = model.to(self.processes.device).train()
         self.validation = Validation(self.model, evaluate, options, self.processes)
         if options.compile:
-            for part in units(self.model):
-                part.compile(dynamic=True)
+            for block in blocks(self.model):
+                block.compile(dynamic=True)
         shard(self.model, self.processes)
         self.parts = gradients.parts(self.model)
         self.optimizer = optimizer(self.model)
