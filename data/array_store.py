@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,19 +96,37 @@ def build_once(folder: str | Path, build: Callable[[Path], None]) -> None:
     folder = Path(folder)
     if folder.is_dir():
         return
-    temporary = folder.with_name(folder.name + ".tmp")
-    try:
+    with _disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(folder.name + ".lock")):
-            if folder.is_dir():
-                return
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            build(temporary)
+            if not folder.is_dir():
+                with written_whole(folder) as temporary:
+                    build(temporary)
+
+
+@contextmanager
+def written_whole(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the name `folder` when the block ends well, and is removed when it does not.
+
+    Raises `BadInputError` when the disk is full or the place cannot be written.
+    """
+    temporary = folder.with_name(folder.name + ".tmp")
+    with _disk_errors(folder):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
             temporary.rename(folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        with suppress(OSError):
-            shutil.rmtree(temporary)
         raise BadInputError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 

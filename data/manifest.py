@@ -1,21 +1,23 @@
-"""JSONL manifests: data of one's own as a source, and any source as a manifest."""
+"""Data of one's own: a JSONL file of samples, one a line, as a source; and any source as such a file.
+
+The rows are described in `data/messages.py`.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import soundfile
-from rich.progress import track
-from torchvision.transforms.v2.functional import to_pil_image
+from PIL import Image
 
-from data.audio import read_audio
-from data.image import read_image
-from data.messages import sample_from_json, sample_to_json
-from data.mixture import Source
+from data.array_store import StoredClip, written_whole
+from data.messages import format_row, parse_row
 from data.types import (
     AUDIO,
     IMAGE,
@@ -29,123 +31,172 @@ from data.types import (
 )
 
 MANIFEST = "manifest.jsonl"
+# First bytes of a file, and the suffix by which the file is recognised; encoded bytes do not say it otherwise.
+SIGNATURES = {
+    b"\x89PNG": ".png",
+    b"\xff\xd8\xff": ".jpg",
+    b"GIF8": ".gif",
+    b"RIFF": ".wav",
+    b"OggS": ".ogg",
+    b"fLaC": ".flac",
+    b"ID3": ".mp3",
+}
 
 
 class ManifestSource:
-    """The rows of a JSONL manifest (see `data.messages`), with paths relative to the manifest.
+    """The rows of a manifest, read from the file when they are asked for.
 
-    Only the places of the rows are kept in memory. Raises `BadInputError` when the file is missing or empty. A row
-    that is not JSON, lacks a field, or names a file that does not exist is a `BadSampleError` when it is read,
-    naming file, row and field, so that `data.on_bad_sample` can decide.
+    Opening parses every row once, so that a mistake in the last row is found before the first step: with
+    on_bad_sample="error" it raises `BadSampleError`; with "skip" a row's error is raised whenever that row is
+    read, where the loader counts it. Missing and corrupt media are found when they are decoded.
+
+    Raises `BadInputError` when the file is missing or holds no row.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
-        try:
-            data = self.path.read_bytes()
-        except OSError as error:
-            raise BadInputError(f"{self.path}: cannot be read: {error.strerror}") from error
-        self._rows: list[tuple[int, int, int]] = []  # row number, first byte, byte after the last
-        start = 0
-        for number, line in enumerate(data.splitlines(keepends=True), start=1):
-            if line.strip():
-                self._rows.append((number, start, start + len(line)))
-            start += len(line)
-        if not self._rows:
+    def __init__(self, path: str | Path, on_bad_sample: str = "error") -> None:
+        if on_bad_sample not in ("error", "skip"):
+            raise ValueError(f"on_bad_sample={on_bad_sample!r} must be one of error, skip")
+        self.path = Path(path)
+        places = []
+        for line_number, offset, line in self._lines():
+            if on_bad_sample == "error":
+                self._parse(line, line_number)
+            places.append((line_number, offset))
+        if not places:
             raise BadInputError(f"{self.path}: holds no rows")
+        # Two integers a row, so that a large manifest does not live in the memory of every worker.
+        self._places = np.array(places, dtype=np.int64)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._places)
 
     def sample(self, index: int, rng: np.random.Generator | None = None) -> Sample | AlignedSample:
-        """Row `index`, the same on every call."""
-        number, start, stop = self._rows[index]
-        origin = f"{self.path}:{number}"
-        with self.path.open("rb") as file:
-            file.seek(start)
-            line = file.read(stop - start)
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise BadSampleError(f"{origin}: not JSON ({error})") from error
-        sample = sample_from_json(row, self.path.parent, origin)
-        for field, segment in _media(sample):
-            if isinstance(segment.source, Path) and not segment.source.is_file():
-                raise BadSampleError(f"{origin}: {field}.path: file not found: {segment.source}")
-        return sample
+        """Row `index`, the same on every call. Raises `BadSampleError` that names row and field."""
+        line_number, offset = (int(n) for n in self._places[index])
+        with self._open() as file:
+            file.seek(offset)
+            return self._parse(file.readline(), line_number)
 
     def texts(self) -> Iterator[str]:
-        """All text of the rows that can be read; the others complain when they are trained on."""
-        for index in range(len(self)):
+        """The text of every row that can be parsed."""
+        for line_number, _, line in self._lines():
             try:
-                sample = self.sample(index)
+                sample = self._parse(line, line_number)
             except BadSampleError:
-                continue
-            for _, segment in _segments(sample):
-                if isinstance(segment, Text):
-                    yield segment.text
-            if isinstance(sample, Sample):
-                yield from (json.dumps(dict(tool), ensure_ascii=False) for tool in sample.tools)
-                calls = (call for message in sample.messages for call in message.tool_calls)
-                yield from (json.dumps({"name": c.name, "arguments": dict(c.arguments)}) for c in calls)
+                continue  # what to do about it is decided where the row is read
+            yield from _texts(sample)
+
+    def _lines(self) -> Iterator[tuple[int, int, bytes]]:
+        """Number from 1, offset and bytes of every line that is not blank."""
+        offset = 0
+        with self._open() as file:
+            for line_number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield line_number, offset, line
+                offset += len(line)
+
+    def _open(self) -> io.BufferedReader:
+        try:
+            return self.path.open("rb")
+        except OSError as error:
+            raise BadInputError(f"{self.path}: cannot be read: {error.strerror or error}") from error
+
+    def _parse(self, line: bytes, line_number: int) -> Sample | AlignedSample:
+        origin = f"{self.path}:{line_number}"
+        try:
+            row = json.loads(line.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise BadSampleError(f"{origin}: not UTF-8 ({error.reason} at byte {error.start})") from error
+        except json.JSONDecodeError as error:
+            raise BadSampleError(f"{origin}: not JSON ({error.msg} at column {error.colno})") from error
+        except RecursionError as error:
+            raise BadSampleError(f"{origin}: nested too deeply") from error
+        return parse_row(row, self.path.parent, self.path.stem, origin)
 
 
-def write_manifest(
-    source: Source, folder: str | Path, max_samples: int | None = None, seed: int = 0, sample_rate: int = 16_000
-) -> Path:
-    """Writes samples of `source` and their media to `folder`; returns the manifest's path.
+class Readable(Protocol):
+    """What can be exported; every source can."""
 
-    Images become png, sound wav at `sample_rate`, other media a copy of their file. What a source draws at random is
-    drawn once, with `seed`. Raises `BadInputError` when `folder` exists.
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample | AlignedSample:
+        """Sample `index`."""
+        ...
+
+
+def write_manifest(source: Readable, folder: str | Path, max_samples: int | None = None, seed: int = 0) -> Path:
+    """Writes the first samples of a source to `folder/manifest.jsonl`, their media beside it, and returns its path.
+
+    Images become PNG, sound becomes WAV, other tensors become .npy; files and encoded bytes are copied as they are.
+    A file is named by the hash of its content, so that an image with ten questions is stored once. What a source draws
+    (turns, voices) is drawn with `seed`.
+
+    Raises `BadInputError` when `folder` exists or cannot be written, and `BadSampleError` for a missing file.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(folder)
     if folder.exists():
-        raise BadInputError(f"output={folder} exists and is never overwritten")
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    (temporary / "media").mkdir(parents=True)
-    count = min(len(source), max_samples or len(source))
-    with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
-        for index in track(range(count), f"writing {folder.name}", transient=True):
-            sample = source.sample(index, np.random.default_rng([seed, index]))
-            paths = {
-                id(segment): _write_media(segment, temporary, f"media/{index}-{place}", sample_rate)
-                for place, (_, segment) in enumerate(_media(sample))
-            }
-            file.write(json.dumps(sample_to_json(sample, paths), ensure_ascii=False) + "\n")
-    temporary.rename(folder)
+        raise BadInputError(f"{folder}: exists already, and is not overwritten")
+    count = len(source) if max_samples is None else min(max_samples, len(source))
+    with written_whole(folder) as temporary:
+        (temporary / "media").mkdir()
+        with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
+            for index in range(count):
+                sample = source.sample(index, np.random.default_rng([seed, index]))
+                row = format_row(sample, lambda media: _store(media, temporary / "media"))
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return folder / MANIFEST
 
 
-def _write_media(media: Media, folder: Path, stem: str, sample_rate: int) -> str:
-    """Writes one medium below `folder`; returns its path relative to it."""
-    if media.modality == IMAGE:
-        name = f"{stem}.png"
-        to_pil_image(read_image(media)).save(folder / name)
-    elif media.modality == AUDIO:
-        name = f"{stem}.wav"
-        soundfile.write(folder / name, read_audio(media, sample_rate).numpy(), sample_rate, subtype="PCM_16")
-    elif isinstance(media.source, Path):
-        name = f"{stem}{media.source.suffix}"
-        shutil.copyfile(media.source, folder / name)
-    elif isinstance(media.source, bytes):
-        name = f"{stem}.bin"
-        (folder / name).write_bytes(media.source)
-    else:
-        raise BadInputError(f"{media.modality} of type {type(media.source).__name__} cannot be written to a file")
-    return name
-
-
-def _segments(sample: Sample | AlignedSample) -> Iterable[tuple[str, Segment]]:
-    """Every segment with the name of its field."""
+def _texts(sample: Sample | AlignedSample) -> Iterator[str]:
     if isinstance(sample, AlignedSample):
-        return [(f"aligned[{i}]", segment) for i, segment in enumerate(sample.segments)]
-    return [
-        (f"messages[{i}].content[{j}]", segment)
-        for i, message in enumerate(sample.messages)
-        for j, segment in enumerate(message.content)
-    ]
+        yield from _words(sample.segments)
+        return
+    yield from (json.dumps(tool, ensure_ascii=False, separators=(",", ":")) for tool in sample.tools)
+    for message in sample.messages:
+        yield from _words(message.content)
+        for call in message.tool_calls:
+            call_json = {"name": call.name, "arguments": dict(call.arguments)}
+            yield json.dumps(call_json, ensure_ascii=False, separators=(",", ":"))
 
 
-def _media(sample: Sample | AlignedSample) -> list[tuple[str, Media]]:
-    return [(field, segment) for field, segment in _segments(sample) if isinstance(segment, Media)]
+def _words(segments: Iterable[Segment]) -> Iterator[str]:
+    return (segment.text for segment in segments if isinstance(segment, Text))
+
+
+def _store(media: Media, folder: Path) -> str:
+    content, suffix = _encoded(media)
+    path = folder / f"{hashlib.sha256(content).hexdigest()[:16]}{suffix}"
+    if not path.exists():
+        path.write_bytes(content)
+    return f"{folder.name}/{path.name}"
+
+
+def _encoded(media: Media) -> tuple[bytes, str]:
+    """A medium as the bytes of a file, and the file's suffix."""
+    source = media.source
+    if isinstance(source, Path):
+        try:
+            return source.read_bytes(), source.suffix
+        except OSError as error:
+            raise BadSampleError(f"{source}: cannot be read: {error.strerror or error}") from error
+    if isinstance(source, bytes):
+        return source, next((name for start, name in SIGNATURES.items() if source.startswith(start)), ".bin")
+    file = io.BytesIO()
+    if media.modality == AUDIO:
+        samples, rate = _sound(source)
+        # 16-bit samples stay what they are; floats are not rounded.
+        soundfile.write(file, samples, rate, "PCM_16" if samples.dtype == np.int16 else "FLOAT", format="WAV")
+        return file.getvalue(), ".wav"
+    values = (source.read() if isinstance(source, StoredClip) else source).numpy()  # type: ignore[union-attr]
+    if media.modality == IMAGE:
+        Image.fromarray(np.ascontiguousarray(values.transpose(1, 2, 0))).save(file, "PNG")
+        return file.getvalue(), ".png"
+    np.save(file, values)
+    return file.getvalue(), ".npy"
+
+
+def _sound(source: Any) -> tuple[np.ndarray, int]:
+    """Samples and their rate; a tensor does not say its own, and is taken to have 16 kHz."""
+    if isinstance(source, StoredClip):
+        return np.asarray(source.store[source.index]), int(source.store.metadata.get("sample_rate", 16_000))
+    return source.numpy(), 16_000

@@ -1,9 +1,10 @@
-"""Samples as JSON, in the conventions of chat templates and of OpenAI's tool calls, and back.
+"""Rows of a manifest as samples, and samples as rows.
 
-    {"id": "7", "messages": [{"role": "user", "content": [{"type": "image", "path": "7.png"}, ...]}, ...]}
+    {"id": "7", "messages": [{"role": "user", "content": [{"type": "image", "path": "7.png"}]}, ...], "tools": [...]}
     {"id": "8", "aligned": [{"type": "image", "path": "8.png"}, {"type": "text", "text": "a red kangaroo"}]}
 
-Every complaint begins with where: file, row and field.
+Every type but "text" is a modality with a `path` (relative to the manifest) or base64 `data`, so that a new modality
+needs no change here. Tools and tool calls have the shape of OpenAI's API. `source` and `metadata` are optional.
 """
 
 from __future__ import annotations
@@ -11,134 +12,164 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from data.types import ROLES, TEXT, AlignedSample, BadSampleError, Media, Message, Sample, Segment, Text, ToolCall
+from data.types import (
+    ROLES,
+    TEXT,
+    AlignedSample,
+    BadSampleError,
+    Media,
+    Message,
+    Sample,
+    Segment,
+    Text,
+    ToolCall,
+)
+
+Row = dict[str, Any]
 
 
-def sample_from_json(row: Any, folder: Path, origin: str) -> Sample | AlignedSample:
-    """The sample of one row of a manifest that lies in `folder`; `origin` names file and row.
+def parse_row(row: Any, folder: Path, source: str, origin: str) -> Sample | AlignedSample:
+    """The sample that a row describes; files are not opened, nor looked for.
 
-    Media are not opened here. Raises `BadSampleError` naming the field.
+    folder: what paths are relative to. source: the sample's source where the row names none. origin: where the row
+    was read ("train.jsonl:12").
+    Raises `BadSampleError` that names the origin and the field, "train.jsonl:12: messages[0].role: ...".
     """
-    row = _mapping(row, origin)
-    identity = str(row.get("id", origin.rpartition(":")[2]))
-    metadata = {str(key): str(value) for key, value in _mapping(row.get("metadata", {}), f"{origin}: metadata").items()}
-    if "messages" in row and "aligned" in row:
-        raise BadSampleError(f"{origin}: has both 'messages' and 'aligned'; a row is one or the other")
+    row = _typed(row, dict, origin, "a row must be an object")
+    if ("messages" in row) == ("aligned" in row):
+        raise BadSampleError(f"{origin}: must have either messages or aligned")
+    metadata = _typed(row.get("metadata", {}), dict, f"{origin}: metadata")
+    common: dict[str, Any] = {
+        "id": str(_typed(row.get("id", origin), (str, int), f"{origin}: id")),
+        "source": _typed(row.get("source", source), str, f"{origin}: source"),
+        "origin": origin,
+        "metadata": {key: str(value) for key, value in metadata.items()},
+    }
     if "aligned" in row:
-        where = f"{origin}: aligned"
-        parts = tuple(_segment(part, folder, f"{where}[{i}]") for i, part in enumerate(_list(row["aligned"], where)))
-        return AlignedSample(identity, parts, origin=origin, metadata=metadata)
-    if "messages" not in row:
-        raise BadSampleError(f"{origin}: lacks the field 'messages' (or 'aligned')")
-    where = f"{origin}: messages"
-    messages = tuple(_message(item, folder, f"{where}[{i}]") for i, item in enumerate(_list(row["messages"], where)))
+        return AlignedSample(segments=_segments(row["aligned"], folder, f"{origin}: aligned"), **common)
+    messages = _typed(row["messages"], list, f"{origin}: messages")
     if not messages:
-        raise BadSampleError(f"{where}: is empty")
-    where = f"{origin}: tools"
-    tools = tuple(_mapping(tool, f"{where}[{i}]") for i, tool in enumerate(_list(row.get("tools", []), where)))
-    return Sample(identity, messages, tools=tools, origin=origin, metadata=metadata)
+        raise BadSampleError(f"{origin}: messages: must not be empty")
+    parsed = tuple(_message(item, folder, f"{origin}: messages[{i}]") for i, item in enumerate(messages))
+    tools = _typed(row.get("tools") or [], list, f"{origin}: tools")
+    return Sample(
+        messages=parsed, tools=tuple(_tool(item, f"{origin}: tools[{i}]") for i, item in enumerate(tools)), **common
+    )
 
 
-def sample_to_json(sample: Sample | AlignedSample, paths: Mapping[int, str]) -> dict[str, Any]:
-    """The row of a sample; `paths` gives the file of each medium by `id(segment)`."""
-    row: dict[str, Any] = {"id": sample.id}
+def format_row(sample: Sample | AlignedSample, write: Callable[[Media], str]) -> Row:
+    """The row that `parse_row` reads as the same sample; `write` stores a medium and returns its path."""
+    row: Row = {"id": sample.id}
     if isinstance(sample, AlignedSample):
-        row["aligned"] = [_segment_to_json(segment, paths) for segment in sample.segments]
+        row["aligned"] = [_format_segment(segment, write) for segment in sample.segments]
     else:
-        row["messages"] = [_message_to_json(message, paths) for message in sample.messages]
+        row["messages"] = [_format_message(message, write) for message in sample.messages]
         if sample.tools:
             row["tools"] = [dict(tool) for tool in sample.tools]
+    if sample.source:
+        row["source"] = sample.source
     if sample.metadata:
         row["metadata"] = dict(sample.metadata)
     return row
 
 
-def _message(item: Any, folder: Path, where: str) -> Message:
-    item = _mapping(item, where)
-    role, content = item.get("role"), item.get("content")
+def _message(value: Any, folder: Path, where: str) -> Message:
+    value = _typed(value, dict, where)
+    role = _required(value, "role", where)
     if role not in ROLES:
         raise BadSampleError(f"{where}.role: {role!r} must be one of {', '.join(ROLES)}")
-    if content is None:
-        content = []
-    elif isinstance(content, str):
-        content = [{"type": TEXT, "text": content}]
-    parts = tuple(
-        _segment(part, folder, f"{where}.content[{i}]") for i, part in enumerate(_list(content, f"{where}.content"))
+    calls = _typed(value.get("tool_calls") or [], list, f"{where}.tool_calls")
+    if calls and role != "assistant":
+        raise BadSampleError(f"{where}.tool_calls: only the assistant calls tools, not role {role!r}")
+    content = value.get("content") if calls else _required(value, "content", where)
+    return Message(
+        role,
+        () if calls and not content else _segments(content, folder, f"{where}.content"),
+        tuple(_tool_call(item, f"{where}.tool_calls[{i}]") for i, item in enumerate(calls)),
     )
-    calls = _list(item.get("tool_calls") or [], f"{where}.tool_calls")
-    tool_calls = tuple(_tool_call(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls))
-    if not parts and not tool_calls:
-        raise BadSampleError(f"{where}.content: is empty")
-    return Message(role, parts, tool_calls)
 
 
-def _segment(part: Any, folder: Path, where: str) -> Segment:
-    part = _mapping(part, where)
-    kind = part.get("type")
-    if not isinstance(kind, str) or not kind:
-        raise BadSampleError(f"{where}.type: {kind!r} must be the name of a modality, such as text or image")
+def _segments(value: Any, folder: Path, where: str) -> tuple[Segment, ...]:
+    if value in ("", []):
+        raise BadSampleError(f"{where}: must not be empty")
+    if isinstance(value, str):
+        return (Text(value),)
+    value = _typed(value, list, where, "must be a list of segments, or text")
+    return tuple(_segment(item, folder, f"{where}[{i}]") for i, item in enumerate(value))
+
+
+def _segment(value: Any, folder: Path, where: str) -> Segment:
+    value = _typed(value, dict, where)
+    kind = _typed(_required(value, "type", where), str, f"{where}.type")
     if kind == TEXT:
-        text = part.get("text")
-        if not isinstance(text, str) or not text:
-            raise BadSampleError(f"{where}.text: {text!r} must be a non-empty string")
-        return Text(text)
-    path, data = part.get("path"), part.get("data")
-    if isinstance(path, str) and path:
+        return Text(_typed(_required(value, "text", where), str, f"{where}.text"))
+    if ("path" in value) == ("data" in value):
+        raise BadSampleError(f"{where}: a segment of type {kind!r} must have either path or data")
+    if "path" in value:
+        path = _typed(value["path"], str, f"{where}.path")
+        if not path:
+            raise BadSampleError(f"{where}.path: must not be empty")
         return Media(kind, folder / path)
-    if isinstance(data, str) and data:
-        try:
-            return Media(kind, base64.b64decode(data, validate=True))
-        except binascii.Error as error:
-            raise BadSampleError(f"{where}.data: is not base64 ({error})") from error
-    raise BadSampleError(f"{where}: lacks 'path' (relative to the manifest) or 'data' (base64)")
+    try:
+        return Media(kind, base64.b64decode(_typed(value["data"], str, f"{where}.data"), validate=True))
+    except binascii.Error as error:
+        raise BadSampleError(f"{where}.data: not base64 ({error})") from error
 
 
-def _tool_call(call: Any, where: str) -> ToolCall:
-    call = _mapping(call, where)
-    function = _mapping(call.get("function", call), f"{where}.function")
-    name, arguments = function.get("name"), function.get("arguments", {})
-    if not isinstance(name, str) or not name:
-        raise BadSampleError(f"{where}.function.name: {name!r} must be a non-empty string")
+def _tool(value: Any, where: str) -> Mapping[str, Any]:
+    value = _typed(value, dict, where)
+    function = _typed(_required(value, "function", where), dict, f"{where}.function")
+    _typed(_required(function, "name", f"{where}.function"), str, f"{where}.function.name")
+    return value
+
+
+def _tool_call(value: Any, where: str) -> ToolCall:
+    value = _typed(value, dict, where)
+    function = _typed(_required(value, "function", where), dict, f"{where}.function")
+    name = _typed(_required(function, "name", f"{where}.function"), str, f"{where}.function.name")
+    arguments, field = _required(function, "arguments", f"{where}.function"), f"{where}.function.arguments"
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
         except ValueError as error:
-            raise BadSampleError(f"{where}.function.arguments: not JSON ({error})") from error
-    return ToolCall(name, _mapping(arguments, f"{where}.function.arguments"), str(call.get("id", "")))
+            raise BadSampleError(f"{field}: not JSON ({error})") from error
+    return ToolCall(name, _typed(arguments, dict, field), _typed(value.get("id", ""), str, f"{where}.id"))
 
 
-def _message_to_json(message: Message, paths: Mapping[int, str]) -> dict[str, Any]:
-    item: dict[str, Any] = {"role": message.role}
-    item["content"] = [_segment_to_json(segment, paths) for segment in message.content]
+def _required(value: Mapping[str, Any], field: str, where: str) -> Any:
+    if field not in value:
+        raise BadSampleError(f"{where}.{field}: is missing")
+    return value[field]
+
+
+def _typed(value: Any, kind: type | tuple[type, ...], where: str, rule: str = "") -> Any:
+    """`value` if it is of `kind`; JSON's true and false are no numbers."""
+    if isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    names = {dict: "an object", list: "a list", str: "text", int: "a number"}
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    rule = rule or f"must be {' or '.join(names[item] for item in kinds)}"
+    raise BadSampleError(f"{where}: {rule}, not {json.dumps(value, ensure_ascii=False)[:40]}")
+
+
+def _format_message(message: Message, write: Callable[[Media], str]) -> Row:
+    row: Row = {"role": message.role, "content": [_format_segment(segment, write) for segment in message.content]}
     if message.tool_calls:
-        item["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments), ensure_ascii=False)},
-            }
-            for call in message.tool_calls
-        ]
-    return item
+        row["tool_calls"] = [_format_call(call) for call in message.tool_calls]
+    return row
 
 
-def _segment_to_json(segment: Segment, paths: Mapping[int, str]) -> dict[str, str]:
+def _format_segment(segment: Segment, write: Callable[[Media], str]) -> Row:
     if isinstance(segment, Text):
         return {"type": TEXT, "text": segment.text}
-    return {"type": segment.modality, "path": paths[id(segment)]}
+    return {"type": segment.modality, "path": write(segment)}
 
 
-def _mapping(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise BadSampleError(f"{where}: must be a JSON object, not {type(value).__name__}")
-    return value
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise BadSampleError(f"{where}: must be a list, not {type(value).__name__}")
-    return value
+def _format_call(call: ToolCall) -> Row:
+    arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
+    row: Row = {"type": "function", "function": {"name": call.name, "arguments": arguments}}
+    return {"id": call.id, **row} if call.id else row
