@@ -17,7 +17,7 @@ def main(config: DictConfig) -> None:
     from evaluation.run import evaluate_checkpoint
 
     evaluated = evaluate_checkpoint(
-        config.checkpoint, config.evaluation, config.output, device=config.device, which=config.which
+        config.checkpoint, config.get("evaluation"), config.output, device=config.device, which=config.which
     )
     print_table(evaluated.report)
     print(f"report: {evaluated.folder / 'report.md'}")

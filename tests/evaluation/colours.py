@@ -110,7 +110,7 @@ def parts(seed: int = 0) -> tuple[FusionModel, Tokenizer, Interleaver]:
 def learn(model: FusionModel, interleaver: Interleaver, steps: int = 120) -> float:
     """Trains on typed and spoken questions; returns the last loss."""
     rng = np.random.default_rng(0)
-    sources = [Colours(kind, seed=1) for kind in ("typed", "spoken")]
+    sources = [Colours(kind, 16, seed=1) for kind in ("typed", "spoken")]
     documents = [interleaver.document(source.sample(i, rng)) for source in sources for i in range(len(source))]
     batch = collate([[document] for document in documents])
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)

@@ -1,0 +1,109 @@
+"""From a checkpoint on disk to a report on disk."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.interleave import Interleaver
+from data.tokenizer import Tokenizer
+from data.types import BadInputError
+from evaluation.run import evaluate_checkpoint
+from evaluation.scoring import evaluate
+from evaluation.settings import build_settings, has_tasks
+from fusion.model import FusionModel
+from tests.evaluation.saved_run import EVALUATION, SETTINGS, TYPED, config, save_run
+
+Parts = tuple[FusionModel, Tokenizer, Interleaver]
+
+
+@pytest.fixture(scope="module")
+def run(trained: Parts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with an early checkpoint of another model, and a late one of the trained model."""
+    model, tokenizer, _ = trained
+    folder = tmp_path_factory.mktemp("runs") / "colours" / "first"
+    early = copy.deepcopy(model)
+    with torch.no_grad():
+        early.norm.weight.mul_(-1)
+    save_run(folder, early, tokenizer, step=10)
+    save_run(folder, model, tokenizer, step=20)
+    return folder
+
+
+def test_a_run_is_evaluated_into_its_folder(run: Path, trained: Parts) -> None:
+    evaluated = evaluate_checkpoint(run, EVALUATION, progress=False)
+    report = evaluated.report
+    assert evaluated.folder.resolve() == run.resolve()
+    assert json.loads((run / "report.json").read_text(encoding="utf-8")) == report
+    in_memory = evaluate(*trained, build_settings(EVALUATION), progress=False)
+    for key in ("tasks", "breakdown", "audit", "confusion", "model"):
+        assert report[key] == in_memory[key]
+    assert report["tasks"]["typed"]["accuracy"]["value"] == 1
+    assert report["train"] == {"seconds": 10.0, "steps": 20, "tokens": 2000}
+    assert report["data"] == {"skipped": 3, "skipped_in_evaluation": 0}
+    origin = report["provenance"]
+    assert origin["run"] == "colours/first"
+    assert origin["checkpoint"] == "checkpoints/step_20"
+    assert origin["seed"] == 0
+    assert origin["tokenizer_hash"] == trained[1].fingerprint
+    assert origin["trained_on"] == {"commit": "abc", "processor": "a processor", "cores": 2}
+    assert {"config_hash", "experiment_hash", "data_hash", "versions", "machine", "evaluation_seconds"} <= set(origin)
+    assert (run / "figures" / "training.png").is_file()
+
+
+def test_an_older_step_reports_beside_the_newest(run: Path) -> None:
+    evaluate_checkpoint(run, EVALUATION, progress=False)
+    newest = (run / "report.json").read_bytes()
+    evaluated = evaluate_checkpoint(run / "checkpoints" / "step_10", EVALUATION, progress=False)
+    assert evaluated.folder.resolve() == (run / "evaluations" / "step_10").resolve()
+    assert evaluated.report["train"]["steps"] == 10
+    assert evaluated.report["train"]["seconds"] == 5.0
+    assert (run / "report.json").read_bytes() == newest
+
+
+def test_the_stored_evaluation_is_the_default(run: Path, tmp_path: Path) -> None:
+    evaluated = evaluate_checkpoint(run, output=tmp_path / "here", progress=False)
+    assert evaluated.folder == tmp_path / "here"
+    assert list(evaluated.report["tasks"]) == ["easy_vqa"]
+    assert evaluated.report["tasks"]["easy_vqa"]["accuracy"]["n"] == 6
+    assert "<" in "".join(evaluated.report["breakdown"]["easy_vqa"]["template"])
+    assert "prior" in evaluated.report["omitted"]["easy_vqa"]["majority"]
+
+
+def test_refusals_come_before_any_question_is_asked(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate_checkpoint(run, EVALUATION, progress=False)
+    monkeypatch.setattr("evaluation.run.evaluate", pytest.fail)
+    with pytest.raises(BadInputError, match=r"report on other tasks \(typed, spoken\)"):
+        evaluate_checkpoint(run, progress=False)
+    with pytest.raises(BadInputError, match="another checkpoint"):
+        evaluate_checkpoint(run / "checkpoints" / "step_10", EVALUATION, output=run, progress=False)
+    with pytest.raises(BadInputError, match="names no tasks"):
+        evaluate_checkpoint(run, SETTINGS | {"tasks": {}}, output=tmp_path, progress=False)
+    with pytest.raises(BadInputError, match="batch_size=0"):
+        evaluate_checkpoint(run, EVALUATION | {"batch_size": 0}, output=tmp_path, progress=False)
+    with pytest.raises(BadInputError, match="device=tpu9: cannot be used"):
+        evaluate_checkpoint(run, EVALUATION, output=tmp_path, device="tpu9", progress=False)
+    with pytest.raises(BadInputError, match="no_run"):
+        evaluate_checkpoint(tmp_path / "no_run", EVALUATION, progress=False)
+
+
+def test_seeds_share_the_experiment_hash_only(run: Path) -> None:
+    from evaluation.provenance import config_hashes
+
+    zero, one = config_hashes(config(0)), config_hashes(config(1))
+    assert zero["experiment_hash"] == one["experiment_hash"]
+    assert zero["config_hash"] != one["config_hash"]
+    other = config_hashes(config(0) | {"d_model": 64})
+    assert other["experiment_hash"] != zero["experiment_hash"]
+
+
+def test_sources_whose_file_was_not_given_are_left_out() -> None:
+    missing = {"_target_": "data.manifest.ManifestSource", "path": None}
+    assert not has_tasks({"tasks": {"manifest": missing}})
+    assert not has_tasks(None)
+    assert has_tasks(EVALUATION)
+    settings = build_settings(EVALUATION | {"tasks": {"typed": TYPED, "manifest": missing}, "prior": missing})
+    assert list(settings.tasks) == ["typed"]
+    assert settings.prior is None

@@ -1,0 +1,71 @@
+"""The command that evaluates: what it prints, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from data.types import BadInputError
+from scripts.evaluate import main
+from tests.evaluation.colours import parts
+from tests.evaluation.saved_run import EVALUATION, save_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("runs") / "colours" / "first"
+    model, tokenizer, _ = parts()
+    save_run(folder, model, tokenizer)
+    return folder
+
+
+def evaluate(*overrides: str, evaluation: dict | None = None) -> None:
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose("evaluate", list(overrides))
+    OmegaConf.set_struct(config, False)
+    if evaluation is not None:
+        config.evaluation = evaluation
+    main.__wrapped__(config)
+
+
+def test_it_prints_the_table_and_where_the_report_is(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(f"checkpoint={run}", "device=cpu", evaluation=EVALUATION)
+    printed = capsys.readouterr().out
+    for expected in ("typed", "spoken", "model", "no", "image", f"{run}/report.md"):
+        assert expected in printed
+    assert (run / "report.json").is_file()
+
+
+def test_options_of_the_command_line_are_used(run: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    evaluate(f"checkpoint={run}", f"output={tmp_path}", "device=cpu")
+    assert "easy_vqa" in report.read_text(encoding="utf-8"), "without a choice: what the checkpoint was trained with"
+    assert (tmp_path / "report.md").is_file()
+
+
+@pytest.mark.parametrize("name", ["easy_vqa", "manifest"])
+def test_every_choice_is_a_valid_configuration(name: str, tmp_path: Path) -> None:
+    from evaluation.settings import has_tasks
+
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose("evaluate", ["checkpoint=x", f"evaluation={name}", f"data.evaluation={tmp_path}/a.jsonl"])
+    assert has_tasks(config.evaluation)
+
+
+def test_a_manifest_without_a_file_is_named(run: Path) -> None:
+    with pytest.raises(BadInputError, match="names no tasks"):
+        evaluate(f"checkpoint={run}", "evaluation=manifest")
+
+
+def test_a_damaged_checkpoint_is_named(run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copied = tmp_path / "copy"
+    shutil.copytree(run, copied)
+    weights = copied / "checkpoints" / "step_20" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(BadInputError, match=r"model\.safetensors: truncated"):
+        evaluate(f"checkpoint={copied}", evaluation=EVALUATION)
