@@ -27,7 +27,7 @@ from training.trackers.jsonl import read_metrics
 TRAIN = Path(str(scripts.__file__)).parent / "train.py"
 STEPS, CHECKPOINT_EVERY = 16, 3
 # A process that shows no progress for so long is given up.
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 # What measures the machine, not the training.
 MEASUREMENTS = ("seconds", "time/", "memory/", "train/tokens_per_second")
 

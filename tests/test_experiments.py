@@ -1,0 +1,91 @@
+"""Every experiment, found by listing the folder, is trained for two steps and evaluated through the real entry point.
+
+Only amounts are cut down: steps, samples, voices. Nothing is replaced.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+import conf
+from data import speech
+from data.types import BadInputError
+from scripts.train import main
+from training.trackers.jsonl import read_metrics
+
+EXPERIMENTS = sorted(file.stem for file in (Path(str(conf.__file__)).parent / "experiment").glob("*.yaml"))
+STEPS, SAMPLES, VOICES = 2, 4, 2
+
+
+@pytest.fixture(scope="module")
+def few_voices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Banks of speech with a few voices, rendered for these tests and shared by them."""
+    variants = speech.variants
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INTERFUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(speech, "variants", lambda split: variants(split)[:VOICES])
+        yield
+
+
+def nodes(config: Any) -> Iterator[DictConfig]:
+    """All nodes that make something."""
+    if isinstance(config, DictConfig):
+        if "_target_" in config:
+            yield config
+        for value in config.values():
+            yield from nodes(value)
+
+
+def cut_down(config: DictConfig) -> DictConfig:
+    """The same experiment with few steps and samples."""
+    config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    config.trainer = OmegaConf.merge(
+        config.trainer,
+        {"max_steps": STEPS, "max_seconds": None, "log_every": 1, "evaluate_every": STEPS, "checkpoint_every": STEPS},
+        {"compile": False},
+    )
+    for key in config.schedule:
+        if key.endswith("_steps"):
+            config.schedule[key] = 1
+    config.data.samples_per_batch, config.data.num_workers, config.compute_threads = SAMPLES, 0, 1
+    for node in (*nodes(config.data.get("validation")), *nodes(config.evaluation)):
+        if "max_samples" in inspect.signature(get_object(node._target_)).parameters:
+            node.max_samples = SAMPLES
+    return config
+
+
+@pytest.mark.usefixtures("few_voices")
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_two_steps_and_a_report(experiment: str, tmp_path: Path) -> None:
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose("train", overrides=[f"experiment={experiment}", f"runs={tmp_path}", "run=short"])
+    threads = torch.get_num_threads()
+    try:
+        main.__wrapped__(cut_down(config))  # type: ignore[attr-defined]
+    except BadInputError as error:
+        if speech.INSTALL not in str(error):
+            raise
+        pytest.skip(str(error))
+    finally:
+        torch.set_num_threads(threads)
+    run_folder = tmp_path / config.name / "short"
+    rows = read_metrics(run_folder / "metrics.jsonl")
+    assert [row["step"] for row in rows if "train/loss" in row] == [1, STEPS]
+    assert (run_folder / "checkpoints" / f"step_{STEPS}" / "model.safetensors").exists()
+    report = json.loads((run_folder / "report.json").read_text(encoding="utf-8"))
+    assert report["tasks"]
+    assert report["train"]["steps"] == STEPS
+
+
+def test_experiments_are_found() -> None:
+    assert {"easy_vqa", "easy_vqa_quick"} <= set(EXPERIMENTS)
