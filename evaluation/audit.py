@@ -33,12 +33,8 @@ class Prior:
     by_question: dict[str, str]
 
     @staticmethod
-    def fit(samples: Iterable[Sample]) -> Prior:
-        """Counts the answers of training samples; a tie goes to the answer that was seen first.
-
-        Raises:
-            ValueError: there are no samples.
-        """
+    def fit(samples: Iterable[Sample]) -> Prior | None:
+        """Counts training answers; of two equally frequent ones the first counts. None if there are no samples."""
         answers: Counter[str] = Counter()
         by_question: dict[str, Counter[str]] = {}
         for sample in samples:
@@ -46,7 +42,7 @@ class Prior:
             answers[answer] += 1
             by_question.setdefault(question_text(sample), Counter())[answer] += 1
         if not answers:
-            raise ValueError("samples is empty; blind baselines need at least one training answer")
+            return None
         return Prior(most_common(answers), {text: most_common(found) for text, found in by_question.items()})
 
     def answer(self, sample: Sample) -> str:

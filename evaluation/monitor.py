@@ -51,6 +51,7 @@ class Monitor:
         batch_size: int = 64,
         max_new_tokens: int = 16,
         num_examples: int = 8,
+        on_bad_sample: str = "error",
         image_cell: Callable[..., Any] | None = None,
         audio_cell: Callable[..., Any] | None = None,
     ) -> None:
@@ -58,7 +59,11 @@ class Monitor:
             raise ValueError("sources is empty; there is nothing to validate on")
         if num_examples < 0:
             raise ValueError(f"num_examples={num_examples} must be 0 or more")
-        self._samples: dict[str, list[Sample]] = {name: read_samples(source) for name, source in sources.items()}
+        skipped: list[str] | None = [] if on_bad_sample == "skip" else None
+        self._samples: dict[str, list[Sample]] = {
+            name: read_samples(source, skipped) for name, source in sources.items()
+        }
+        self._on_bad_sample = on_bad_sample
         self._tokenizer, self._interleaver, self._tracker = tokenizer, interleaver, tracker
         self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
         self._per_task = -(-num_examples // len(sources))
@@ -75,19 +80,21 @@ class Monitor:
                 self._show(model, step, predictions)
         finally:
             model.train(was_training)
-        accuracies = {name: float(np.mean([item.correct for item in found])) for name, found in predictions.items()}
-        metrics = {f"val/{name}/accuracy": accuracy for name, accuracy in accuracies.items()}
+        accuracies = {name: accuracy(found) for name, found in predictions.items()}
+        metrics = {f"val/{name}/accuracy": value for name, value in accuracies.items()}
         return {**metrics, "val/accuracy": float(np.mean(list(accuracies.values())))}
 
     def _ask(self, model: FusionModel, samples: Sequence[Sample]) -> list[Prediction]:
-        return predict(
+        predictions = predict(
             model,
             self._tokenizer,
             self._interleaver,
             samples,
             batch_size=self._batch_size,
             max_new_tokens=self._max_new_tokens,
+            on_bad_sample=self._on_bad_sample,
         )
+        return [prediction for prediction in predictions if not prediction.skipped]
 
     def _show(self, model: FusionModel, step: int, predictions: Mapping[str, Sequence[Prediction]]) -> None:
         assert self._tracker is not None
@@ -114,7 +121,7 @@ class Monitor:
         self, model: FusionModel, chosen: Mapping[str, Sequence[Prediction]]
     ) -> list[tuple[str, list[Attended]]]:
         examples = []
-        for number, (name, found) in enumerate(chosen.items()):
+        for number, (name, found) in enumerate(item for item in chosen.items() if item[1]):
             prediction = found[number % len(found)]
             media = attended_media(model, self._interleaver, prediction.sample)
             verdict = "right" if prediction.correct else f"expected {prediction.expected!r}"
@@ -122,6 +129,11 @@ class Monitor:
             if media:
                 examples.append((title, media))
         return examples
+
+
+def accuracy(predictions: Sequence[Prediction]) -> float:
+    """Share of right answers; 0 if no sample could be read."""
+    return float(np.mean([item.correct for item in predictions])) if predictions else 0.0
 
 
 def spread(items: Sequence[Prediction], count: int) -> list[Prediction]:

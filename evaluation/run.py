@@ -42,11 +42,13 @@ def evaluate_checkpoint(
     output: str | Path | None = None,
     device: str = "auto",
     which: str = "newest",
+    on_bad_sample: str | None = None,
     progress: bool = True,
 ) -> Evaluated:
     """Evaluates a run's checkpoint (`which`: newest or best) or a given step, and writes the report.
 
-    `evaluation` is the config node; None takes the one that the checkpoint was trained with. `report.choose_folder`
+    `evaluation` is the config node, and `on_bad_sample` "error" or "skip"; None takes the one that the checkpoint was
+    trained with. `report.choose_folder`
     says where the report goes.
 
     Raises:
@@ -68,7 +70,12 @@ def evaluate_checkpoint(
         config.data, tokenizer, build_processors(config.data), loaded.model.num_tokens, loaded.model.modalities
     )
     report = evaluate(
-        loaded.model, tokenizer, interleaver, settings, config.data.get("on_bad_sample", "error"), progress
+        loaded.model,
+        tokenizer,
+        interleaver,
+        settings,
+        on_bad_sample or config.data.get("on_bad_sample", "error"),
+        progress,
     )
     metrics = run_folder / "metrics.jsonl"
     report["train"] = training_facts(metrics, step)

@@ -15,7 +15,7 @@ from data.collate import collate
 from data.interleave import Interleaver
 from data.mixture import Source
 from data.tokenizer import Tokenizer
-from data.types import BadSampleError, Sample
+from data.types import AlignedSample, BadSampleError, Sample
 from evaluation.audit import Prior, conditions, expected_answer, question_text
 from evaluation.identity import data_fingerprint
 from evaluation.metrics import bootstrap, normalise
@@ -26,6 +26,7 @@ from fusion.counting import active_parameters, flops_per_sample, parameter_count
 from fusion.model import FusionModel
 
 FLOPS_SAMPLES = 16
+MAX_REASONS = 20
 Scores = dict[str, dict[str, Any]]
 
 
@@ -41,10 +42,15 @@ def evaluate(
 
     Samples that cannot be read count as skipped, and take no part in any score, if `on_bad_sample` is "skip".
     """
-    tasks = {name: Questions.prepare(name, read_samples(source), settings) for name, source in settings.tasks.items()}
-    prior = Prior.fit(read_samples(settings.prior)) if settings.audit and settings.prior is not None else None
+    skipped: list[str] = []
+    unread = skipped if on_bad_sample == "skip" else None
+    tasks = {
+        name: Questions.prepare(name, read_samples(source, unread), settings) for name, source in settings.tasks.items()
+    }
+    prior = None
+    if settings.audit and settings.prior is not None:
+        prior = Prior.fit(read_samples(settings.prior, []))  # rows of other kinds may be among the training data
     report: dict[str, Any] = {key: {} for key in ("tasks", "breakdown", "audit", "omitted", "confusion")}
-    skipped = 0
     with question_progress(sum(task.size for task in tasks.values()), progress) as bar:
 
         def ask(stage: str, samples: Sequence[Sample]) -> list[Prediction]:
@@ -61,15 +67,16 @@ def evaluate(
             )
 
         for name, task in tasks.items():
-            answered = readable(ask(name, task.samples), name)
-            skipped += len(task.samples) - len(answered)
+            predictions = ask(name, task.samples)
+            skipped += [prediction.skipped for prediction in predictions if prediction.skipped]
+            answered = readable(predictions, name, skipped)
             report["tasks"][name] = {"accuracy": score(answered, settings)}
             report["breakdown"][name] = breakdown(answered, settings)
             report["confusion"][name] = confusion(answered)
             report["audit"][name], report["omitted"][name] = audit(name, task, answered, prior, settings, ask)
     everything = [sample for task in tasks.values() for sample in task.samples]
     report["model"] = model_facts(model, interleaver, [task.samples for task in tasks.values()])
-    report["data"] = {"skipped": 0, "skipped_in_evaluation": skipped}
+    report["data"] = {"skipped": 0, "skipped_in_evaluation": len(skipped), "reasons": skipped[:MAX_REASONS]}
     report["provenance"] = {
         "data_hash": data_fingerprint(everything),
         "interval": f"95 % percentile bootstrap, {settings.bootstrap.resamples} resamples of {settings.cluster}s",
@@ -135,23 +142,34 @@ def blind(sample: Sample, answer: str) -> Prediction:
     return Prediction(sample, expected_answer(sample), answer)
 
 
-def read_samples(source: Source) -> list[Sample]:
+def read_samples(source: Source, skipped: list[str] | None = None) -> list[Sample]:
     """All samples of a source of questions, in order; evaluation sources use no randomness.
 
+    Where `skipped` is a list, samples that cannot be used are left out and the reasons added to it.
+
     Raises:
-        BadSampleError: a sample is not a conversation that ends with an answer.
+        BadSampleError: a sample is not a conversation that ends with an answer, and `skipped` is None.
     """
     rng = np.random.default_rng(0)
     samples = []
     for index in range(len(source)):
-        sample = source.sample(index, rng)
-        if not isinstance(sample, Sample) or not sample.messages or sample.messages[-1].role != "assistant":
-            raise BadSampleError(f"{sample.name}: must end with the assistant's expected answer to be evaluated")
-        samples.append(sample)
+        try:
+            samples.append(with_answer(source.sample(index, rng)))
+        except BadSampleError as reason:
+            if skipped is None:
+                raise
+            skipped.append(str(reason))
     return samples
 
 
-def readable(predictions: Sequence[Prediction], task: str) -> list[Prediction]:
+def with_answer(sample: Sample | AlignedSample) -> Sample:
+    """The sample itself. Raises `BadSampleError` if no answer is expected."""
+    if not isinstance(sample, Sample) or not sample.messages or sample.messages[-1].role != "assistant":
+        raise BadSampleError(f"{sample.name}: must end with the assistant's expected answer to be evaluated")
+    return sample
+
+
+def readable(predictions: Sequence[Prediction], task: str, skipped: Sequence[str]) -> list[Prediction]:
     """Predictions that were not skipped.
 
     Raises:
@@ -159,7 +177,7 @@ def readable(predictions: Sequence[Prediction], task: str) -> list[Prediction]:
     """
     answered = [prediction for prediction in predictions if not prediction.skipped]
     if not answered:
-        raise BadSampleError(f"{task}: no sample can be read; the first: {predictions[0].skipped}")
+        raise BadSampleError(f"{task}: no sample can be used; the first: {skipped[0]}")
     return answered
 
 

@@ -17,7 +17,12 @@ def main(config: DictConfig) -> None:
     from evaluation.run import evaluate_checkpoint
 
     evaluated = evaluate_checkpoint(
-        config.checkpoint, config.get("evaluation"), config.output, device=config.device, which=config.which
+        config.checkpoint,
+        config.get("evaluation"),
+        config.output,
+        device=config.device,
+        which=config.which,
+        on_bad_sample=config.data.on_bad_sample,
     )
     print_table(evaluated.report)
     print(f"report: {evaluated.folder / 'report.md'}")

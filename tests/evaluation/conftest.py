@@ -43,7 +43,7 @@ def made_up_report() -> dict[str, Any]:
     report["audit"]["easy_vqa/spoken"]["audio_shuffled"] = made_up_score(0.35, 2000)
     report["model"] = {"parameters": 1_234_567, "active_parameters": 1_234_567, "flops_per_sample": 2.1e8}
     report["train"] = {"seconds": 700.5, "steps": 3000, "tokens": 7_000_000}
-    report["data"] = {"skipped": 0, "skipped_in_evaluation": 0}
+    report["data"] = {"skipped": 0, "skipped_in_evaluation": 0, "reasons": []}
     report["provenance"] = {"step": 3000, "checkpoint": "checkpoints/step_3000", "checkpoint_hash": "c0ffee", "seed": 0}
     return report
 

@@ -14,7 +14,7 @@ from data.array_store import ArrayStore, StoredClip, write_store
 from data.collate import collate_prompts
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
-from data.types import Media, Message, Sample, Text
+from data.types import BadSampleError, Media, Message, Sample, Text
 from evaluation.attention import attended_media, draw_attention
 from evaluation.monitor import COLUMNS, Monitor
 from evaluation.predict import predict
@@ -166,3 +166,20 @@ def test_wrong_arguments_are_named(trained: Parts) -> None:
         Monitor({}, *trained[1:])
     with pytest.raises(ValueError, match="num_examples=-1"):
         Monitor(SOURCES, *trained[1:], num_examples=-1)
+
+
+class OneBroken(Colours):
+    """The third sample shows a tensor that is no image."""
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        sample = super().sample(index, rng)
+        broken = Message("user", (Media("image", torch.zeros(2, 2, dtype=torch.uint8)), Text("?")))
+        return Sample("2", (broken, sample.messages[1])) if index == 2 else sample
+
+
+def test_bad_samples_stop_or_are_passed_over(trained: Parts) -> None:
+    model, tokenizer, interleaver = trained
+    with pytest.raises(BadSampleError, match="uint8"):
+        Monitor({"typed": OneBroken()}, tokenizer, interleaver)(model, 1)
+    monitor = Monitor({"typed": OneBroken()}, tokenizer, interleaver, Recorder(), on_bad_sample="skip")
+    assert monitor(model, 1)["val/accuracy"] >= 0.9

@@ -42,7 +42,7 @@ def test_a_run_is_evaluated_into_its_folder(run: Path, trained: Parts) -> None:
         assert report[key] == in_memory[key]
     assert report["tasks"]["typed"]["accuracy"]["value"] == 1
     assert report["train"] == {"seconds": 10.0, "steps": 20, "tokens": 2000}
-    assert report["data"] == {"skipped": 3, "skipped_in_evaluation": 0}
+    assert report["data"] == {"skipped": 3, "skipped_in_evaluation": 0, "reasons": []}
     origin = report["provenance"]
     assert origin["run"] == "colours/first"
     assert origin["checkpoint"] == "checkpoints/step_20"

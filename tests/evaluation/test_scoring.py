@@ -73,7 +73,8 @@ def test_batch_size_changes_no_answer_and_no_figure(trained: Parts, trained_weig
         assert [prediction.sample for prediction in predictions] == samples
     assert answers[1] == answers[64]
     if trained_weights:
-        one, many = (evaluate(*trained, settings(batch_size=size), progress=False) for size in (1, 64))
+        tasks = {kind: Colours(kind, num_images=6) for kind in ("typed", "spoken")}
+        one, many = (evaluate(*trained, settings(tasks=tasks, batch_size=size), progress=False) for size in (1, 64))
         assert one == many
 
 
@@ -124,8 +125,18 @@ def test_a_bad_sample_stops_or_is_counted(trained: Parts) -> None:
         evaluate(*trained, chosen, progress=False)
     report = evaluate(*trained, chosen, on_bad_sample="skip", progress=False)
     assert report["tasks"]["typed"]["accuracy"]["n"] == 47
-    assert report["data"] == {"skipped": 0, "skipped_in_evaluation": 1}
+    assert report["data"]["skipped_in_evaluation"] == 1
+    assert "colours (id 2)" in report["data"]["reasons"][0]
     assert report["audit"] == {"typed": {}}
+
+
+def test_nothing_left_to_ask_is_an_error(trained: Parts) -> None:
+    class AllBroken(Colours):
+        def sample(self, index: int, rng: np.random.Generator) -> Sample:
+            return replace_user(super().sample(index, rng), Media("smell", b"?"), Text("?"))
+
+    with pytest.raises(BadSampleError, match=r"typed: no sample can be used; the first: .*'smell'"):
+        evaluate(*trained, settings(tasks={"typed": AllBroken()}), on_bad_sample="skip", progress=False)
 
 
 def test_audit_samples_are_a_seeded_part(trained: Parts) -> None:
@@ -163,6 +174,9 @@ def test_a_sample_must_end_with_an_answer() -> None:
 
     with pytest.raises(BadSampleError, match="must end with the assistant's expected answer"):
         read_samples(Unanswered())
+    reasons: list[str] = []
+    assert read_samples(Unanswered(num_images=3), reasons) == []
+    assert len(reasons) == 6
 
 
 @pytest.mark.parametrize("changes", [{"batch_size": 0}, {"max_new_tokens": 0}, {"audit_samples": 0}, {"tasks": {}}])
