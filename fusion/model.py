@@ -62,7 +62,7 @@ class FusionModel(nn.Module):
 
     def embed(self, batch: InterleavedBatch) -> EmbeddedSequence:
         """Text and media as one sequence of embeddings [B, L, D]."""
-        hidden = self.text(batch.token_ids)  # [B, L, D]
+        hidden = _unit(self.text(batch.token_ids))  # [B, L, D]
         for modality_id, (name, encoder) in enumerate(self._encoders().items(), start=1):
             media = batch.media.get(name)
             if media is None or len(media) == 0:
@@ -72,7 +72,7 @@ class FusionModel(nn.Module):
             tokens = encoder(media)  # [tokens of all items, D]
             if len(tokens) != int(place_BL.sum()):
                 raise BadSampleError(_mismatch(batch, name, encoder.counts(media), place_BL))
-            hidden = hidden.masked_scatter(place_BL[..., None], tokens.to(hidden.dtype))
+            hidden = hidden.masked_scatter(place_BL[..., None], _unit(tokens).to(hidden.dtype))
         hidden = hidden + self.modality_embedding(batch.modality_ids)
         return EmbeddedSequence(hidden, batch.modality_ids, batch.document_ids, batch.positions)
 
@@ -90,6 +90,11 @@ class FusionModel(nn.Module):
 
     def _encoders(self) -> dict[Modality, MediaEncoder]:
         return {name: self.media_encoders[name] for name in self.modalities[1:]}  # type: ignore[misc]
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Scaled to a root mean square of 1, so that tokens of every modality enter the first block equally loud."""
+    return nn.functional.rms_norm(x, x.shape[-1:], eps=1e-6)
 
 
 def _mismatch(batch: InterleavedBatch, name: Modality, counts: list[int], place_BL: Tensor) -> str:

@@ -19,6 +19,7 @@ class SwiGLU(nn.Module):
         self.gate = nn.Linear(d_model, d_hidden, bias=False)
         self.up = nn.Linear(d_model, d_hidden, bias=False)
         self.down = nn.Linear(d_hidden, d_model, bias=False)
+        nn.init.zeros_(self.down.weight)  # a block starts as the identity
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """The same shape."""

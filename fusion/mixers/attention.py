@@ -90,6 +90,7 @@ class SelfAttention(Mixer):
         self.k = nn.Linear(d_model, num_kv_heads * head_dim, bias=False)
         self.v = nn.Linear(d_model, num_kv_heads * head_dim, bias=False)
         self.out = nn.Linear(num_heads * head_dim, d_model, bias=False)
+        nn.init.zeros_(self.out.weight)  # a block starts as the identity
         self.q_norm = nn.RMSNorm(head_dim, eps=1e-6) if qk_norm else nn.Identity()
         self.k_norm = nn.RMSNorm(head_dim, eps=1e-6) if qk_norm else nn.Identity()
         self.position: Rope = position(head_dim=head_dim)

@@ -78,7 +78,8 @@ def test_equals_qwen3_of_transformers() -> None:
         attention_bias=False,
     )
     other = transformers.Qwen3ForCausalLM(config).double().eval()
-    state = {"model.embed_tokens.weight": model.text.weight + model.modality_embedding.weight[0]}
+    scaled = torch.nn.functional.rms_norm(model.text.weight, (32,), eps=1e-6)
+    state = {"model.embed_tokens.weight": scaled + model.modality_embedding.weight[0]}
     for i, block in enumerate(blocks):
         mixer, prefix = block.mixer, f"model.layers.{i}."
         state |= {prefix + f"self_attn.{name}_proj.weight": getattr(mixer, name).weight for name in "qkv"}
