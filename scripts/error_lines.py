@@ -83,6 +83,10 @@ def _unknown_option(name: str, config_name: str, arguments: list[str]) -> str:
     others = [item for item in arguments if not item.startswith("-") and item.split("=")[0].strip("+~") != name]
     config = _composed(config_name, others) or _composed(config_name, [])
     names = _names(config) if config is not None else []
+    group, _, rest = name.partition(".")
+    choice = rest.partition(".")[0]
+    if f"{group}.{choice}" not in names and (CONF / group / f"{choice}.yaml").is_file():
+        return f"{name}: no such option before {choice} is chosen, in the list {group}=[{choice},..]"
     nearest = _nearest(name, [*names, *_groups()])
     hint = f"the nearest valid name is {nearest}" if nearest else "--help lists all"
     return f"{name}: no such option; {hint}"
@@ -92,9 +96,9 @@ def _nearest(name: str, names: list[str]) -> str | None:
     """The closest name beside `name`, or else the closest last part anywhere, or else the closest of all."""
     parent, _, last = name.rpartition(".")
     beside = [item for item in names if item.rpartition(".")[0] == parent]
-    for candidates in (beside, names):
+    for candidates, cutoff in ((beside, 0.6), (names, 0.85)):
         by_last = {item.rpartition(".")[2]: item for item in reversed(candidates)}
-        if found := difflib.get_close_matches(last, by_last, n=1):
+        if found := difflib.get_close_matches(last, by_last, n=1, cutoff=cutoff):
             return by_last[found[0]]
     found = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
     return found[0] if found else None

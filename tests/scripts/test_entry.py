@@ -117,6 +117,7 @@ WRONG = {
     "trainr.log_every=3": "trainr.log_every: no such option; the nearest valid name is trainer.log_every",
     "fusio=early": "fusio: no such option; the nearest valid name is fusion",
     "experimen=good": "experimen: no such option; the nearest valid name is experiment",
+    "tracker.far.x=2": "tracker.far.x: no such option before far is chosen, in the list tracker=[far,..]",
     "~sead": "sead: no such option; the nearest valid name is seed",
     "experiment=goood": "experiment=goood: no such choice; the nearest is good, all are broken, good",
     "tracker=[locl]": "tracker=locl: no such choice; the nearest is local, all are far, local",
