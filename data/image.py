@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
@@ -17,7 +17,10 @@ from data.types import BadSampleError, Media
 
 
 def read_image(media: Media) -> Tensor:
-    """The pixels, uint8 [3, H, W]. Raises `BadSampleError` when the file is missing, corrupt or empty."""
+    """The pixels, uint8 [3, H, W], the right way up where a camera noted how it was held.
+
+    Raises `BadSampleError` when the file is missing, corrupt or empty.
+    """
     source = media.source
     if isinstance(source, Tensor):
         pixels = source
@@ -25,7 +28,7 @@ def read_image(media: Media) -> Tensor:
         name = str(source) if isinstance(source, Path) else "image data"
         try:
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                pixels = functional.pil_to_tensor(image.convert("RGB"))
+                pixels = functional.pil_to_tensor(ImageOps.exif_transpose(image).convert("RGB"))
         except FileNotFoundError as error:
             raise BadSampleError(f"{name}: file not found") from error
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -40,8 +43,8 @@ def read_image(media: Media) -> Tensor:
 class ImageProcessor:
     """Pixels -> resized to `size` x `size` -> (x / 255 - mean) / std, float [3, size, size].
 
-    With a generator the image is augmented in ways that keep what is drawn and its colour: turned by a multiple of 90
-    degrees and mirrored (`turn`), and shifted by up to `shift` of its side, its border repeated.
+    With a generator the image is augmented in ways that keep what is drawn and its colour: mirrored half of the time
+    (`mirror`), and shifted by up to `shift` of its side, its border repeated.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class ImageProcessor:
         size: int,
         mean: Sequence[float] = (0.5, 0.5, 0.5),
         std: Sequence[float] = (0.5, 0.5, 0.5),
-        turn: bool = False,
+        mirror: bool = False,
         shift: float = 0.0,
     ) -> None:
         if size < 1:
@@ -58,7 +61,7 @@ class ImageProcessor:
             raise ValueError(f"mean={list(mean)} and std={list(std)} must have three entries each, std above 0")
         if not 0 <= shift < 1:
             raise ValueError(f"shift={shift} must be in [0, 1)")
-        self.size, self.turn, self.shift = size, turn, shift
+        self.size, self.mirror, self.shift = size, mirror, shift
         self.resize = v2.Resize((size, size), antialias=True)
         self.normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
 
@@ -72,10 +75,8 @@ class ImageProcessor:
         return self.normalize(pixels)
 
     def _augment(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
-        if self.turn:
-            pixels = torch.rot90(pixels, int(rng.integers(4)), (1, 2))
-            if rng.random() < 0.5:
-                pixels = functional.horizontal_flip(pixels)
+        if self.mirror and rng.random() < 0.5:
+            pixels = functional.horizontal_flip(pixels)
         limit = round(self.shift * self.size)
         if limit:
             down, right = (int(n) for n in rng.integers(0, 2 * limit + 1, 2))

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 @entry_point("train")
 def main(config: DictConfig) -> None:
     """Runs one training from configuration to report; under torchrun, one process of it."""
-    from evaluation.monitor import Monitor
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
+    from evaluation.monitor import Monitor
     from training.run import train
     from training.run_folder import resumed_run
 

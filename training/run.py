@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -66,8 +66,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
     if processes.is_main:
         tokenizer.save(run_folder / "tokenizer.json")
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     trainer = Trainer(
         model=model,
         objective=instantiate(config.objective, "objective"),
