@@ -1,0 +1,69 @@
+import torch
+
+from data.types import MediaBatch
+from encoders.audio import AudioEncoder
+from encoders.base import MediaEncoder
+from encoders.image import ImageEncoder
+from encoders.projector import LinearProjector, MlpProjector
+from encoders.text import TokenEmbedding
+from tests.fusion.builders import perturb
+
+MELS = 8
+
+
+def audio_batch(lengths: list[int], width: int, fill: float = 0.0) -> MediaBatch:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.full((len(lengths), width, MELS), fill)
+    for row, length in zip(values, lengths, strict=True):
+        row[:length] = torch.randn(length, MELS, generator=generator)
+    return MediaBatch(values, torch.tensor([[n, MELS] for n in lengths]), torch.arange(len(lengths)))
+
+
+def audio_encoder() -> AudioEncoder:
+    encoder = AudioEncoder(MELS, [16, 16, 16], [2, 2, 2], [5, 3, 3], num_layers=2, num_heads=2)
+    perturb(encoder)
+    return encoder
+
+
+def test_clips_are_the_same_alone_and_padded_in_a_batch() -> None:
+    encoder = MediaEncoder(audio_encoder(), MlpProjector, 12)
+    lengths = [1, 7, 30, 16]
+    together = encoder(audio_batch(lengths, 40)).split(encoder.counts(audio_batch(lengths, 40)))
+    start = torch.Generator().manual_seed(0)
+    for length, expected in zip(lengths, together, strict=True):
+        values = torch.randn(length, MELS, generator=start)[None]
+        alone = encoder(MediaBatch(values, torch.tensor([[length, MELS]]), torch.zeros(1, dtype=torch.long)))
+        torch.testing.assert_close(alone, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bidirectional_encoder_sees_the_end_from_the_start() -> None:
+    encoder = audio_encoder()
+    batch = audio_batch([64], 64)
+    changed = MediaBatch(batch.values.clone(), batch.shapes, batch.documents)
+    changed.values[0, -1] += 1.0
+    assert (encoder(batch)[0, 0] - encoder(changed)[0, 0]).abs().max() > 1e-5
+
+
+def test_images_keep_the_place_of_what_they_show() -> None:
+    encoder = ImageEncoder(32, [8, 16], [2, 4], num_layers=0, num_heads=1)
+    perturb(encoder)
+    blank = torch.zeros(1, 3, 32, 32)
+    corner = blank.clone()
+    corner[..., 16:, 16:] = 1.0
+    shapes = torch.tensor([[3, 32, 32]])
+    difference = encoder(MediaBatch(corner, shapes, torch.zeros(1))) - encoder(
+        MediaBatch(blank, shapes, torch.zeros(1))
+    )
+    touched = difference[0].abs().amax(-1).view(4, 4) > 1e-6
+    assert touched[2:, 2:].all()
+    assert not touched[:1].any()
+    assert not touched[:, :1].any()
+
+
+def test_projectors_keep_the_number_of_tokens_and_the_embedding_is_its_own_head() -> None:
+    for projector in (LinearProjector(6, 10), MlpProjector(6, 10)):
+        assert projector.num_tokens(7) == 7
+        assert projector(torch.randn(2, 7, 6)).shape == (2, 7, 10)
+    text = TokenEmbedding(20, 10)
+    ids = torch.tensor([3, 4])
+    torch.testing.assert_close(text.logits(text(ids)), text.weight[ids] @ text.weight.T)
