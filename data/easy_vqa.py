@@ -11,20 +11,22 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from data.image import read_image
-from data.speech import SPLITS, SpeechBank, speech_bank
+from data.speech import SPLITS, speech_bank
 from data.types import AUDIO, IMAGE, BadInputError, Media, Message, Sample, Segment, Text
 
 VALIDATION_SHARE = 0.1
 SHAPES = ("circle", "rectangle", "triangle")
 COLOURS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
 QUESTIONS = ("typed", "spoken")
+# Of every question and training voice; banks of as many are shared.
+CLIPS_PER_VOICE = 2
 TRANSCRIBE = "transcribe"
 DESCRIBE = "describe"
 
@@ -110,7 +112,7 @@ class EasyVqa:
         spoken: float = 0.5,
         transcribe: float = 0.0,
         describe: float = 0.0,
-        clips_per_voice: int = 2,
+        clips_per_voice: int = CLIPS_PER_VOICE,
     ) -> None:
         if split == "test":
             raise ValueError("split='test' must not be trained on; choose train or validation")
@@ -119,13 +121,15 @@ class EasyVqa:
         for name, share in (("spoken", spoken), ("transcribe", transcribe), ("describe", describe)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name}={share} must be in [0, 1]")
-        self.split, self.turns, self.clips_per_voice = split, turns, clips_per_voice
+        self.split, self.turns = split, turns
         self.spoken, self.transcribe, self.describe = spoken, transcribe, describe
         by_image: dict[int, list[Question]] = defaultdict(list)
         for question in read_questions(split):
             by_image[question.image].append(question)
         self._by_image = sorted(by_image.items())
         self._images = _Images(split)
+        # Now, not in a worker: it may take a minute, and what is missing should be told before the training starts.
+        self._bank = speech_bank(_sentences(), split, clips_per_voice) if spoken else None
 
     def __len__(self) -> int:
         return len(self._by_image)
@@ -150,12 +154,8 @@ class EasyVqa:
             yield question.text
             yield question.answer
 
-    @cached_property
-    def _bank(self) -> SpeechBank:
-        return speech_bank(_sentences(), self.split, self.clips_per_voice)
-
     def _asked(self, question: Question, rng: np.random.Generator) -> list[Message]:
-        if rng.random() >= self.spoken:
+        if self._bank is None or rng.random() >= self.spoken:
             return _turn((Text(question.text),), question.answer)
         clip, _ = self._bank.draw(question.text, rng)
         messages = _turn((Media(AUDIO, clip),), question.answer)
@@ -182,6 +182,8 @@ class EasyVqaQuestions:
             chosen = np.random.default_rng(1).permutation(len(self._questions))[:max_samples]
             self._questions = [self._questions[i] for i in sorted(chosen.tolist())]
         self._images = _Images(split)
+        clips_per_voice = CLIPS_PER_VOICE if split == "train" else 1
+        self._bank = speech_bank(_sentences(), split, clips_per_voice) if questions == "spoken" else None
 
     def __len__(self) -> int:
         return len(self._questions)
@@ -196,7 +198,7 @@ class EasyVqaQuestions:
             "template": question.template,
         }
         asked: Segment = Text(question.text)
-        if self.questions == "spoken":
+        if self._bank is not None:
             clip, spec = self._bank.draw(question.text, np.random.default_rng([2, number]))
             asked, metadata["voice"] = Media(AUDIO, clip), spec.voice
         messages = (
@@ -211,10 +213,6 @@ class EasyVqaQuestions:
         for _, question in self._questions:
             yield question.text
             yield question.answer
-
-    @cached_property
-    def _bank(self) -> SpeechBank:
-        return speech_bank(_sentences(), self.split, clips_per_voice=2 if self.split == "train" else 1)
 
 
 def describe(questions: Iterable[Question]) -> str | None:

@@ -8,12 +8,13 @@ are shared. Rendering is not reproducible bit for bit, hence the cache.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import json
-import multiprocessing
 import os
-from collections import defaultdict
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -22,9 +23,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchaudio
 
 from data.array_store import ArrayStore, StoredClip, build_once, write_store
+from data.audio import one_thread, resample
 from data.types import BadInputError
 
 SAMPLE_RATE = 16_000
@@ -33,6 +34,7 @@ ACCENTS = ("en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-g
 # Ranges from which rate (words a minute), pitch and pitch range (espeak's 0 to 99) of a clip are drawn.
 RATES, PITCHES, PITCH_RANGES = (130, 220), (20, 80), (30, 80)
 NUM_TEST_VARIANTS, NUM_VALIDATION_VARIANTS = 16, 12
+MAX_PATH_BYTES = 150
 INSTALL = "spoken questions need espeak-ng: pip install 'interfuse[speech]'"
 
 
@@ -53,12 +55,12 @@ class SpeechBank:
     def __init__(self, store: ArrayStore) -> None:
         self.store = store
         self.specs = [ClipSpec(**spec) for spec in store.metadata["specs"]]
-        self._by_text: dict[str, list[int]] = defaultdict(list)
+        self._by_text: dict[str, list[int]] = {}
         for index, spec in enumerate(self.specs):
-            self._by_text[spec.text].append(index)
+            self._by_text.setdefault(spec.text, []).append(index)
 
     def draw(self, text: str, rng: np.random.Generator) -> tuple[StoredClip, ClipSpec]:
-        """One of the clips of `text`, drawn with `rng`."""
+        """One of the clips of `text`, drawn with `rng`. Raises `KeyError` for a sentence that is not in the bank."""
         clips = self._by_text[text]
         index = clips[int(rng.integers(len(clips)))]
         return StoredClip(self.store, index), self.specs[index]
@@ -110,27 +112,16 @@ def _specs(sentences: Sequence[str], split: str, clips_per_voice: int) -> Iterat
 def _render_into(folder: Path, specs: Sequence[ClipSpec], plain: list[dict[str, Any]]) -> None:
     from rich.progress import track
 
-    write_store(
-        folder,
-        track(_rendered(specs), "spoken questions, once", total=len(specs), transient=True),
-        np.int16,
-        metadata={"specs": plain, "sample_rate": SAMPLE_RATE},
-    )
-
-
-def _rendered(specs: Sequence[ClipSpec]) -> Iterator[np.ndarray]:
-    """Clips in order. The library has one global state, so each process has one of its own."""
-    processes = max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 1)
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(min(processes, 8), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.imap(render, specs, chunksize=32)
+    clips = (render(spec) for spec in track(specs, "spoken questions, once", transient=True))
+    with one_thread():
+        write_store(folder, clips, np.int16, metadata={"specs": plain, "sample_rate": SAMPLE_RATE})
 
 
 def render(spec: ClipSpec) -> np.ndarray:
     """The clip, int16 at 16 kHz."""
     engine = _engine()
     samples = torch.from_numpy(engine.say(spec).astype(np.float32))
-    return torchaudio.functional.resample(samples, engine.sample_rate, SAMPLE_RATE).clamp(-32768, 32767).short().numpy()
+    return resample(samples, engine.sample_rate, SAMPLE_RATE).round().clamp(-32768, 32767).short().numpy()
 
 
 @lru_cache(maxsize=1)
@@ -146,27 +137,34 @@ def _voices_folder() -> Path:
     return Path(espeakng_loader.get_data_path()) / "voices"
 
 
+def _short(folder: Path) -> Path:
+    """A path to `folder` that fits the buffer of 160 bytes into which espeak-ng copies it."""
+    if len(os.fsencode(folder)) <= MAX_PATH_BYTES:
+        return folder
+    link = Path(tempfile.mkdtemp(prefix="espeak-")) / folder.name
+    link.symlink_to(folder)
+    atexit.register(shutil.rmtree, link.parent, ignore_errors=True)
+    return link
+
+
 class Espeak:
-    """The espeak-ng library through ctypes (its speak_lib.h). At most one per process."""
+    """The espeak-ng library through ctypes (its speak_lib.h). Its state is global: at most one per process."""
 
     RETRIEVAL, NO_EXIT, UTF8 = 2, 0x8000, 1
     RATE, PITCH, RANGE = 1, 3, 4
 
     def __init__(self) -> None:
-        data = _voices_folder().parent
+        data = _short(_voices_folder().parent)
         import espeakng_loader
 
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        try:
+            self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        except OSError as error:
+            raise BadInputError(f"espeak-ng cannot be loaded ({error}); {INSTALL}") from error
+        size, number, pointer = ctypes.c_size_t, ctypes.c_uint, ctypes.c_void_p
         self._library.espeak_Synth.argtypes = [
-            ctypes.c_char_p,
-            ctypes.c_size_t,
-            ctypes.c_uint,
-            ctypes.c_int,
-            ctypes.c_uint,
-            ctypes.c_uint,
-            ctypes.c_void_p,
-            ctypes.c_void_p,
-        ]
+            ctypes.c_char_p, size, number, ctypes.c_int, number, number, pointer, pointer
+        ]  # fmt: skip
         # Synchronous: no sound device, and the callback runs inside espeak_Synth.
         self.sample_rate = self._library.espeak_Initialize(self.RETRIEVAL, 0, os.fsencode(data), self.NO_EXIT)
         if self.sample_rate <= 0:
