@@ -87,7 +87,7 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    direction = self._direction(parameter, group["momentum"])
+                    direction = self._direction(parameter, parameter.grad, group["momentum"])
                     matrices = to_full(direction).reshape(group["matrices"]).to(self.dtype)
                     by_shape[matrices.shape[1:]].append((group, parameter, matrices))
         for (rows, columns), members in by_shape.items():
@@ -100,9 +100,9 @@ class Muon(torch.optim.Optimizer):
                 weights.mul_(1 - group["lr"] * group["weight_decay"])
                 weights.add_(local_part(full, parameter), alpha=-group["lr"] * factor)
 
-    def _direction(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+    def _direction(self, parameter: nn.Parameter, gradient: Tensor, momentum: float) -> Tensor:
         state = self.state[parameter]
         if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(parameter.grad)
-        state["momentum"].lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(state["momentum"], momentum) if self.nesterov else state["momentum"]
+            state["momentum"] = torch.zeros_like(gradient)
+        state["momentum"].lerp_(gradient, 1 - momentum)
+        return gradient.lerp(state["momentum"], momentum) if self.nesterov else state["momentum"]

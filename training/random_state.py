@@ -21,7 +21,7 @@ def seed_everything(seed: int) -> None:
     if not torch.cuda.is_available():
         torch.use_deterministic_algorithms(True)
         # Filling fresh memory would only make reads of uninitialised memory repeatable, at a cost in every step.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def random_state() -> dict[str, Any]:

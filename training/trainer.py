@@ -27,12 +27,10 @@ from training.optimizers import Optimizers
 from training.options import TrainerOptions
 from training.progress import Progress
 from training.random_state import random_state, set_random_state
+from training.reporting import Reporter
 from training.trackers.base import Tracker
 from training.validation import Evaluate, Validation
-from training.window import Window, peak_memory_mb
-
-# Above this share of a window's time, waiting for data is reported.
-SLOW_DATA = 0.05
+from training.window import Counters
 
 
 @dataclass(frozen=True)
@@ -45,17 +43,6 @@ class TrainResult:
     skipped_samples: int
     metrics: dict[str, float]
     checkpoint: Path
-
-
-@dataclass
-class Counters:
-    """Sums since the very beginning, over all processes. next_batch: number of the next micro-batch."""
-
-    step: int = 0
-    next_batch: int = 0
-    tokens: int = 0
-    skipped_samples: int = 0
-    skipped_updates: int = 0
 
 
 class Trainer:
@@ -86,8 +73,9 @@ class Trainer:
     ) -> None:
         schedule(0, options.max_steps)  # complains now about wrong arguments
         self.options, self.config, self.tokenizer_path = options, config, tokenizer_path
-        self.objective, self.schedule, self.load, self.tracker = objective, schedule, load, tracker
+        self.objective, self.schedule, self.load = objective, schedule, load
         self.processes = processes or start(options.device)
+        self.report = Reporter(tracker, self.processes)
         self.checkpoints = run_folder / "checkpoints"
         self.model = model.to(self.processes.device).train()
         self.validation = Validation(self.model, evaluate, options, self.processes)
@@ -99,10 +87,9 @@ class Trainer:
         self.optimizer = optimizer(self.model)
         self.ema = Ema(self.model, options.ema_decay) if options.ema_decay is not None else None
         self.guard = AnomalyGuard(options.spike_factor)
-        self.window, self.counters, self.norms = Window(), Counters(), dict.fromkeys((*self.parts, "total"), 0.0)
+        self.counters, self.norms = Counters(), dict.fromkeys((*self.parts, "total"), 0.0)
         self.seconds_before, self.started = 0.0, time.monotonic()
         self.saved: Path | None = None
-        self.data_was_slow = False
         if resume is not None:
             self._restore(resolve(resume))
 
@@ -126,9 +113,10 @@ class Trainer:
         options = self.options
         seconds_left = None if options.max_seconds is None else options.max_seconds - self.seconds_before
         progress = Progress(self.step, options.max_steps, seconds_left, visible=self.processes.is_main)
-        with StopSignals() as signals, progress as self.progress:
+        with StopSignals() as signals, progress as self.report.progress:
             for batches, data_seconds in self._windows():
                 self._train_step(batches, data_seconds)
+                progress.advance(self.step)
                 if self.step % options.log_every == 0:
                     self._log()
                 if _due(self.step, options.evaluate_every) and self._validate():
@@ -170,9 +158,9 @@ class Trainer:
         self.counters.tokens += totals.tokens
         self.counters.skipped_samples += totals.num_skipped
         for sample in totals.skipped:
-            self.progress.say(f"skipped: {sample}")
-        self.progress.advance(self.step)
-        self.window.add(totals, time.monotonic() - begun + data_seconds, data_seconds, accepted=reason is None)
+            self.report.say(f"skipped: {sample}")
+        seconds = time.monotonic() - begun + data_seconds
+        self.report.window.add(totals, seconds, data_seconds, accepted=reason is None)
         if reason is not None:
             self._refuse(reason)
 
@@ -183,29 +171,14 @@ class Trainer:
         too_many = in_a_row >= self.options.max_consecutive_skips
         stops = in_a_row > 0 and (too_many or self.options.on_anomaly == "stop")
         text = f"step {self.step}: {reason}; the update was not made"
-        self._alert("training stopped" if stops else "update skipped", text, "error" if stops else "warn")
+        self.report.alert("training stopped" if stops else "update skipped", text, "error" if stops else "warn")
         if stops:
             why = f"{in_a_row} times in a row" if too_many else "trainer.on_anomaly=skip would go on"
             last = f"the last checkpoint is {self.saved}" if self.saved else "there is no checkpoint yet"
             raise AnomalyError(f"{text} ({why}); {last}")
 
     def _log(self) -> None:
-        """Means since the last line."""
-        window = Window.merge(self.processes.gather(self.window.state_dict()))
-        metrics = window.metrics()
-        metrics["train/learning_rate"] = self.optimizer.learning_rate
-        metrics |= {f"grad_norm/{name}": norm for name, norm in self.norms.items()}
-        metrics["data/skipped"] = self.counters.skipped_samples
-        metrics["train/skipped_updates"] = self.counters.skipped_updates
-        metrics["memory/peak_mb"] = peak_memory_mb(self.processes.device)
-        self._track(metrics)
-        self.progress.report(self.step, metrics.get("train/loss"), metrics["train/tokens_per_second"])
-        # The first window waits for the loader to start; one alert says it all.
-        if window.data_share > SLOW_DATA and self.step > self.options.log_every and not self.data_was_slow:
-            self.data_was_slow = True
-            share = f"{window.data_share:.0%} of the time was spent waiting for data; more data.num_workers may help"
-            self._alert("slow data", f"step {self.step}: {share}", "warn")
-        self.window = Window()
+        self.report.log(self.counters, self.seconds, self.optimizer.learning_rate, self.norms)
 
     def _validate(self) -> bool:
         """Evaluates and logs; whether this is the best step so far."""
@@ -214,8 +187,8 @@ class Trainer:
             weights = full_state_dict(self.model)
         metrics = self.validation(self.step, weights)
         if metrics:
-            self._track(metrics)
-            self.progress.say("  ".join([f"step {self.step}", *(f"{k} {v:.4g}" for k, v in metrics.items())]))
+            self.report.track(self.counters, self.seconds, metrics)
+            self.report.say("  ".join([f"step {self.step}", *(f"{k} {v:.4g}" for k, v in metrics.items())]))
         is_best = self.processes.is_main and self.validation.is_best(self.step, self.checkpoints)
         return self.processes.gather(is_best)[0]
 
@@ -226,13 +199,13 @@ class Trainer:
         if signal_count:
             self._save()
             message = f"stopped at step {self.step}; go on with: resume={self.checkpoints.parent}"
-            self.progress.say(message)
+            self.report.say(message)
             raise TrainingInterrupted(max(self.processes.gather(signals.received or 0)), message)
         return late_count > 0
 
     def _finish(self) -> Path:
         """The last line of the log, the last validation and the last checkpoint, unless they exist."""
-        if self.window.steps:
+        if self.report.window.steps:
             self._log()
         if self.validation.step != self.step:
             self._validate()
@@ -268,7 +241,7 @@ class Trainer:
             "ema_updates": self.ema.updates if self.ema else 0,
             "guard": self.guard.state_dict(),
             "validation": self.validation.state_dict(),
-            "window": Window.merge(self.processes.gather(self.window.state_dict())).state_dict(),
+            "window": self.report.state_dict(),
             "counters": vars(self.counters).copy(),
             "norms": self.norms,
             "seconds": self.seconds,
@@ -287,20 +260,10 @@ class Trainer:
             self.ema.load(read_weights(step_folder, averaged=True), state["ema_updates"])
         self.guard.load_state_dict(state["guard"])
         self.validation.load_state_dict(state["validation"])
-        if self.processes.is_main:
-            self.window = Window(**state["window"])
+        self.report.load_state_dict(state["window"])
         self.counters, self.norms = Counters(**state["counters"]), state["norms"]
         self.seconds_before, self.saved = state["seconds"], step_folder
         set_random_state(state["random_state"])
-
-    def _track(self, metrics: dict[str, float]) -> None:
-        if self.tracker is not None and self.processes.is_main:
-            self.tracker.log(self.step, {"seconds": self.seconds, "tokens": self.counters.tokens, **metrics})
-
-    def _alert(self, title: str, text: str, level: str) -> None:
-        self.progress.say(f"{title}: {text}")
-        if self.tracker is not None and self.processes.is_main:
-            self.tracker.alert(title, text, level)
 
 
 def _due(step: int, every: int | None) -> bool:

@@ -1,4 +1,4 @@
-"""What is summed up between two lines of the log."""
+"""What is summed up between two lines of the log, and since the very beginning."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from typing import Any
 import torch
 
 from training.accumulation import StepTotals
+
+
+@dataclass
+class Counters:
+    """Sums since the very beginning, over all processes. next_batch: number of the next micro-batch."""
+
+    step: int = 0
+    next_batch: int = 0
+    tokens: int = 0
+    skipped_samples: int = 0
+    skipped_updates: int = 0
 
 
 @dataclass

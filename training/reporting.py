@@ -1,0 +1,75 @@
+"""What a training says: to the tracker, and to the person who watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.distributed import Processes
+from training.progress import Progress
+from training.trackers.base import Tracker
+from training.window import Counters, Window, peak_memory_mb
+
+# Above this share of a window's time, waiting for data is reported.
+SLOW_DATA = 0.05
+
+
+class Reporter:
+    """Sums up the steps since the last line of the log, and passes lines and alerts on.
+
+    Only the first process has a tracker and something to say.
+    """
+
+    def __init__(self, tracker: Tracker | None, processes: Processes) -> None:
+        self.tracker, self.processes = tracker if processes.is_main else None, processes
+        self.window = Window()
+        self.progress: Progress | None = None
+        self.first_window, self.data_was_slow = True, False
+
+    def log(self, counters: Counters, seconds: float, learning_rate: float, norms: Mapping[str, float]) -> None:
+        """The line of this step, with means since the last one; every process must call this."""
+        window = Window.merge(self.processes.gather(self.window.state_dict()))
+        metrics = window.metrics()
+        metrics["train/learning_rate"] = learning_rate
+        metrics |= {f"grad_norm/{name}": norm for name, norm in norms.items()}
+        metrics["data/skipped"] = counters.skipped_samples
+        metrics["train/skipped_updates"] = counters.skipped_updates
+        metrics["memory/peak_mb"] = peak_memory_mb(self.processes.device)
+        self.track(counters, seconds, metrics)
+        if self.progress is not None:
+            self.progress.report(counters.step, metrics.get("train/loss"), metrics["train/tokens_per_second"])
+        self._watch_data(counters.step, window.data_share)
+        self.window = Window()
+
+    def track(self, counters: Counters, seconds: float, metrics: Mapping[str, float]) -> None:
+        """Metrics of this step as they are."""
+        if self.tracker is not None and metrics:
+            self.tracker.log(counters.step, {"seconds": seconds, "tokens": counters.tokens, **metrics})
+
+    def alert(self, title: str, text: str, level: str) -> None:
+        """Something that a person should look at."""
+        self.say(f"{title}: {text}")
+        if self.tracker is not None:
+            self.tracker.alert(title, text, level)
+
+    def say(self, text: str) -> None:
+        """One line for the person who watches."""
+        if self.progress is not None:
+            self.progress.say(text)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the steps since the last line. Every process must call this."""
+        return Window.merge(self.processes.gather(self.window.state_dict())).state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from `state_dict`."""
+        if self.processes.is_main:
+            self.window = Window(**state)
+
+    def _watch_data(self, step: int, share: float) -> None:
+        """One alert if steps wait for data; the first window waits for the loader to start."""
+        if share > SLOW_DATA and not self.first_window and not self.data_was_slow:
+            self.data_was_slow = True
+            text = f"{share:.0%} of the time was spent waiting for data; more data.num_workers may help"
+            self.alert("slow data", f"step {step}: {text}", "warn")
+        self.first_window = False
