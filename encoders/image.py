@@ -16,26 +16,14 @@ from data.types import MediaBatch
 from encoders.base import Encoder
 from encoders.transformer import BidirectionalTransformer
 
-
-class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of each pixel of [N, C, H, W].
-
-    Statistics are those of one pixel alone, so no image influences another, as batch normalisation would let it.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(channels)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Normalised values of the same shape."""
-        return self.norm(x_NCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+NUM_GROUPS = 8
 
 
 class ImageEncoder(Encoder):
     """[N, 3, H, W] -> strided convolutions -> [N, C, h, w] -> + place -> transformer -> [N, h * w, C].
 
-    `channels` and `strides` name one convolution an entry (kernel 3). All images have `image_size` pixels a side.
+    `channels`, `strides` and `kernels` name one convolution an entry. All images have `image_size` pixels a side. Group
+    normalisation has the statistics of one image alone, so that none influences another.
     """
 
     def __init__(
@@ -43,14 +31,18 @@ class ImageEncoder(Encoder):
         image_size: int,
         channels: Sequence[int],
         strides: Sequence[int],
+        kernels: Sequence[int],
         num_layers: int,
         num_heads: int,
     ) -> None:
         super().__init__()
-        if not channels or len(channels) != len(strides):
+        if not channels or not len(channels) == len(strides) == len(kernels):
             raise ValueError(
-                f"channels={list(channels)} and strides={list(strides)} must have one entry per convolution each"
+                f"channels={list(channels)}, strides={list(strides)} and kernels={list(kernels)} must have one "
+                "entry per convolution each"
             )
+        if any(width % NUM_GROUPS for width in channels):
+            raise ValueError(f"channels={list(channels)} must be multiples of {NUM_GROUPS}, the groups of its norms")
         if image_size % math.prod(strides):
             raise ValueError(f"image_size={image_size} must be a multiple of the product of strides={list(strides)}")
         self.image_size = image_size
@@ -60,8 +52,8 @@ class ImageEncoder(Encoder):
         inputs = [3, *channels[:-1]]
         self.stem = nn.Sequential(
             *(
-                nn.Sequential(nn.Conv2d(i, o, 3, stride=s, padding=1), ChannelNorm(o), nn.GELU())
-                for i, o, s in zip(inputs, channels, strides, strict=True)
+                nn.Sequential(nn.Conv2d(i, o, k, stride=s, padding=k // 2), nn.GroupNorm(NUM_GROUPS, o), nn.GELU())
+                for i, o, s, k in zip(inputs, channels, strides, kernels, strict=True)
             )
         )
         self.place_TC = nn.Parameter(0.02 * torch.randn(self.side**2, self.d_output))

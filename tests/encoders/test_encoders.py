@@ -44,20 +44,21 @@ def test_a_bidirectional_encoder_sees_the_end_from_the_start() -> None:
     assert (encoder(batch)[0, 0] - encoder(changed)[0, 0]).abs().max() > 1e-5
 
 
-def test_images_keep_the_place_of_what_they_show() -> None:
-    encoder = ImageEncoder(32, [8, 16], [2, 4], num_layers=0, num_heads=1)
+def test_a_shifted_image_shifts_its_tokens() -> None:
+    encoder = ImageEncoder(64, [8, 16], [2, 4], [3, 5], num_layers=0, num_heads=1)
     perturb(encoder)
-    blank = torch.zeros(1, 3, 32, 32)
-    corner = blank.clone()
-    corner[..., 16:, 16:] = 1.0
-    shapes = torch.tensor([[3, 32, 32]])
-    difference = encoder(MediaBatch(corner, shapes, torch.zeros(1))) - encoder(
-        MediaBatch(blank, shapes, torch.zeros(1))
-    )
-    touched = difference[0].abs().amax(-1).view(4, 4) > 1e-6
-    assert touched[2:, 2:].all()
-    assert not touched[:1].any()
-    assert not touched[:, :1].any()
+    with torch.no_grad():
+        encoder.place_TC.zero_()
+    image = torch.zeros(1, 3, 64, 64)
+    image[..., 24:40, 24:40] = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    shapes = torch.tensor([[3, 64, 64]])
+
+    def tokens(values: torch.Tensor) -> torch.Tensor:
+        return encoder(MediaBatch(values, shapes, torch.zeros(1))).view(8, 8, 16)
+
+    moved = tokens(image.roll((8, -8), (2, 3)))  # one patch down, one to the left
+    torch.testing.assert_close(moved[2:-2, 2:-2], tokens(image).roll((1, -1), (0, 1))[2:-2, 2:-2], rtol=1e-4, atol=1e-5)
+    assert (moved - tokens(image)).abs().max() > 0.1
 
 
 def test_projectors_keep_the_number_of_tokens_and_the_embedding_is_its_own_head() -> None:

@@ -90,7 +90,7 @@ def tiny_model(vocab_size: int, seed: int = 0) -> FusionModel:
         d_model=32,
         text=partial(TokenEmbedding, vocab_size=vocab_size),
         encoders={
-            "image": ImageEncoder(SIZE, [8, 16], [2, 2], num_layers=1, num_heads=2),
+            "image": ImageEncoder(SIZE, [8, 16], [2, 2], [3, 3], num_layers=1, num_heads=2),
             "audio": AudioEncoder(NUM_MELS, [16, 16], [2, 2], [3, 3], num_layers=1, num_heads=2),
         },
         projector=MlpProjector,

@@ -41,7 +41,13 @@ def config(seed: int = 0) -> dict[str, Any]:
         "position": {"_target_": "fusion.positions.rope.Rope", "_partial_": True},
     }
     encoder = {"num_layers": 1, "num_heads": 2}
-    image = {"_target_": "encoders.image.ImageEncoder", "image_size": SIZE, "channels": [8, 16], "strides": [2, 2]}
+    image = {
+        "_target_": "encoders.image.ImageEncoder",
+        "image_size": SIZE,
+        "channels": [8, 16],
+        "strides": [2, 2],
+        "kernels": [3, 3],
+    }
     audio = {
         "_target_": "encoders.audio.AudioEncoder",
         "num_mels": NUM_MELS,

@@ -36,7 +36,7 @@ def small_model(implementation: str = "auto", num_layers: int = 2, seed: int = 0
         d_model=32,
         text=partial(TokenEmbedding, vocab_size=VOCAB_SIZE),
         encoders={
-            "image": ImageEncoder(IMAGE_SIZE, [8, 16], [2, 4], num_layers=1, num_heads=2),
+            "image": ImageEncoder(IMAGE_SIZE, [8, 16], [2, 4], [3, 5], num_layers=1, num_heads=2),
             "audio": AudioEncoder(NUM_MELS, [16, 16], [2, 2], [3, 3], num_layers=1, num_heads=2),
         },
         projector=MlpProjector,
