@@ -46,7 +46,7 @@ def resumed_equals_unbroken(context: Context) -> Result:
             broken = training.killed_and_resumed("broken", kills)
             wait(unbroken, training.run_folder("unbroken"))
         finally:
-            unbroken.kill()
+            kill(unbroken)
         names = differences(training.run_folder("unbroken"), broken)
     detail = names[0] if names else f"{STEPS} steps, killed behind steps {kills[0]} and {kills[1]}"
     return at_most("resumed twice after SIGKILL = never interrupted", len(names), BIT_EQUAL, detail)
@@ -116,14 +116,20 @@ def kill_behind(process: subprocess.Popen[bytes], run_folder: Path, step: int) -
     Raises `RuntimeError` when it ended by itself or came nowhere, for then nothing would be tested.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while last_step(run_folder) < step and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    reached, code = last_step(run_folder), process.poll()
-    if code is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        code = process.wait()
+    try:
+        while last_step(run_folder) < step and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+    finally:
+        reached, code = last_step(run_folder), kill(process)
     if code != -signal.SIGKILL or reached < step:
         raise RuntimeError(f"not killed behind step {step}, but ended at {reached} with code {code}{_log(run_folder)}")
+
+
+def kill(process: subprocess.Popen[bytes]) -> int:
+    """Kills a training and its workers, unless it is over; returns its exit code."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
 
 
 def last_step(run_folder: Path) -> int:
@@ -166,10 +172,13 @@ def _same(found: Any, expected: Any) -> bool:
 def wait(process: subprocess.Popen[bytes], run_folder: Path) -> None:
     """Raises `RuntimeError` if a training does not end well."""
     try:
-        code = process.wait(PATIENCE_SECONDS)
+        code: int | None = process.wait(PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise RuntimeError(f"the training did not end in {PATIENCE_SECONDS:.0f} s{_log(run_folder)}") from None
+        code = None
+    finally:
+        kill(process)
+    if code is None:
+        raise RuntimeError(f"the training did not end in {PATIENCE_SECONDS:.0f} s{_log(run_folder)}")
     if code != 0:
         raise RuntimeError(f"the training ended with code {code}{_log(run_folder)}")
 

@@ -52,12 +52,12 @@ def markdown(results: Sequence[Result], provenance: Mapping[str, Any]) -> str:
     lines = ["# Certificate", "", f"`{provenance.get('command', '')}`", ""]
     lines += ["| check | largest deviation | tolerance | verdict | compared |", "|---|---:|---:|---|---|"]
     lines += [
-        f"| {r.name} | {number(r.deviation)} | {limit(r)} | {'pass' if r.passed else '**FAIL**'} | {r.detail} |"
+        f"| {r.name} | {number(r.deviation)} | {limit(r)} | {'pass' if r.passed else '**FAIL**'} | {_cell(r.detail)} |"
         for r in results
     ]
     lines += ["", "## Why these tolerances", ""]
     reasons = {r.reason: [other.name for other in results if other.reason == r.reason] for r in results}
-    lines += [f"- {', '.join(names)}: {reason}." for reason, names in reasons.items()]
+    lines += [f"- {'; '.join(names)}: {reason}." for reason, names in reasons.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -69,6 +69,11 @@ def number(value: float) -> str:
 def limit(result: Result) -> str:
     """The tolerance, and on which side of it a deviation must lie."""
     return f"{'>' if result.at_least else '<='} {number(result.tolerance)}"
+
+
+def _cell(text: str) -> str:
+    """Text that does not end a cell of a table."""
+    return text.replace("|", "\\|")
 
 
 def _finite(value: float) -> float | str:

@@ -17,15 +17,19 @@ def main(config: DictConfig) -> None:
     import time
     from pathlib import Path
 
+    import torch
+
     from certify.suite import ALL_CHECKS, make_context, run
     from certify.table import print_table, write
     from training.run_folder import environment
 
+    torch.set_num_threads(config.compute_threads or 1)  # the batches are too small to be worth sharing
     context = make_context(config)
-    results = []
+    results, begun = [], time.monotonic()
     for result in run(context, ALL_CHECKS):
         results.append(result)
-        print(f"{len(results):2}/{len(ALL_CHECKS)} {'pass' if result.passed else 'FAIL'} {result.name}", flush=True)
+        verdict = "pass" if result.passed else "FAIL"
+        print(f"{time.monotonic() - begun:4.0f} s  {verdict}  {result.name}", flush=True)
     provenance = environment(config.seed)
     folder = Path(config.output or f"{config.runs}/{config.name}/certify-{time.strftime('%Y%m%d-%H%M%S')}")
     print_table(results, provenance["command"])
