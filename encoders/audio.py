@@ -7,6 +7,7 @@ convolution masked to the true length of its clip, so that padding changes nothi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -64,7 +65,8 @@ class AudioEncoder(Encoder):
         if channels[-1] % 2:
             raise ValueError(f"channels[-1]={channels[-1]} must be even")
         self.num_mels, self.strides = num_mels, tuple(strides)
-        self.example_shape = (1, num_mels)
+        # Two features: bfloat16 convolutions over a single frame have wrong gradients on some processors.
+        self.example_shape = (2 * math.prod(strides), num_mels)
         self.d_output = channels[-1]
         inputs = [num_mels, *channels[:-1]]
         self.convolutions = nn.ModuleList(

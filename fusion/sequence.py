@@ -1,12 +1,14 @@
 """The embedded sequence that every fusion method takes, and which of its tokens may see one another.
 
-Shape legend: B rows, L tokens in a row, D `d_model`, G groups, T places in a group.
+Shape legend: B rows, L tokens in a row, D `d_model`, G groups, T places in a group, S slots,
+N = B * L tokens.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,15 +29,45 @@ class EmbeddedSequence:
     positions: Tensor
 
 
-@dataclass(frozen=True)
-class Bucket:
-    """Groups of similar length as rows of their own: `index` [G, T] points into the flattened [B * L] tokens.
+class _Rearrange(torch.autograd.Function):
+    """out[m] = x[index[m]], or 0 where `index` is len(x); `inverse` says the same of the way back.
 
-    `valid` [G, T] is true where the group has a token; the rest points at token 0 and is never used.
+    Since nothing is read twice, the gradient is the same operation with the indices exchanged. That of torch's own
+    indexing has to add up, which takes many times as long on a CPU.
     """
 
-    index: Tensor
-    valid: Tensor
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(index, inverse)
+        return torch.cat([x, x.new_zeros(1, *x.shape[1:])]).index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        index, inverse = ctx.saved_tensors
+        return _Rearrange.apply(grad, inverse, index), None, None
+
+
+@dataclass(frozen=True)
+class Folding:
+    """Groups as rows of their own, in buckets of similar length.
+
+    `shapes` lists each bucket's (groups, places), and a bucket after the other has `groups * places` slots: S in all.
+    tokens [S]: the token of each slot among the flattened B * L; B * L where a group has ended.
+    slots [B * L]: the slot of each token; S for padding.
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    tokens: Tensor
+    slots: Tensor
+
+    def fold(self, x: Tensor) -> list[Tensor]:
+        """[B * L, ...] to one [groups, places, ...] per bucket, zero where a group has ended."""
+        parts = _Rearrange.apply(x, self.tokens, self.slots).split([groups * places for groups, places in self.shapes])
+        return [part.unflatten(0, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def unfold(self, buckets: list[Tensor]) -> Tensor:
+        """The way back: [B * L, ...], zero at padding."""
+        return _Rearrange.apply(torch.cat([bucket.flatten(0, 1) for bucket in buckets]), self.slots, self.tokens)
 
 
 class Visibility:
@@ -43,7 +75,7 @@ class Visibility:
 
     `group_ids` [B, L] holds numbers that are unique in the whole batch; -1 is padding, which sees nothing.
     This one mechanism gives isolation of packed documents (group = document) and of modalities (group = document and
-    modality), and the fast path: `buckets` lays each group out as a row of its own, so that plain causal
+    modality), and the fast path: `folding` lays each group out as a row of its own, so that plain causal
     attention needs no mask and no work is spent on pairs that may not see one another.
     """
 
@@ -69,20 +101,23 @@ class Visibility:
         return bool(same_as_first.all() and padding_last)
 
     @cached_property
-    def buckets(self) -> list[Bucket]:
-        """The groups in buckets whose lengths differ by less than a factor of two."""
-        flat = self.group_ids.flatten()
-        order = torch.sort(flat, stable=True).indices
-        order = order[flat[order] != PADDING_DOCUMENT]
-        _, counts_G = torch.unique_consecutive(flat[order], return_counts=True)
+    def folding(self) -> Folding:
+        """The groups as rows, in buckets whose lengths differ by less than a factor of two."""
+        flat_N = self.group_ids.flatten()
+        order = torch.sort(flat_N, stable=True).indices
+        order = order[flat_N[order] != PADDING_DOCUMENT]
+        _, counts_G = torch.unique_consecutive(flat_N[order], return_counts=True)
         starts_G = counts_G.cumsum(0) - counts_G
         sizes_G = torch.log2(counts_G.double()).floor().long()
-        buckets = []
+        shapes, tokens = [], []
         for size in sizes_G.unique().tolist():
-            chosen = sizes_G == size
-            counts, starts = counts_G[chosen], starts_G[chosen]
-            place_T = torch.arange(int(counts.max()), device=flat.device)
-            valid_GT = place_T < counts[:, None]
+            counts, starts = counts_G[sizes_G == size], starts_G[sizes_G == size]
+            place_T = torch.arange(int(counts.max()), device=flat_N.device)
             index_GT = order[(starts[:, None] + place_T).clamp(max=len(order) - 1)]
-            buckets.append(Bucket(index_GT.masked_fill(~valid_GT, 0), valid_GT))
-        return buckets
+            tokens.append(index_GT.masked_fill(place_T >= counts[:, None], len(flat_N)).flatten())
+            shapes.append((len(counts), len(place_T)))
+        tokens_S = torch.cat(tokens) if tokens else flat_N.new_empty(0)
+        slots_N = torch.full((len(flat_N) + 1,), len(tokens_S), device=flat_N.device)
+        slots_N[tokens_S] = torch.arange(len(tokens_S), device=flat_N.device)
+        slots_N[-1] = len(tokens_S)
+        return Folding(tuple(shapes), tokens_S, slots_N[:-1])

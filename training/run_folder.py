@@ -56,7 +56,7 @@ def resumed_run(path: str, overrides: Sequence[str]) -> tuple[Path, Path, DictCo
         if key == "resume":
             continue
         node = OmegaConf.select(config, key, throw_on_missing=False)
-        if node is None and key not in config or isinstance(node, DictConfig):
+        if (node is None and key not in config) or isinstance(node, DictConfig):
             raise BadInputError(f"{override}: a resumed run keeps its own groups; only values that it has may change")
         OmegaConf.update(config, key, OmegaConf.create(f"value: {value}").value)
     return run_folder, step_folder, config

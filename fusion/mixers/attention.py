@@ -21,6 +21,7 @@ def dense_probabilities(q_BHLK: Tensor, k_BHTK: Tensor, mask_BLT: Tensor) -> Ten
 
     A query that may see nothing (padding) gets weights of zero.
     """
+    k_BHTK = share_heads(k_BHTK, q_BHLK.shape[1])
     scores = q_BHLK @ k_BHTK.transpose(-1, -2) / q_BHLK.shape[-1] ** 0.5
     allowed = mask_BLT[:, None]
     probabilities = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
@@ -29,31 +30,41 @@ def dense_probabilities(q_BHLK: Tensor, k_BHTK: Tensor, mask_BLT: Tensor) -> Ten
 
 def dense_attention(q_BHLK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, mask_BLT: Tensor) -> Tensor:
     """The slow reference."""
-    return dense_probabilities(q_BHLK, k_BHTK, mask_BLT) @ v_BHTK
+    return dense_probabilities(q_BHLK, k_BHTK, mask_BLT) @ share_heads(v_BHTK, q_BHLK.shape[1])
 
 
 def masked_attention(q_BHLK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, mask_BLT: Tensor) -> Tensor:
     """torch's fused attention with a mask. Padding queries see themselves, lest they become NaN, and are zeroed."""
     visible_BL = mask_BLT.any(-1)
     mask = mask_BLT | ~visible_BL[..., None]
+    k_BHTK, v_BHTK = (share_heads(x, q_BHLK.shape[1]) for x in (k_BHTK, v_BHTK))
     out = nn.functional.scaled_dot_product_attention(q_BHLK, k_BHTK, v_BHTK, attn_mask=mask[:, None])
     return out * visible_BL[:, None, :, None]
 
 
+def causal_attention(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor) -> Tensor:
+    """torch's fused causal attention without a mask; query heads share keys and values where there are fewer."""
+    k_BHLK, v_BHLK = (share_heads(x, q_BHLK.shape[1]) for x in (k_BHLK, v_BHLK))
+    return nn.functional.scaled_dot_product_attention(q_BHLK, k_BHLK, v_BHLK, is_causal=True)
+
+
 def folded_attention(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, visibility: Visibility) -> Tensor:
     """Every group as a row of its own: causal attention without a mask, and without work across groups."""
-    batch, heads, length, head_dim = q_BHLK.shape
-    rows = [x.transpose(1, 2).reshape(batch * length, heads, head_dim) for x in (q_BHLK, k_BHLK, v_BHLK)]
-    indices, outputs = [], []
-    for bucket in visibility.buckets:
-        q, k, v = (x[bucket.index].transpose(1, 2) for x in rows)
-        out = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        indices.append(bucket.index[bucket.valid])
-        outputs.append(out.transpose(1, 2)[bucket.valid])
-    flat = torch.zeros_like(rows[0])
-    if outputs:
-        flat = flat.index_copy(0, torch.cat(indices), torch.cat(outputs))
-    return flat.view(batch, length, heads, head_dim).transpose(1, 2)
+    batch, _, length, _ = q_BHLK.shape
+    folding = visibility.folding
+    if not folding.shapes:
+        return torch.zeros_like(q_BHLK)
+    folded = (folding.fold(x.transpose(1, 2).flatten(0, 1)) for x in (q_BHLK, k_BHLK, v_BHLK))
+    outputs = [
+        causal_attention(*(x.transpose(1, 2) for x in bucket)).transpose(1, 2) for bucket in zip(*folded, strict=True)
+    ]
+    return folding.unfold(outputs).unflatten(0, (batch, length)).transpose(1, 2)
+
+
+def share_heads(x_BHTK: Tensor, num_heads: int) -> Tensor:
+    """Keys or values repeated, so that each of `num_heads` query heads has its own."""
+    repeats = num_heads // x_BHTK.shape[1]
+    return x_BHTK if repeats == 1 else x_BHTK.repeat_interleave(repeats, dim=1)
 
 
 class SelfAttention(Mixer):
@@ -109,16 +120,16 @@ class SelfAttention(Mixer):
         """Mixed tokens [B, L, D]; with a `cache`, tokens that it already holds are seen too."""
         q, k, v = self._heads(x_BLD, positions_BL)
         if cache is None:
-            out = self._attend(q, self._repeat(k), self._repeat(v), visibility)
+            out = self._attend(q, k, v, visibility)
         else:
             mask_BLT = cache.append(k, v, visibility.group_ids)
-            out = masked_attention(q, self._repeat(cache.keys_BHTK), self._repeat(cache.values_BHTK), mask_BLT)
+            out = masked_attention(q, cache.keys_BHTK, cache.values_BHTK, mask_BLT)
         return self.out(out.transpose(1, 2).flatten(2))
 
     def probabilities(self, x_BLD: Tensor, visibility: Visibility, positions_BL: Tensor) -> Tensor:
         """Attention weights [B, H, L, L] by the dense reference, to be looked at."""
         q, k, _ = self._heads(x_BLD, positions_BL)
-        return dense_probabilities(q, self._repeat(k), visibility.mask)
+        return dense_probabilities(q, k, visibility.mask)
 
     def _heads(self, x_BLD: Tensor, positions_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = (
@@ -128,10 +139,7 @@ class SelfAttention(Mixer):
         rotation = self.position.rotation(positions_BL)
         return self.position(self.q_norm(q), rotation), self.position(self.k_norm(k), rotation), v
 
-    def _repeat(self, x_BHTK: Tensor) -> Tensor:
-        repeats = self.num_heads // self.num_kv_heads
-        return x_BHTK if repeats == 1 else x_BHTK.repeat_interleave(repeats, dim=1)
-
+    @torch.compiler.disable  # its shapes follow the documents of each batch
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, visibility: Visibility) -> Tensor:
         if self.implementation == "dense":
             return dense_attention(q, k, v, visibility.mask)
@@ -139,5 +147,5 @@ class SelfAttention(Mixer):
             return masked_attention(q, k, v, visibility.mask)
         if self.implementation == "auto" and visibility.one_group_per_row:
             visible = (visibility.group_ids >= 0)[:, None, :, None]
-            return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True) * visible
+            return causal_attention(q, k, v) * visible
         return folded_attention(q, k, v, visibility)

@@ -35,20 +35,30 @@ def test_mask_means_same_group_and_not_later() -> None:
     assert allowed == [[0, 0], [1, 1], [2, 0], [2, 2], [3, 1], [3, 3]]
 
 
-def test_buckets_hold_every_token_once_in_order() -> None:
+def test_folding_holds_every_token_once_in_order() -> None:
     generator = torch.Generator().manual_seed(0)
     groups = torch.randint(-1, 6, (4, 37), generator=generator) + torch.arange(4)[:, None] * 10
     groups[groups % 10 == 9] = -1
-    buckets = Visibility(groups).buckets
+    folding = Visibility(groups).folding
     flat = groups.flatten()
-    rows = [row[ok] for bucket in buckets for row, ok in zip(bucket.index, bucket.valid, strict=True)]
+    numbers = torch.arange(1, len(flat) + 1)
+    buckets = folding.fold(numbers)
+    rows = [row[row > 0] - 1 for bucket in buckets for row in bucket]
     assert sorted(torch.cat(rows).tolist()) == (flat != -1).nonzero().flatten().tolist()
     for row in rows:
         assert len(set(flat[row].tolist())) == 1
         assert (row.diff() > 0).all()
     for bucket in buckets:
-        lengths = bucket.valid.sum(1)
-        assert lengths.max() < 2 * lengths.min()
+        lengths = (bucket > 0).sum(1)
+        assert lengths.max() == bucket.shape[1] < 2 * lengths.min()
+    torch.testing.assert_close(folding.unfold(buckets), torch.where(flat == -1, 0, numbers))
+
+
+def test_folding_gradients_equal_finite_differences() -> None:
+    folding = Visibility(torch.tensor([[0, 1, -1, 0], [2, 2, 2, -1]])).folding
+    x = torch.randn(8, 2, dtype=torch.float64, requires_grad=True, generator=torch.Generator().manual_seed(0))
+    torch.autograd.gradcheck(lambda x: folding.unfold([bucket**2 for bucket in folding.fold(x)]), x)
+    torch.autograd.gradgradcheck(lambda x: folding.unfold([bucket**2 for bucket in folding.fold(x)]), x)
 
 
 def test_padding_in_front_of_tokens_is_not_mistaken_for_one_group() -> None:
