@@ -100,9 +100,9 @@ class EasyVqa:
     """Training conversations: an image, then some of its questions in random order, with their answers.
 
     turns: questions per image. spoken: share of the questions that are spoken. transcribe: share of the spoken ones
-    after whose answer the user asks for a transcript. describe: share of the images that are described first ("blue
-    circle", put together from the answers; where these do not tell both, nothing is asked). clips_per_voice: see
-    `data.speech.speech_bank`.
+    after whose answer the user asks for a transcript. describe: share of the images that are described at the end
+    ("blue circle", put together from the answers; where these do not tell both, nothing is asked). clips_per_voice:
+    see `data.speech.speech_bank`.
     """
 
     def __init__(
@@ -138,10 +138,11 @@ class EasyVqa:
         """The conversation about image `index`; `rng` draws questions, modality and voice."""
         image, questions = self._by_image[index]
         messages: list[Message] = []
-        if rng.random() < self.describe and (description := describe(questions)):
-            messages += _turn((Text(DESCRIBE),), description)
         for place in rng.permutation(len(questions))[: self.turns]:
             messages += self._asked(questions[place], rng)
+        # Last, lest the questions be answered from the description in place of the image.
+        if rng.random() < self.describe and (description := describe(questions)):
+            messages += _turn((Text(DESCRIBE),), description)
         first = Message("user", (self._images[image], *messages[0].content))
         return Sample(
             str(image), (first, *messages[1:]), source="easy_vqa", origin=f"easy_vqa/{self.split} image {image}"

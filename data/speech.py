@@ -70,7 +70,7 @@ def variants(split: str) -> list[str]:
     """The voice variants of a split: the package's variants in a fixed random order, 16 for test, 12 for validation."""
     if split not in SPLITS:
         raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
-    names = sorted(path.name for path in (_voices_folder() / "!v").iterdir())
+    names = _variant_names()
     order = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
     held_out = NUM_TEST_VARIANTS + NUM_VALIDATION_VARIANTS
     bounds = {"test": (0, NUM_TEST_VARIANTS), "validation": (NUM_TEST_VARIANTS, held_out), "train": (held_out, None)}
@@ -129,6 +129,10 @@ def _engine() -> Espeak:
     return Espeak()
 
 
+def _variant_names() -> list[str]:
+    return sorted(path.name for path in (_voices_folder() / "!v").iterdir())
+
+
 def _voices_folder() -> Path:
     try:
         import espeakng_loader
@@ -169,6 +173,7 @@ class Espeak:
         self.sample_rate = self._library.espeak_Initialize(self.RETRIEVAL, 0, os.fsencode(data), self.NO_EXIT)
         if self.sample_rate <= 0:
             raise BadInputError(f"espeak-ng does not start with the voices in {data}")
+        self._variants = frozenset(_variant_names())
         self._parts: list[np.ndarray] = []
         signature = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
         self._callback = signature(self._receive)  # the library keeps only a pointer
@@ -176,7 +181,10 @@ class Espeak:
 
     def say(self, spec: ClipSpec) -> np.ndarray:
         """Samples of `spec.text`, int16 at `sample_rate`. Raises `BadInputError` for a voice that does not exist."""
-        if self._library.espeak_SetVoiceByName(spec.voice.encode()) != 0:
+        _, _, variant = spec.voice.partition("+")
+        # With a variant that it does not know, the library speaks in the accent's own voice without a word.
+        known = not variant or variant in self._variants
+        if not known or self._library.espeak_SetVoiceByName(spec.voice.encode()) != 0:
             raise BadInputError(f"espeak-ng has no voice {spec.voice!r}")
         for parameter, value in ((self.RATE, spec.rate), (self.PITCH, spec.pitch), (self.RANGE, spec.pitch_range)):
             self._library.espeak_SetParameter(parameter, value, 0)
