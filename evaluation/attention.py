@@ -73,7 +73,9 @@ def draw_attention(examples: Sequence[tuple[str, Sequence[Attended]]]) -> np.nda
 
 def draw_example(box: SubFigure, title: str, media: Sequence[Attended], layers: np.ndarray) -> None:
     """One example: a row of panels for each medium."""
-    box.suptitle(title, fontsize=10, fontweight="bold", x=0.01, ha="left")
+    room = 22 * (len(layers) + 1)
+    shown = title if len(title) <= room else f"{title[: room - 3]}..."
+    box.suptitle(shown, fontsize=10, fontweight="bold", x=0.01, ha="left")
     panels = box.subplots(len(media), len(layers) + 1, squeeze=False)
     for row, medium in zip(panels, media, strict=True):
         show_medium(row[0], medium)
