@@ -2,8 +2,8 @@
 
 espeak-ng is a formant synthesiser: intelligible, clearly artificial, and in many voices. A voice is an accent of
 English ("en-us") with a variant, which changes pitch, timbre and the shape of the vocal tract ("f2"). Variants are
-split into training, validation and test, so that nobody who asks in an evaluation was heard in training; accents
-are shared. Rendering is not reproducible bit for bit, hence the cache.
+split into training, validation and test by families, so that nobody who asks in an evaluation was heard in training,
+nor a near copy; accents are shared. Rendering is not reproducible bit for bit, hence the cache.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SPLITS = ("train", "validation", "test")
 ACCENTS = ("en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
 # Ranges from which rate (words a minute), pitch and pitch range (espeak's 0 to 99) of a clip are drawn.
 RATES, PITCHES, PITCH_RANGES = (130, 220), (20, 80), (30, 80)
-NUM_TEST_VARIANTS, NUM_VALIDATION_VARIANTS = 16, 12
+NUM_TEST_VARIANTS, NUM_VALIDATION_VARIANTS, LARGEST_HELD_OUT_FAMILY = 16, 12, 4
 MAX_PATH_BYTES = 150
 INSTALL = "spoken questions need espeak-ng: pip install 'interfuse[speech]'"
 
@@ -66,15 +66,40 @@ class SpeechBank:
         return StoredClip(self.store, index), self.specs[index]
 
 
+@lru_cache(maxsize=3)
 def variants(split: str) -> list[str]:
-    """The voice variants of a split: the package's variants in a fixed random order, 16 for test, 12 for validation."""
+    """The voice variants of a split; relatives are never in two of them.
+
+    Families are dealt out in a fixed random order until test and validation have their numbers; the few families of
+    more than four train.
+    """
     if split not in SPLITS:
         raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
-    names = _variant_names()
-    order = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
-    held_out = NUM_TEST_VARIANTS + NUM_VALIDATION_VARIANTS
-    bounds = {"test": (0, NUM_TEST_VARIANTS), "validation": (NUM_TEST_VARIANTS, held_out), "train": (held_out, None)}
-    return order[slice(*bounds[split])]
+    families = _families()
+    dealt: dict[str, list[str]] = {name: [] for name in SPLITS}
+    for place in np.random.default_rng(0).permutation(len(families)):
+        family = families[place]
+        fits = [
+            name
+            for name, size in (("test", NUM_TEST_VARIANTS), ("validation", NUM_VALIDATION_VARIANTS))
+            if len(family) <= LARGEST_HELD_OUT_FAMILY and len(dealt[name]) + len(family) <= size
+        ]
+        dealt[fits[0] if fits else "train"] += family
+    return dealt[split]
+
+
+def _families() -> list[list[str]]:
+    """Variants in groups of relatives: the same name but for digits and capitals, or the same formants."""
+    families: list[tuple[set[str], list[str]]] = []
+    for path in sorted((_voices_folder() / "!v").iterdir()):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        formants = " ".join(sorted(line for line in lines if line.startswith("formant")))
+        marks, members = {path.name.rstrip("0123456789").lower(), f"formants {formants}"}, [path.name]
+        for relatives in [family for family in families if family[0] & marks]:
+            families.remove(relatives)
+            marks, members = marks | relatives[0], relatives[1] + members
+        families.append((marks, members))
+    return [members for _, members in families]
 
 
 def speech_bank(sentences: Iterable[str], split: str, clips_per_voice: int) -> SpeechBank:
