@@ -20,8 +20,9 @@ from data.types import TEXT, UNSUPERVISED, Modality
 from encoders.base import MediaEncoder
 from fusion.model import FusionModel
 
-# An axis of a medium is tried at these multiples of its smallest size; odd ones, to meet every remainder of a stride.
-FACTORS = (1, 2, 3, 5, 9, 17, 29, 51, 99)
+# An axis that may vary is tried at these sizes, and just below, at and above these multiples of the encoder's example,
+# to meet the shortest item and every remainder of a stride.
+SIZES, MULTIPLES = (1, 2, 3, 5, 9, 29), (1, 2, 3, 5)
 MOST_TOKENS = 16
 Shape = tuple[int, ...]
 
@@ -38,17 +39,19 @@ def layouts(modalities: Sequence[Modality]) -> list[tuple[Modality, ...]]:
 
 
 def item_shapes(encoder: MediaEncoder) -> list[Shape]:
-    """Shapes that the encoder takes, from its smallest to about `MOST_TOKENS` tokens.
+    """Shapes that the encoder takes, from the smallest to about `MOST_TOKENS` tokens, small ones first.
 
     Which axes may vary is found out by asking `num_tokens`, so that nothing is known of any modality.
     """
-    smallest = encoder.encoder.example_shape
-    most = max(MOST_TOKENS, encoder.num_tokens(smallest))
-    factors = [
-        FACTORS if accepts(encoder.num_tokens, doubled(smallest, axis)) else (1,) for axis in range(len(smallest))
-    ]
-    shapes = [tuple(n * f for n, f in zip(smallest, chosen, strict=True)) for chosen in product(*factors)]
-    return [s for s in shapes if accepts(encoder.num_tokens, s) and encoder.num_tokens(s) <= most]
+    example = encoder.encoder.example_shape
+    most = max(MOST_TOKENS, encoder.num_tokens(example))
+    axes = [_sizes(n) if accepts(encoder.num_tokens, doubled(example, i)) else [n] for i, n in enumerate(example)]
+    return [s for s in product(*axes) if accepts(encoder.num_tokens, s) and encoder.num_tokens(s) <= most]
+
+
+def _sizes(example: int) -> list[int]:
+    around = {multiple * example + step for multiple in MULTIPLES for step in (-1, 0, 1)}
+    return sorted(size for size in around.union(SIZES) if size > 0)
 
 
 def doubled(shape: Shape, axis: int) -> Shape:

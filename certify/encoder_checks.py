@@ -69,11 +69,11 @@ def wrong_shapes_are_refused(context: Context) -> Result:
     """
     wrong, total = [], 0
     for name, (encoder, _) in _named(context):
-        smallest = encoder.encoder.example_shape
-        shapes = [smallest[1:], (*smallest, 1), *(_with(smallest, axis, 0) for axis in range(len(smallest)))]
-        for axis in range(len(smallest)):
-            if not accepts(encoder.num_tokens, doubled(smallest, axis)):
-                shapes += [doubled(smallest, axis), _with(smallest, axis, smallest[axis] + 1)]
+        example = encoder.encoder.example_shape
+        shapes = [example[1:], (*example, 1), *(_with(example, axis, 0) for axis in range(len(example)))]
+        for axis in range(len(example)):
+            if not accepts(encoder.num_tokens, doubled(example, axis)):
+                shapes += [doubled(example, axis), _with(example, axis, example[axis] + 1)]
         total += len(shapes)
         wrong += [f"{name} accepts {shape}" for shape in shapes if accepts(encoder.num_tokens, shape)]
     return at_most("media of a wrong shape are refused", len(wrong), EXACT, wrong[0] if wrong else f"{total} shapes")

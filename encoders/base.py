@@ -17,7 +17,7 @@ from encoders.projector import Projector
 class Encoder(nn.Module):
     """Base class: raw values of one modality to a sequence of features.
 
-    A subclass sets `d_output` (width C of its features) and `example_shape` (the shape of the smallest item that
+    A subclass sets `d_output` (width C of its features) and `example_shape` (the shape of a small item that
     it accepts), and defines `num_tokens` and `forward`. Items must not influence one another, and padding must
     not influence an item: the shared contract tests hold every configured encoder to both.
     """
