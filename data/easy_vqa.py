@@ -127,6 +127,7 @@ class EasyVqa:
         for question in read_questions(split):
             by_image[question.image].append(question)
         self._by_image = sorted(by_image.items())
+        self._descriptions = [describe(questions) for _, questions in self._by_image]
         self._images = _Images(split)
         # Now, not in a worker: it may take a minute, and what is missing should be told before the training starts.
         self._bank = speech_bank(_sentences(), split, clips_per_voice) if spoken else None
@@ -141,7 +142,7 @@ class EasyVqa:
         for place in rng.permutation(len(questions))[: self.turns]:
             messages += self._asked(questions[place], rng)
         # Last, lest the questions be answered from the description in place of the image.
-        if rng.random() < self.describe and (description := describe(questions)):
+        if rng.random() < self.describe and (description := self._descriptions[index]):
             messages += _turn((Text(DESCRIBE),), description)
         first = Message("user", (self._images[image], *messages[0].content))
         return Sample(

@@ -17,6 +17,8 @@ from data.types import MediaBatch
 from encoders.base import Encoder
 from encoders.transformer import BidirectionalTransformer
 
+NUM_BUCKETS = 4
+
 
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
     """Fixed sinusoidal places [length, width] of Vaswani et al. (arXiv:1706.03762); any length works."""
@@ -87,8 +89,19 @@ class AudioEncoder(Encoder):
 
     def forward(self, media: MediaBatch) -> Tensor:
         """Features [N, T, C]."""
-        x_NFC = media.values
-        lengths_N = media.shapes[:, 0].to(x_NFC.device)
+        lengths_N = media.shapes[:, 0]
+        order_N = lengths_N.argsort()
+        longest = self.num_tokens((int(lengths_N.max()), self.num_mels))
+        parts = []
+        # Clips of similar length together, because a frame of padding costs as much as a frame of sound.
+        for bucket in order_N.split(-(-len(order_N) // NUM_BUCKETS)):
+            frames = int(lengths_N[bucket].max())
+            part_NTC = self._encode(media.values[bucket.to(media.values.device), :frames], lengths_N[bucket])
+            parts.append(nn.functional.pad(part_NTC, (0, 0, 0, longest - part_NTC.shape[1])))
+        return torch.cat(parts)[order_N.argsort().to(media.values.device)]
+
+    def _encode(self, x_NFC: Tensor, lengths_N: Tensor) -> Tensor:
+        lengths_N = lengths_N.to(x_NFC.device)
         for layer, stride in zip(self.convolutions, self.strides, strict=True):
             x_NFC, lengths_N = layer(x_NFC), (lengths_N - 1) // stride + 1
             padding_NF = torch.arange(x_NFC.shape[1], device=x_NFC.device) >= lengths_N[:, None]
