@@ -21,6 +21,7 @@ import torchaudio
 from torch import Tensor, nn
 
 from data.array_store import ArrayStore, StoredClip, build_once, write_store
+from data.progress import with_progress
 from data.types import AUDIO, BadSampleError, Media
 
 
@@ -234,11 +235,8 @@ class AudioProcessor:
         return self._stores[clips.folder]
 
     def _build(self, folder: Path, clips: ArrayStore) -> None:
-        from rich.progress import track
-
         media = (
-            Media(AUDIO, StoredClip(clips, index))
-            for index in track(range(len(clips)), "spectrograms, once", transient=True)
+            Media(AUDIO, StoredClip(clips, index)) for index in with_progress(range(len(clips)), "spectrograms, once")
         )
         arrays = (self.features(read_audio(clip, self.features.sample_rate)).half().numpy() for clip in media)
         with one_thread():

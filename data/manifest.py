@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from PIL import Image
 
 from data.array_store import StoredClip, written_whole
 from data.messages import format_row, parse_row
+from data.progress import with_progress
 from data.types import (
     AUDIO,
     IMAGE,
@@ -48,7 +49,8 @@ class ManifestSource:
 
     Opening parses every row once, so that a mistake in the last row is found before the first step: with
     on_bad_sample="error" it raises `BadSampleError`; with "skip" a row's error is raised whenever that row is
-    read, where the loader counts it. Missing and corrupt media are found when they are decoded.
+    read, where the loader counts it. A medium that is missing is found when its row is read, and a corrupt one when
+    it is decoded.
 
     Raises `BadInputError` when the file is missing or holds no row.
     """
@@ -56,7 +58,7 @@ class ManifestSource:
     def __init__(self, path: str | Path, on_bad_sample: str = "error") -> None:
         if on_bad_sample not in ("error", "skip"):
             raise ValueError(f"on_bad_sample={on_bad_sample!r} must be one of error, skip")
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         places = []
         for line_number, offset, line in self._lines():
             if on_bad_sample == "error":
@@ -75,7 +77,11 @@ class ManifestSource:
         line_number, offset = (int(n) for n in self._places[index])
         with self._open() as file:
             file.seek(offset)
-            return self._parse(file.readline(), line_number)
+            sample = self._parse(file.readline(), line_number)
+        for field, segment in _segments(sample):
+            if isinstance(segment, Media) and isinstance(segment.source, Path) and not segment.source.is_file():
+                raise BadSampleError(f"{sample.origin}: {field}.path: file not found: {segment.source}")
+        return sample
 
     def texts(self) -> Iterator[str]:
         """The text of every row that can be parsed."""
@@ -104,7 +110,7 @@ class ManifestSource:
     def _parse(self, line: bytes, line_number: int) -> Sample | AlignedSample:
         origin = f"{self.path}:{line_number}"
         try:
-            row = json.loads(line.decode("utf-8-sig"))
+            row = json.loads(line.decode("utf-8-sig").rstrip())
         except UnicodeDecodeError as error:
             raise BadSampleError(f"{origin}: not UTF-8 ({error.reason} at byte {error.start})") from error
         except json.JSONDecodeError as error:
@@ -133,34 +139,36 @@ def write_manifest(source: Readable, folder: str | Path, max_samples: int | None
 
     Raises `BadInputError` when `folder` exists or cannot be written, and `BadSampleError` for a missing file.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if folder.exists():
         raise BadInputError(f"{folder}: exists already, and is not overwritten")
     count = len(source) if max_samples is None else min(max_samples, len(source))
     with written_whole(folder) as temporary:
         (temporary / "media").mkdir()
         with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
-            for index in range(count):
+            for index in with_progress(range(count), f"writing {folder.name}"):
                 sample = source.sample(index, np.random.default_rng([seed, index]))
                 row = format_row(sample, lambda media: _store(media, temporary / "media"))
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return folder / MANIFEST
 
 
-def _texts(sample: Sample | AlignedSample) -> Iterator[str]:
+def _segments(sample: Sample | AlignedSample) -> Iterator[tuple[str, Segment]]:
+    """Every segment with the name of its field."""
     if isinstance(sample, AlignedSample):
-        yield from _words(sample.segments)
+        yield from ((f"aligned[{i}]", segment) for i, segment in enumerate(sample.segments))
         return
-    yield from (json.dumps(tool, ensure_ascii=False, separators=(",", ":")) for tool in sample.tools)
-    for message in sample.messages:
-        yield from _words(message.content)
-        for call in message.tool_calls:
-            call_json = {"name": call.name, "arguments": dict(call.arguments)}
-            yield json.dumps(call_json, ensure_ascii=False, separators=(",", ":"))
+    for i, message in enumerate(sample.messages):
+        yield from ((f"messages[{i}].content[{j}]", segment) for j, segment in enumerate(message.content))
 
 
-def _words(segments: Iterable[Segment]) -> Iterator[str]:
-    return (segment.text for segment in segments if isinstance(segment, Text))
+def _texts(sample: Sample | AlignedSample) -> Iterator[str]:
+    yield from (segment.text for _, segment in _segments(sample) if isinstance(segment, Text))
+    if isinstance(sample, Sample):
+        calls = (call for message in sample.messages for call in message.tool_calls)
+        functions = [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
+        for value in (*sample.tools, *functions):
+            yield json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _store(media: Media, folder: Path) -> str:

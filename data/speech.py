@@ -26,6 +26,7 @@ import torch
 
 from data.array_store import ArrayStore, StoredClip, build_once, write_store
 from data.audio import one_thread, resample
+from data.progress import with_progress
 from data.types import BadInputError
 
 SAMPLE_RATE = 16_000
@@ -135,9 +136,7 @@ def _specs(sentences: Sequence[str], split: str, clips_per_voice: int) -> Iterat
 
 
 def _render_into(folder: Path, specs: Sequence[ClipSpec], plain: list[dict[str, Any]]) -> None:
-    from rich.progress import track
-
-    clips = (render(spec) for spec in track(specs, "spoken questions, once", transient=True))
+    clips = (render(spec) for spec in with_progress(specs, "speech, once"))
     with one_thread():
         write_store(folder, clips, np.int16, metadata={"specs": plain, "sample_rate": SAMPLE_RATE})
 

@@ -42,6 +42,14 @@ def test_every_variant_is_in_exactly_one_split() -> None:
         variants("dev")
 
 
+def test_relatives_are_in_the_same_split() -> None:
+    split_of = {name: split for split in SPLITS for name in variants(split)}
+    for family in (("Gene", "Gene2"), ("iven", "iven2", "iven3", "iven4"), ("klatt", "klatt4"), ("edward", "edward2")):
+        assert len({split_of[name] for name in family}) == 1, family
+    # The test is not a test of relatives of one voice only.
+    assert len({name.rstrip("0123456789").lower() for name in variants("test")}) >= 8
+
+
 def test_a_clip_is_sound_of_the_expected_length() -> None:
     samples = render(spec())
     assert samples.dtype == np.int16
@@ -110,6 +118,7 @@ def test_the_number_of_threads_is_left_as_it_was(few_voices: Path) -> None:
 
 def test_without_the_extra_the_install_command_is_named(few_voices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
+    variants.cache_clear()
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(BadInputError, match=r"pip install 'interfuse\[speech\]'"):
         speech_bank(SENTENCES, "train", 1)
