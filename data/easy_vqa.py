@@ -127,7 +127,7 @@ class EasyVqa:
         for question in read_questions(split):
             by_image[question.image].append(question)
         self._by_image = sorted(by_image.items())
-        self._descriptions = [describe(questions) for _, questions in self._by_image]
+        self._descriptions = [description(questions) for _, questions in self._by_image]
         self._images = _Images(split)
         # Now, not in a worker: it may take a minute, and what is missing should be told before the training starts.
         self._bank = speech_bank(_sentences(), split, clips_per_voice) if spoken else None
@@ -142,8 +142,8 @@ class EasyVqa:
         for place in rng.permutation(len(questions))[: self.turns]:
             messages += self._asked(questions[place], rng)
         # Last, lest the questions be answered from the description in place of the image.
-        if rng.random() < self.describe and (description := self._descriptions[index]):
-            messages += _turn((Text(DESCRIBE),), description)
+        if rng.random() < self.describe and (told := self._descriptions[index]):
+            messages += _turn((Text(DESCRIBE),), told)
         first = Message("user", (self._images[image], *messages[0].content))
         return Sample(
             str(image), (first, *messages[1:]), source="easy_vqa", origin=f"easy_vqa/{self.split} image {image}"
@@ -170,7 +170,7 @@ class EasyVqaQuestions:
     """One sample per question, for evaluation: user [image, question], assistant [answer].
 
     questions: "typed" or "spoken"; a spoken question always has the same voice of the split. max_samples: only so many,
-    drawn with a fixed seed, whole images first to last.
+    drawn from all images with a fixed seed, the same ones typed and spoken.
     """
 
     def __init__(self, split: str, questions: str, max_samples: int | None = None) -> None:
@@ -217,7 +217,7 @@ class EasyVqaQuestions:
             yield question.answer
 
 
-def describe(questions: Iterable[Question]) -> str | None:
+def description(questions: Iterable[Question]) -> str | None:
     """Colour and shape as far as questions and answers tell them: "blue circle"; None where they do not tell both.
 
     Every question but one that asks whether something is there presumes what it mentions; and of two words, the one

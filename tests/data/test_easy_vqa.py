@@ -15,7 +15,7 @@ import torch
 from data import easy_vqa as source
 from data import speech
 from data.array_store import StoredClip
-from data.easy_vqa import COLOURS, SHAPES, EasyVqa, EasyVqaQuestions, Question, describe, read_questions
+from data.easy_vqa import COLOURS, SHAPES, EasyVqa, EasyVqaQuestions, Question, description, read_questions
 from data.image import read_image
 from data.types import Media, Message, Sample, Text
 
@@ -179,17 +179,17 @@ def test_descriptions_agree_with_the_pixels() -> None:
     ],
 )
 def test_descriptions_say_only_what_is_told(facts: list[tuple[str, str]], expected: str | None) -> None:
-    assert describe([Question(text, answer, 0) for text, answer in facts]) == expected
+    assert description([Question(text, answer, 0) for text, answer in facts]) == expected
 
 
 def test_no_description_contradicts_another_question() -> None:
     by_image: dict[int, list[Question]] = {}
     for question in read_questions("train"):
         by_image.setdefault(question.image, []).append(question)
-    told = {image: description for image, questions in by_image.items() if (description := describe(questions))}
+    told = {image: said for image, questions in by_image.items() if (said := description(questions))}
     assert len(told) > 0.85 * len(by_image)
-    for image, description in told.items():
-        colour, shape = description.split()
+    for image, words in told.items():
+        colour, shape = words.split()
         for question in by_image[image]:
             if question.answer_type == "colour":
                 assert question.answer == colour
