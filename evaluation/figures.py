@@ -140,6 +140,8 @@ def draw_breakdown(field: str, scores: Mapping[str, Mapping[str, Any]]) -> Figur
     axes.set_yticks(range(len(shown)), [f"{key}  (n={sizes(scores, key)})" for key in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, -0.02), min(high, 1.02))
     rest = f"; the {MAX_ROWS} lowest of {len(keys)}" if len(keys) > MAX_ROWS else ""
     axes.set_xlabel(f"accuracy with 95 % interval{rest}")
     axes.set_ylabel(field)

@@ -199,6 +199,8 @@ def as_text(value: Any) -> str:
     """A value of the provenance on one line."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {as_text(item)}" for key, item in value.items())
+    if value is None:
+        return "unknown"
     return f"`{value}`" if isinstance(value, str) else str(value)
 
 
