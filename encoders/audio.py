@@ -91,14 +91,14 @@ class AudioEncoder(Encoder):
         """Features [N, T, C]."""
         lengths_N = media.shapes[:, 0]
         order_N = lengths_N.argsort()
-        longest = self.num_tokens((int(lengths_N.max()), self.num_mels))
         parts = []
         # Clips of similar length together, because a frame of padding costs as much as a frame of sound.
         for bucket in order_N.split(-(-len(order_N) // NUM_BUCKETS)):
             frames = int(lengths_N[bucket].max())
-            part_NTC = self._encode(media.values[bucket.to(media.values.device), :frames], lengths_N[bucket])
-            parts.append(nn.functional.pad(part_NTC, (0, 0, 0, longest - part_NTC.shape[1])))
-        return torch.cat(parts)[order_N.argsort().to(media.values.device)]
+            parts.append(self._encode(media.values[bucket.to(media.values.device), :frames], lengths_N[bucket]))
+        longest = max(part.shape[1] for part in parts)
+        padded = [nn.functional.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts]
+        return torch.cat(padded)[order_N.argsort().to(media.values.device)]
 
     def _encode(self, x_NFC: Tensor, lengths_N: Tensor) -> Tensor:
         lengths_N = lengths_N.to(x_NFC.device)
