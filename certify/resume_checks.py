@@ -18,13 +18,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-import scripts
 from certify.context import Context
 from certify.result import BIT_EQUAL, Result, at_most
 from certify.small_data import write_small_data
 from training.trackers.jsonl import read_metrics
 
-TRAIN = Path(str(scripts.__file__)).parent / "train.py"
+TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
 STEPS, CHECKPOINT_EVERY = 16, 3
 # A process that shows no progress for so long is given up.
 PATIENCE_SECONDS = 300.0

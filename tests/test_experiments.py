@@ -58,6 +58,7 @@ def cut_down(config: DictConfig) -> DictConfig:
         if key.endswith("_steps"):
             config.schedule[key] = 1
     config.data.samples_per_batch, config.data.num_workers, config.compute_threads = SAMPLES, 0, 1
+    config.tracker = {}  # trackio keeps one place per process, and has tests of its own
     for node in (*nodes(config.data.get("validation")), *nodes(config.evaluation)):
         if "max_samples" in inspect.signature(get_object(node._target_)).parameters:
             node.max_samples = SAMPLES
