@@ -220,8 +220,10 @@ class AudioProcessor:
 
     def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
         """Values [F, M]. Raises `BadSampleError` for sound that cannot be read or is too long."""
-        if isinstance(media.source, StoredClip):
-            x_FM = torch.from_numpy(self._stored(media.source.store)[media.source.index].astype(np.float32))
+        if isinstance(clip := media.source, StoredClip):
+            rate = clip.store.metadata.get("sample_rate", self.features.sample_rate)
+            _refuse_long(clip.store.lengths[clip.index] / rate, self.max_seconds, repr(clip))
+            x_FM = torch.from_numpy(self._stored(clip.store)[clip.index].astype(np.float32))
         else:
             x_FM = self.features(read_audio(media, self.features.sample_rate, self.max_seconds))
         x_FM = (x_FM - x_FM.mean()) / self.scale

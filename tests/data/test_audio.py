@@ -184,6 +184,14 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
             processor(Media("audio", source))
 
 
+def test_a_stored_clip_that_is_too_long_is_refused_too(tmp_path: Path) -> None:
+    bank = store(tmp_path / "bank", [tone(440, 0.5), tone(440, 1.5)])
+    processor = AudioProcessor(log_mel(), max_seconds=1.0)
+    processor(Media("audio", StoredClip(bank, 0)))
+    with pytest.raises(BadSampleError, match=r"bank\[1\]\): 1.5 s of sound, more than max_seconds=1"):
+        processor(Media("audio", StoredClip(bank, 1)))
+
+
 def test_a_file_that_is_too_long_is_refused_before_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
