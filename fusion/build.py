@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
-import hydra
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
-from data.types import TEXT, BadInputError
+from data.instantiate import instantiate
+from data.types import TEXT
 from fusion.model import FusionModel
 
 
@@ -22,17 +20,8 @@ def build_model(config: DictConfig, vocab_size: int) -> FusionModel:
     encoders = {name: node for name, node in config.encoders.items() if name != TEXT and node is not None}
     return FusionModel(
         d_model=config.d_model,
-        text=partial(instantiate(config.encoders.text), vocab_size=vocab_size),
-        encoders={name: instantiate(node) for name, node in encoders.items()},
-        projector=instantiate(config.projector),
-        fusion=instantiate(config.fusion),
+        text=partial(instantiate(config.encoders.text, "encoders.text"), vocab_size=vocab_size),
+        encoders={name: instantiate(node, f"encoders.{name}") for name, node in encoders.items()},
+        projector=instantiate(config.projector, "projector"),
+        fusion=instantiate(config.fusion, "fusion"),
     )
-
-
-def instantiate(node: DictConfig) -> Any:
-    """`hydra.utils.instantiate`, with the constructor's own complaint in place of Hydra's wrapping."""
-    try:
-        return hydra.utils.instantiate(node)
-    except InstantiationException as error:
-        cause = error.__cause__
-        raise BadInputError(f"{node.get('_target_')}: {cause or error}".splitlines()[0]) from error

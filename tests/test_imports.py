@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 ALLOWED = {
     "data": (),
     "encoders": ("data.types",),
-    "fusion": ("encoders", "data.types"),
+    "fusion": ("encoders", "data.types", "data.instantiate"),
     "training": ("fusion", "data"),
     "evaluation": ("fusion", "data"),
     "serving": ("fusion", "data"),
