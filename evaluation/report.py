@@ -140,7 +140,7 @@ def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
 
 INTERVALS = (
     "Intervals: percentile bootstrap over images, whose questions stand or fall together. They measure the choice of "
-    "questions, not that of the training seed; `scripts/compare.py` shows several seeds."
+    "questions, not that of the speakers or of the training seed; `scripts/compare.py` shows several seeds."
 )
 HOW_TO_READ = f"""How to read the audit:
 
