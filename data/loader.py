@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -106,7 +107,9 @@ class BatchLoader(DataLoader[Any]):
     """A `DataLoader` that raises a worker's `BadInputError` as it was, in the process that asks for the batch."""
 
     def __iter__(self) -> Iterator[InterleavedBatch]:  # type: ignore[override]
-        for item in super().__iter__():
+        with _interrupts_held_back():
+            batches = super().__iter__()
+        for item in batches:
             if isinstance(item, _Failure):
                 raise item.error
             yield item
@@ -129,6 +132,19 @@ def loader(stream: BatchStream, start: int, stop: int, num_workers: int = 0) -> 
         worker_init_fn=_start_worker,
         generator=torch.Generator().manual_seed(0),
     )
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits; processes that are started meanwhile never see it, not even before `_start_worker`."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(_: int) -> None:
