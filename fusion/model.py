@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT, TEXT, BadSampleError, InterleavedBatch, Modality
@@ -66,7 +67,8 @@ class FusionModel(nn.Module):
         for modality_id, (name, encoder) in enumerate(self._encoders().items(), start=1):
             media = batch.media.get(name)
             if media is None or len(media) == 0:
-                hidden = hidden + encoder.absent()
+                if torch.is_grad_enabled():
+                    hidden = hidden + encoder.absent()
                 continue
             place_BL = (batch.modality_ids == modality_id) & (batch.document_ids != PADDING_DOCUMENT)
             tokens = encoder(media)  # [tokens of all items, D]

@@ -13,19 +13,23 @@ if TYPE_CHECKING:
 @entry_point("train")
 def main(config: DictConfig) -> None:
     """Runs one training from configuration to report; under torchrun, one process of it."""
+    from functools import partial
+
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
 
     from evaluation.monitor import Monitor
+    from evaluation.settings import has_tasks
     from training.run import train
     from training.run_folder import resumed_run
+    from training.trackers.base import AudioCell, ImageCell
 
     step_folder = None
     if config.resume:
         run_folder, step_folder, config = resumed_run(config.resume, HydraConfig.get().overrides.task)
         print(f"resuming {run_folder} from {step_folder.name}")
-    run_folder, is_main = train(config, Monitor, step_folder)
-    if is_main and config.evaluation and OmegaConf.select(config, "evaluation.tasks"):
+    monitor = partial(Monitor, on_bad_sample=config.data.on_bad_sample, image_cell=ImageCell, audio_cell=AudioCell)
+    run_folder, is_main = train(config, monitor, step_folder)
+    if is_main and has_tasks(config.evaluation):
         from evaluation.report import print_table
         from evaluation.run import evaluate_checkpoint
 
