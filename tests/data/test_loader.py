@@ -137,7 +137,10 @@ def test_workers_run_on_one_thread_and_the_global_generator_stays_as_it_was():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+# A shell starts background jobs with Ctrl-C ignored, hence the first lines.
 ENDLESS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.data.test_loader import loader, stream
 batches = iter(loader(stream(), 0, 10**9, num_workers=2))
 next(batches)
@@ -178,7 +181,10 @@ def test_ctrl_c_is_left_to_the_main_process(program):
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     os.killpg(process.pid, signal.SIGINT)
-    out, errors = process.communicate(timeout=120)
+    try:
+        out, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert (out, errors, process.returncode) == ("stopped\n", "", 0)
 
 
