@@ -137,10 +137,7 @@ def test_workers_run_on_one_thread_and_the_global_generator_stays_as_it_was():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-# A shell starts background jobs with Ctrl-C ignored, hence the first lines.
 ENDLESS = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.data.test_loader import loader, stream
 batches = iter(loader(stream(), 0, 10**9, num_workers=2))
 next(batches)
