@@ -92,10 +92,10 @@ def variants(split: str) -> list[str]:
 def _families() -> list[list[str]]:
     """Variants in groups of relatives: the same name but for digits and capitals, or the same formants."""
     families: list[tuple[set[str], list[str]]] = []
-    for path in sorted((_voices_folder() / "!v").iterdir()):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for name in _variant_names():
+        lines = (_voices_folder() / "!v" / name).read_text(encoding="utf-8", errors="replace").splitlines()
         formants = " ".join(sorted(line for line in lines if line.startswith("formant")))
-        marks, members = {path.name.rstrip("0123456789").lower(), f"formants {formants}"}, [path.name]
+        marks, members = {name.rstrip("0123456789").lower(), f"formants {formants}"}, [name]
         for relatives in [family for family in families if family[0] & marks]:
             families.remove(relatives)
             marks, members = marks | relatives[0], relatives[1] + members

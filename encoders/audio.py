@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from data.types import MediaBatch
-from encoders.base import Encoder
+from encoders.base import Encoder, check_convolutions
 from encoders.transformer import BidirectionalTransformer
 
 NUM_BUCKETS = 4
@@ -59,11 +59,7 @@ class AudioEncoder(Encoder):
         num_heads: int,
     ) -> None:
         super().__init__()
-        if not channels or not len(channels) == len(strides) == len(kernels):
-            raise ValueError(
-                f"channels={list(channels)}, strides={list(strides)} and kernels={list(kernels)} must have one "
-                "entry per convolution each"
-            )
+        check_convolutions(channels, strides, kernels)
         if channels[-1] % 2:
             raise ValueError(f"channels[-1]={channels[-1]} must be even")
         self.num_mels, self.strides = num_mels, tuple(strides)

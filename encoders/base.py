@@ -5,7 +5,7 @@ Shape legend: N items, T features of an item, C width of the features, D `d_mode
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,15 @@ class Encoder(nn.Module):
     def forward(self, media: MediaBatch) -> Tensor:
         """Features [N, T, C]; item n has `num_tokens(shapes[n])` of them, and what follows is padding."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+
+def check_convolutions(channels: Sequence[int], strides: Sequence[int], kernels: Sequence[int]) -> None:
+    """Raises `ValueError` unless the three lists name the same convolutions, one entry each, and at least one."""
+    if not channels or not len(channels) == len(strides) == len(kernels):
+        raise ValueError(
+            f"channels={list(channels)}, strides={list(strides)} and kernels={list(kernels)} must have one "
+            "entry per convolution each"
+        )
 
 
 class MediaEncoder(nn.Module):

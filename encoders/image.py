@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from data.types import MediaBatch
-from encoders.base import Encoder
+from encoders.base import Encoder, check_convolutions
 from encoders.transformer import BidirectionalTransformer
 
 NUM_GROUPS = 8
@@ -36,11 +36,7 @@ class ImageEncoder(Encoder):
         num_heads: int,
     ) -> None:
         super().__init__()
-        if not channels or not len(channels) == len(strides) == len(kernels):
-            raise ValueError(
-                f"channels={list(channels)}, strides={list(strides)} and kernels={list(kernels)} must have one "
-                "entry per convolution each"
-            )
+        check_convolutions(channels, strides, kernels)
         if any(width % NUM_GROUPS for width in channels):
             raise ValueError(f"channels={list(channels)} must be multiples of {NUM_GROUPS}, the groups of its norms")
         if image_size % math.prod(strides):
