@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
     command += ["-m", "tests.training.worker", "distributed", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert ended.returncode == 0, ended.stderr[-9000:]
     return folder
 
 
