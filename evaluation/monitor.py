@@ -58,9 +58,10 @@ class Monitor:
             raise ValueError("sources is empty; there is nothing to validate on")
         if num_examples < 0:
             raise ValueError(f"num_examples={num_examples} must be 0 or more")
-        skipped: list[str] | None = [] if on_bad_sample == "skip" else None
+        self._unread: list[str] = []
+        unread = self._unread if on_bad_sample == "skip" else None
         self._samples: dict[str, list[Sample]] = {
-            name: read_samples(source, skipped) for name, source in sources.items()
+            name: read_samples(source, unread) for name, source in sources.items()
         }
         self._on_bad_sample = on_bad_sample
         self._tokenizer, self._interleaver = tokenizer, interleaver
@@ -71,24 +72,29 @@ class Monitor:
     @property
     def metrics(self) -> list[str]:
         """Names of what a call returns."""
-        return [*(f"val/{name}/accuracy" for name in self._samples), "val/accuracy"]
+        return [*(f"val/{name}/accuracy" for name in self._samples), "val/accuracy", "val/skipped"]
 
     def __call__(self, model: nn.Module, step: int, tracker: Gallery | None = None) -> dict[str, float]:
-        """`val/<task>/accuracy` of every task, and their mean `val/accuracy`; `model` is a `FusionModel`."""
+        """`val/<task>/accuracy` of every task, their mean `val/accuracy`, and how many samples could not be used.
+
+        `model` is a `FusionModel`.
+        """
         assert isinstance(model, FusionModel)
         was_training = model.training
         model.eval()
         try:
-            predictions = {name: self._ask(model, samples) for name, samples in self._samples.items()}
+            asked = {name: self._ask(model, samples) for name, samples in self._samples.items()}
+            predictions = {name: [item for item in found if not item.skipped] for name, found in asked.items()}
             if tracker is not None and self._per_task:
                 self._show(model, step, predictions, tracker)
         finally:
             model.train(was_training)
         accuracies = [accuracy(found) for found in predictions.values()]
-        return dict(zip(self.metrics, [*accuracies, float(np.mean(accuracies))], strict=True))
+        skipped = len(self._unread) + sum(bool(item.skipped) for found in asked.values() for item in found)
+        return dict(zip(self.metrics, [*accuracies, float(np.mean(accuracies)), float(skipped)], strict=True))
 
     def _ask(self, model: FusionModel, samples: Sequence[Sample]) -> list[Prediction]:
-        predictions = predict(
+        return predict(
             model,
             self._tokenizer,
             self._interleaver,
@@ -97,7 +103,6 @@ class Monitor:
             max_new_tokens=self._max_new_tokens,
             on_bad_sample=self._on_bad_sample,
         )
-        return [prediction for prediction in predictions if not prediction.skipped]
 
     def _show(
         self, model: FusionModel, step: int, predictions: Mapping[str, Sequence[Prediction]], tracker: Gallery

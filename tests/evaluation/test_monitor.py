@@ -48,7 +48,7 @@ def test_accuracies_are_those_of_the_answers(trained: Parts) -> None:
     for name, source in SOURCES.items():
         predictions = predict(model, tokenizer, interleaver, read_samples(source))
         expected[f"val/{name}/accuracy"] = np.mean([item.correct for item in predictions])
-    expected["val/accuracy"] = np.mean(list(expected.values()))
+    expected |= {"val/accuracy": np.mean(list(expected.values())), "val/skipped": 0}
     assert Monitor(SOURCES, tokenizer, interleaver)(model, 1) == pytest.approx(expected)
     assert Monitor(SOURCES, *trained[1:])(trained[0], 1)["val/accuracy"] >= 0.9
 
@@ -186,4 +186,6 @@ def test_bad_samples_stop_or_are_passed_over(trained: Parts) -> None:
     with pytest.raises(BadSampleError, match="uint8"):
         Monitor({"typed": OneBroken()}, tokenizer, interleaver)(model, 1)
     monitor = Monitor({"typed": OneBroken()}, tokenizer, interleaver, on_bad_sample="skip")
-    assert monitor(model, 1, Recorder())["val/accuracy"] >= 0.9
+    found = monitor(model, 1, Recorder())
+    assert found["val/accuracy"] >= 0.9
+    assert found["val/skipped"] == 1
