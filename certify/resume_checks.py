@@ -25,6 +25,8 @@ from training.trackers.jsonl import read_metrics
 
 TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
 STEPS, CHECKPOINT_EVERY = 16, 3
+# A kill falls on one of these steps or up to two later, so that no two fall together.
+KILLS_FROM = (3, 7, 11)
 # A process that shows no progress for so long is given up.
 PATIENCE_SECONDS = 300.0
 # What measures the machine, not the training.
@@ -32,12 +34,11 @@ MEASUREMENTS = ("seconds", "time/", "memory/", "train/tokens_per_second")
 
 
 def resumed_equals_unbroken(context: Context) -> Result:
-    """Killed twice with SIGKILL at random steps and resumed by `train.py resume=`: every logged number must agree.
+    """Killed with SIGKILL at three random steps and resumed by `train.py resume=`: every logged number must agree.
 
     The data are generated, the steps are few, and half-way the model is evaluated; everything else is as configured.
     """
-    rng = random.Random(context.seed)
-    kills = [rng.randint(CHECKPOINT_EVERY, STEPS // 2 - 2), rng.randint(STEPS // 2, STEPS - 4)]
+    kills = random_steps(context.seed)
     with tempfile.TemporaryDirectory() as folder:
         training = Training(write_config(context.config, Path(folder), context.model.modalities))
         unbroken = training.start("unbroken")
@@ -47,8 +48,14 @@ def resumed_equals_unbroken(context: Context) -> Result:
         finally:
             kill(unbroken)
         names = differences(training.run_folder("unbroken"), broken)
-    detail = names[0] if names else f"{STEPS} steps, killed behind steps {kills[0]} and {kills[1]}"
-    return at_most("resumed twice after SIGKILL = never interrupted", len(names), BIT_EQUAL, detail)
+    detail = names[0] if names else f"{STEPS} steps, killed behind steps {', '.join(map(str, kills))}"
+    return at_most("resumed after SIGKILL = never interrupted", len(names), BIT_EQUAL, detail)
+
+
+def random_steps(seed: int) -> list[int]:
+    """Three steps at which to kill: behind the first checkpoint, apart from one another, and before the end."""
+    rng = random.Random(seed)
+    return [rng.randint(start, start + 2) for start in KILLS_FROM]
 
 
 @dataclass(frozen=True)

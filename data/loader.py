@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +22,8 @@ from data.packing import pack
 from data.types import BadInputError, BadSampleError, InterleavedBatch
 
 ON_BAD_SAMPLE = ("error", "skip")
+# What asks a training to stop; a terminal or a scheduler sends it to the main process and to every worker.
+STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 class BatchStream(Dataset[InterleavedBatch]):
@@ -107,7 +111,7 @@ class BatchLoader(DataLoader[Any]):
     """A `DataLoader` that raises a worker's `BadInputError` as it was, in the process that asks for the batch."""
 
     def __iter__(self) -> Iterator[InterleavedBatch]:  # type: ignore[override]
-        with _interrupts_held_back():
+        with _stop_signals_held_back():
             batches = super().__iter__()
         for item in batches:
             if isinstance(item, _Failure):
@@ -135,12 +139,12 @@ def loader(stream: BatchStream, start: int, stop: int, num_workers: int = 0) -> 
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits; processes that are started meanwhile never see it, not even before `_start_worker`."""
+def _stop_signals_held_back() -> Iterator[None]:
+    """They wait; processes that are started meanwhile never see them, not even before `_start_worker`."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
@@ -148,11 +152,22 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _start_worker(_: int) -> None:
-    # Ctrl-C reaches every process of a terminal; the main one saves, leaves, and takes its workers with it.
+    """Leaves it to the main process to save, to end, and to take its workers with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        threading.Thread(target=_obey_main_process, args=(os.getppid(),), daemon=True).start()
+    elif hasattr(signal, "pthread_sigmask"):  # without the sender's number a worker has to obey everybody
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     sys.excepthook = _report_unless_disconnected
     # The cores belong to the model.
     torch.set_num_threads(1)
+
+
+def _obey_main_process(main_process: int) -> None:
+    """Ends this worker at a SIGTERM of the main process, which ends workers so, and at nobody else's."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != main_process:
+        pass
+    os._exit(0)
 
 
 def _report_unless_disconnected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

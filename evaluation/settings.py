@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data.instantiate import instantiate, resolved
+from data.instantiate import instantiate, is_given, resolved
 from data.mixture import Source
 from data.types import BadInputError
 
@@ -78,8 +78,3 @@ def has_tasks(config: Any) -> bool:
 def given_tasks(content: Mapping[str, Any]) -> dict[str, Any]:
     """The tasks whose source is there."""
     return {name: source for name, source in (content.get("tasks") or {}).items() if is_given(source)}
-
-
-def is_given(source: Mapping[str, Any] | None) -> bool:
-    """Whether a source is there: not null, and its `path`, if it has one, not null."""
-    return source is not None and source.get("path", "") is not None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +25,7 @@ from data.interleave import Interleaver
 from data.loader import BatchStream, loader
 from data.mixture import Source
 from data.tokenizer import Tokenizer
+from data.types import BadInputError
 from fusion.build import build_model
 from fusion.counting import active_parameters, flops_per_sample, parameter_counts
 from fusion.model import FusionModel
@@ -34,8 +36,21 @@ from training.trackers.base import Tracker
 from training.trackers.fan_out import build_tracker
 from training.trainer import Trainer
 
-Monitor = Callable[[torch.nn.Module, int], dict[str, float]]
-MakeMonitor = Callable[[Mapping[str, Source], Tokenizer, Interleaver, Tracker], Monitor]
+
+class Monitor(Protocol):
+    """Asks a model the validation questions."""
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """Names of what a call returns."""
+        ...
+
+    def __call__(self, model: torch.nn.Module, step: int, tracker: Tracker) -> dict[str, float]:
+        """Scores by name; examples go to the tracker."""
+        ...
+
+
+MakeMonitor = Callable[[Mapping[str, Source], Tokenizer, Interleaver], Monitor]
 
 
 def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None = None) -> tuple[Path, bool]:
@@ -61,6 +76,8 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
         config.data, tokenizer, build_processors(config.data), model.num_tokens, model.modalities
     )
     stream = build_stream(config.data, config.seed, sources, interleaver, processes.rank, processes.world_size)
+    monitor = make_monitor(validation, tokenizer, interleaver) if validation else None
+    _check_best_metric(config.trainer.best_metric, monitor)
     costs = _costs(model, stream)
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
@@ -78,7 +95,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
         config=plain,
         tokenizer_path=run_folder / "tokenizer.json",
         tracker=tracker,
-        evaluate=make_monitor(validation, tokenizer, interleaver, tracker) if validation else None,
+        evaluate=partial(monitor, tracker=tracker) if monitor else None,
         processes=processes,
         resume=checkpoint,
     )
@@ -90,6 +107,19 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     finally:
         tracker.finish()
     return run_folder
+
+
+def _check_best_metric(name: str | None, monitor: Monitor | None) -> None:
+    """Complains before the training about what the first validation would find."""
+    if name is None:
+        return
+    if monitor is None:
+        raise BadInputError(
+            f"trainer.best_metric={name}: there is no validation to measure it; "
+            "give data.validation (for data=manifest: data.validation_file=FILE), or trainer.best_metric=null"
+        )
+    if name not in monitor.metrics:
+        raise BadInputError(f"trainer.best_metric={name}: must be one of {', '.join(monitor.metrics)}")
 
 
 def _shared_folder(config: DictConfig, processes: Processes) -> Path:

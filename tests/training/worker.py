@@ -1,6 +1,6 @@
 """Trainings in processes of their own, to be killed, interrupted, or run beside others.
 
-python -m tests.training.worker train RUN --kill-at BATCH [--resume]
+python -m tests.training.worker train RUN [--kill-at BATCH] [--resume] [--steps N] [--workers N]
 torchrun --nproc_per_node=2 -m tests.training.worker distributed FOLDER
 """
 
@@ -45,9 +45,11 @@ def signalling(load, batch, number):
 
 def train(arguments):
     stream = tiny_stream(tiny_model())
-    load = signalling(lambda start, stop: loader(stream, start, stop), arguments.kill_at, signal.SIGKILL)
-    run = arguments.folder
-    tiny_trainer(run, load=load, evaluate=evaluate, resume=run if arguments.resume else None, **OPTIONS).fit()
+    load = signalling(
+        lambda start, stop: loader(stream, start, stop, arguments.workers), arguments.kill_at, signal.SIGKILL
+    )
+    run, options = arguments.folder, {**OPTIONS, "max_steps": arguments.steps}
+    tiny_trainer(run, load=load, evaluate=evaluate, resume=run if arguments.resume else None, **options).fit()
 
 
 def split_by_audio(stream, count=6):
@@ -91,5 +93,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--kill-at", type=int)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--workers", type=int, default=0)
     given = parser.parse_args()
     (train if given.mode == "train" else run_distributed)(given)
