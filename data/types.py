@@ -48,6 +48,11 @@ class Text:
 
     text: str
 
+    @property
+    def modality(self) -> Modality:
+        """`text`, as the segments of every other modality say theirs."""
+        return TEXT
+
 
 @dataclass(frozen=True)
 class Media:

@@ -38,6 +38,11 @@ def content_key(message: Message) -> Hashable:
     return tuple(item.text if isinstance(item, Text) else media_key(item) for item in message.content)
 
 
+def clusters_of(samples: Iterable[Sample], field: str) -> list[str]:
+    """Which samples are drawn together for intervals: those with an equal `field`; without it, each is alone."""
+    return [sample.metadata.get(field, f"sample {sample.id}") for sample in samples]
+
+
 def data_fingerprint(samples: Iterable[Sample]) -> str:
     """sha256 over all words and all media of some samples, in order."""
     total = hashlib.sha256()

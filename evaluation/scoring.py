@@ -17,10 +17,11 @@ from data.mixture import Source
 from data.tokenizer import Tokenizer
 from data.types import AlignedSample, BadSampleError, Sample
 from evaluation.audit import Prior, conditions, expected_answer, question_text
-from evaluation.identity import data_fingerprint
+from evaluation.identity import clusters_of, data_fingerprint
 from evaluation.metrics import bootstrap, normalise
 from evaluation.predict import Prediction, predict
 from evaluation.progress import question_progress
+from evaluation.robustness import curves, points
 from evaluation.settings import Settings
 from fusion.counting import active_parameters, flops_per_sample, parameter_counts
 from fusion.model import FusionModel
@@ -51,9 +52,11 @@ def evaluate(
     if settings.audit and settings.prior is not None:
         prior = Prior.fit(read_samples(settings.prior, []))  # rows of other kinds may be among the training data
     report: dict[str, Any] = {key: {} for key in ("tasks", "breakdown", "audit", "omitted", "confusion")}
-    with question_progress(sum(task.size for task in tasks.values()), progress) as bar:
+    robust = settings.robustness
+    size = sum(task.size + (points(task.samples, robust) if robust else 0) for task in tasks.values())
+    with question_progress(size, progress) as bar:
 
-        def ask(stage: str, samples: Sequence[Sample]) -> list[Prediction]:
+        def ask(stage: str, samples: Sequence[Sample], on_bad_sample: str = on_bad_sample) -> list[Prediction]:
             bar.stage(stage)
             return predict(
                 model,
@@ -74,6 +77,10 @@ def evaluate(
             report["breakdown"][name] = breakdown(answered, settings)
             report["confusion"][name] = confusion(answered)
             report["audit"][name], report["omitted"][name] = audit(name, task, answered, prior, settings, ask)
+            if robust is not None:
+                # What damage makes unreadable (a prompt that grew too long) is a wrong answer, not an end.
+                found = curves(name, answered, prior, settings, lambda *what: ask(*what, on_bad_sample="skip"))
+                report.setdefault("robustness", {})[name] = found
     everything = [sample for task in tasks.values() for sample in task.samples]
     report["model"] = model_facts(model, interleaver, [task.samples for task in tasks.values()])
     report["data"] = {"skipped": 0, "skipped_in_evaluation": len(skipped), "reasons": skipped[:MAX_REASONS]}
@@ -182,9 +189,9 @@ def readable(predictions: Sequence[Prediction], task: str, skipped: Sequence[str
 
 
 def score(predictions: Sequence[Prediction], settings: Settings) -> dict[str, float | int]:
-    """Accuracy with its interval; samples without the cluster's field are clusters of their own."""
-    clusters = [item.sample.metadata.get(settings.cluster, f"sample {item.sample.id}") for item in predictions]
+    """Accuracy with its interval."""
     correct = [prediction.correct for prediction in predictions]
+    clusters = clusters_of([item.sample for item in predictions], settings.cluster)
     return bootstrap(correct, clusters, settings.bootstrap.resamples, settings.bootstrap.seed).to_json()
 
 
