@@ -24,7 +24,7 @@ from torchvision.transforms.v2 import functional
 
 from data.audio import read_audio, sample_rate
 from data.image import read_image
-from data.types import AUDIO, IMAGE, TEXT, Media, Message, Modality, Sample, Segment, Text
+from data.types import AUDIO, IMAGE, TEXT, Absent, Media, Message, Modality, Sample, Segment, Text
 
 SEVERITIES = (1, 2, 3, 4, 5)
 # What raw samples are decoded at; they do not say their rate, and nothing is resampled.
@@ -86,7 +86,7 @@ class ImageNoise(ImageCorruption):
     """Gaussian noise on every pixel and channel, cut off at black and white."""
 
     unit = "standard deviation, of white"
-    standard = (0.04, 0.08, 0.12, 0.18, 0.26)
+    standard = (0.08, 0.12, 0.18, 0.26, 0.38)  # those of ImageNet-C
     limits = (0.0, 1.0)
 
     def apply(self, value: Tensor, level: float, rng: np.random.Generator) -> Tensor:
@@ -164,7 +164,7 @@ class AudioNoise(AudioCorruption):
     """White Gaussian noise at an exact ratio of the powers of signal and noise over the whole clip."""
 
     unit = "signal-to-noise ratio, dB"
-    standard = (20.0, 15.0, 10.0, 5.0, 0.0)
+    standard = (15.0, 10.0, 5.0, 0.0, -5.0)
     limits = (-60.0, 120.0)
 
     def apply(self, value: Tensor, level: float, rng: np.random.Generator) -> Tensor:
@@ -178,7 +178,7 @@ class AudioClipping(AudioCorruption):
     """Overdrive: the loudest samples are cut off at one height."""
 
     unit = "share of the samples that is cut"
-    standard = (0.05, 0.1, 0.2, 0.35, 0.5)
+    standard = (0.1, 0.2, 0.35, 0.5, 0.7)
     limits = (0.0, 0.99)
 
     def apply(self, value: Tensor, level: float, rng: np.random.Generator) -> Tensor:
@@ -238,14 +238,14 @@ class Typos(Corruption[str]):
 def corrupted(sample: Sample, corruption: Corruption, severity: int, rng: np.random.Generator) -> Sample:
     """The sample with all that its user gives of the corruption's modality damaged; other turns stay as they are."""
 
+    def segment(item: Segment) -> Segment:
+        there = item.modality == corruption.modality and not isinstance(item, Absent)
+        return corruption.segment(item, severity, rng) if there else item
+
     def damaged(message: Message) -> Message:
         if message.role != "user":
             return message
-        content = (
-            corruption.segment(item, severity, rng) if item.modality == corruption.modality else item
-            for item in message.content
-        )
-        return replace(message, content=tuple(content))
+        return replace(message, content=tuple(segment(item) for item in message.content))
 
     return replace(sample, messages=tuple(damaged(message) for message in sample.messages))
 

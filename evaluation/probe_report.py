@@ -1,4 +1,4 @@
-"""The parts of a report that are measured only when asked for: tables and figures of robustness."""
+"""The parts of a report that are measured only when asked for: robustness, and deletion curves of attributions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from evaluation.figures import BLIND, COLOURS, WIDTH, errors, save, style
-from evaluation.markdown import table
+from evaluation.markdown import percent, table
 
 ROBUSTNESS = "Robustness to corruption"
+DELETION = "Deletion of what is attributed most"
 
 
 def draw_probes(report: Mapping[str, Any], folder: Path) -> dict[str, Path]:
@@ -21,7 +22,42 @@ def draw_probes(report: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     figures = {}
     if any(found["corruptions"] for found in report.get("robustness", {}).values()):
         figures[ROBUSTNESS] = save(draw_robustness(report["robustness"]), folder / "robustness.png")
+    if any(report.get("attribution", {}).values()):
+        figures[DELETION] = save(draw_deletion(report["attribution"]), folder / "deletion.png")
     return figures
+
+
+def draw_deletion(attribution: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Probability of the answer over the share of the regions that is deleted: a panel for each task and modality."""
+    modalities = list(dict.fromkeys(modality for found in attribution.values() for modality in found))
+    figure = Figure(figsize=(max(WIDTH, 3.6 * len(modalities)), 3.1 * len(attribution)), layout="constrained")
+    panels = figure.subplots(len(attribution), len(modalities), sharex=True, sharey=True, squeeze=False)
+    for row, (task, found) in zip(panels, attribution.items(), strict=True):
+        for axes, modality in zip(row, modalities, strict=True):
+            axes.set_title(f"{task}: {modality}", loc="left", fontweight="bold", fontsize=10)
+            if modality in found:
+                draw_deleted(axes, found[modality])
+            else:
+                axes.text(0.5, 0.5, f"no {modality} in this task", ha="center", transform=axes.transAxes, color=BLIND)
+            style(axes, "both")
+        row[0].set_ylabel("probability of the answer")
+    for axes in panels[-1]:
+        axes.set_xlabel("share of the regions that is deleted")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    return figure
+
+
+def draw_deleted(axes: Axes, found: Mapping[str, Any]) -> None:
+    """A line with intervals for each order in which regions are deleted."""
+    for number, (name, curve) in enumerate(found["curves"].items()):
+        scores = [found["full"], *curve["probability"]]
+        bars = [[float(errors(score)[side, 0]) for score in scores] for side in (0, 1)]
+        colour = BLIND if name == "random" else COLOURS[number % len(COLOURS)]
+        shares = [0.0, *found["shares"]]
+        values = [score["value"] for score in scores]
+        axes.errorbar(shares, values, yerr=bars, marker="os^Dv"[number % 5], color=colour, capsize=2, label=name)
+    axes.set_ylim(0, 1.03)
+    axes.legend(frameon=False, loc="lower left", fontsize=8.5, title="deleted first by", title_fontsize=8.5)
 
 
 def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
@@ -69,6 +105,10 @@ def probe_lines(report: Mapping[str, Any]) -> list[str]:
         lines += ["", f"## Numbers of robustness, {task}", "", *robustness_table(found)]
     if lines:
         lines += ["", HOW_TO_READ_ROBUSTNESS]
+    if report.get("attribution"):
+        rows = [row for task, found in report["attribution"].items() for row in deletion_rows(task, found)]
+        head = ["what is deleted, and which first", "regions", "none", "by share", "harm", "n"]
+        lines += ["", "## Numbers of deletion", "", *table(head, rows), "", HOW_TO_READ_DELETION]
     return lines
 
 
@@ -92,6 +132,22 @@ def ratio(score: Mapping[str, float] | None) -> str:
     return "-" if score is None else f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
+def deletion_rows(task: str, found: Mapping[str, Any]) -> list[list[str]]:
+    """A row for each modality and order: probability of the answer in percent at each share, and harm."""
+    rows = []
+    for modality, item in found.items():
+        for name, curve in item["curves"].items():
+            shares = " / ".join(f"{100 * score['value']:.0f}" for score in curve["probability"])
+            harm = percent(item["harm"][name]) if name in item["harm"] else ""
+            full = f"{100 * item['full']['value']:.1f}"
+            rows.append([f"{task}, {modality}: {name}", f"{item['regions']:.0f}", full, shares, harm, f"{item['n']:,}"])
+    return rows
+
+
+HOW_TO_READ_DELETION = """Probability of the model's own answer, in percent, when regions (patches of the image, spans
+of sound, words) become neutral, those with the highest attribution first: none of them, then a growing share (the same
+in all rows, see the figure). Harm: probability under random deletion minus that under this one, averaged over the
+shares, with 95 % interval; above 0, the attribution finds what the answer depends on."""
 HOW_TO_READ_ROBUSTNESS = """Accuracy in percent. Relative robustness: accuracy under corruption, averaged over the five
 severities, over clean accuracy. Effective robustness: (corrupted - floor) / (clean - floor); the floor is the most
 frequent training answer, to the same question where the question is not what is damaged. 1: nothing is lost; 0: nothing

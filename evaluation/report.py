@@ -201,6 +201,8 @@ def print_table(report: Mapping[str, Any], console: Console | None = None) -> No
     shown.add_column("model", justify="right", style="bold", no_wrap=True)
     for condition in conditions:
         other = f"other\n{condition.removesuffix('_shuffled')}"
+        if condition.endswith("_removed"):
+            other = f"no\n{condition.removesuffix('_removed')}"
         shown.add_column(SHORT_NAMES.get(condition, other), justify="right", no_wrap=True)
     for task, scores in report["tasks"].items():
         audit = report.get("audit", {}).get(task, {})

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from data.absence import user_modalities
 from data.corruptions import SEVERITIES, Corruption, corrupted
 from data.types import Sample
-from evaluation.audit import CONTEXT, Prior, expected_answer, user_modalities
+from evaluation.audit import CONTEXT, Prior, expected_answer
 from evaluation.identity import clusters_of
 from evaluation.metrics import Score, bootstrap, bootstrap_ratio, exact_match
 from evaluation.predict import Prediction

@@ -45,6 +45,28 @@ class Robustness:
 
 
 @dataclass(frozen=True)
+class Attribution:
+    """How attributions are checked by deletion (see `evaluation.deletion`).
+
+    shares: of the regions of a medium that are deleted. random_orders: how many are averaged, to compare with.
+    max_samples: questions, drawn at random; None takes all.
+    """
+
+    shares: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.7)
+    random_orders: int = 4
+    max_samples: int | None = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.shares or any(not 0 < share <= 1 for share in self.shares):
+            raise ValueError(f"shares={list(self.shares)} must be at least one number above 0 and up to 1")
+        for name in ("random_orders", "max_samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+
+
+@dataclass(frozen=True)
 class Settings:
     """One evaluation.
 
@@ -53,7 +75,7 @@ class Settings:
     audit_samples: questions per condition of the audit, drawn at random; None takes all.
     breakdown: fields of a sample's metadata by which scores are split.
     cluster: the field of metadata whose equal values are drawn together for intervals.
-    robustness: corruption curves; None leaves them out.
+    robustness: corruption curves; attribution: deletion curves; None leaves them out.
     """
 
     tasks: Mapping[str, Source]
@@ -66,6 +88,7 @@ class Settings:
     breakdown: Sequence[str] = ("answer_type", "template")
     cluster: str = "image"
     robustness: Robustness | None = None
+    attribution: Attribution | None = None
 
     def __post_init__(self) -> None:
         if not self.tasks:

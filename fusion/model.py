@@ -17,6 +17,7 @@ from encoders.base import Encoder, MediaEncoder
 from encoders.projector import Projector
 from encoders.text import TokenEmbedding
 from fusion.method import FusionMethod
+from fusion.missing import MissingTokens
 from fusion.sequence import EmbeddedSequence
 
 
@@ -29,7 +30,7 @@ class FusionModel(nn.Module):
                                                                    v
         logits <--tied head-- norm <-- hidden states <-- fusion method (blocks)
 
-    Modality ids are places in `modalities`: text first, then the encoders by name.
+    Modality ids are places in `modalities`: text first, then the encoders by name. missing_token: see `MissingTokens`.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class FusionModel(nn.Module):
         encoders: Mapping[Modality, Encoder],
         projector: Callable[..., Projector],
         fusion: Callable[..., FusionMethod],
+        missing_token: str = "none",
     ) -> None:
         super().__init__()
         if d_model < 1:
@@ -53,13 +55,14 @@ class FusionModel(nn.Module):
         )
         self.modality_embedding = nn.Embedding(len(self.modalities), d_model)
         nn.init.normal_(self.modality_embedding.weight, std=0.02)
+        self.missing = MissingTokens(missing_token, len(encoders), d_model)
         self.fusion = fusion(d_model=d_model)
         self.norm = nn.RMSNorm(d_model, eps=1e-6)
 
     @property
     def num_tokens(self) -> dict[Modality, Callable[[tuple[int, ...]], int]]:
-        """For each modality, the tokens that an item of a given shape takes."""
-        return {name: encoder.num_tokens for name, encoder in self._encoders().items()}
+        """For each modality, the tokens that an item of a given shape takes; of `ABSENT_SHAPE`, one that is absent."""
+        return {name: self.missing.counted(encoder.num_tokens) for name, encoder in self._encoders().items()}
 
     def embed(self, batch: InterleavedBatch) -> EmbeddedSequence:
         """Text and media as one sequence of embeddings [B, L, D]."""
@@ -75,8 +78,9 @@ class FusionModel(nn.Module):
             if len(tokens) != int(place_BL.sum()):
                 raise BadSampleError(_mismatch(batch, name, encoder.counts(media), place_BL))
             hidden = hidden.masked_scatter(place_BL[..., None], _unit(tokens).to(hidden.dtype))
-        hidden = hidden + self.modality_embedding(batch.modality_ids)
-        return EmbeddedSequence(hidden, batch.modality_ids, batch.document_ids, batch.positions)
+        modality_ids = batch.modality_ids.abs()
+        hidden = self.missing(hidden, batch.modality_ids) + self.modality_embedding(modality_ids)
+        return EmbeddedSequence(hidden, modality_ids, batch.document_ids, batch.positions)
 
     def forward(self, batch: InterleavedBatch, cache: list[Any] | None = None) -> Tensor:
         """Normalised hidden states [B, L, D]; `logits` turns the ones that are needed into scores."""
