@@ -1,9 +1,11 @@
 """What an answer rests on: scores of image patches, spans of sound and words, by gradient and by attention.
 
-gradient: gradient times input (Shrikumar et al., arXiv:1605.01713) of the log-probability of the answer. The input of a
-medium is what sets its raw values apart from its neutral content (the mean colour of the image, the mean spectrum of
-the sound), so that a score says, to first order, what is lost when the region becomes neutral; the input of a word is
-its embedding. Exact for a model that is linear.
+gradient: gradient times input (Shrikumar et al., arXiv:1605.01713) of the log-probability of the answer, summed over a
+region. The input of a medium is what sets its raw values apart from its neutral content (the mean colour of the image,
+the mean spectrum of the sound), so that a score says, to first order, what is lost when the region becomes neutral; the
+input of a word is its embedding. Exact for a model that is linear.
+magnitude: the same products, their absolute values summed. A normalised network hardly changes when a feature is
+scaled, so that signed products of what matters cancel; their size still tells where it is.
 attention: rollout (Abnar and Zuidema, arXiv:2005.00928) to the position that begins the answer: attention weights,
 averaged over heads and with the residual connection, multiplied through the layers.
 
@@ -29,7 +31,7 @@ from encoders.base import MediaEncoder
 from fusion.attention_maps import attention_maps
 from fusion.model import FusionModel
 
-GRADIENT, ATTENTION = "gradient", "attention"
+GRADIENT, MAGNITUDE, ATTENTION = "gradient", "magnitude", "attention"
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def attribute(model: FusionModel, items: Sequence[Answered]) -> list[dict[str, n
     The model must be in evaluation mode, where no item influences another.
     """
     batch = collate_prompts([item.document for item in items]).to(next(model.parameters()).device)
-    found = [{GRADIENT: scores} for scores in _gradients(model, batch, items)]
+    found = _gradients(model, batch, items)
     attention = _rollout(model, batch)
     if attention is not None:
         for row, (item, scores) in enumerate(zip(items, found, strict=True)):
@@ -166,8 +168,8 @@ def attribute(model: FusionModel, items: Sequence[Answered]) -> list[dict[str, n
     return found
 
 
-def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answered]) -> list[np.ndarray]:
-    """Gradient times input of every region, [R] for each item."""
+def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answered]) -> list[dict[str, np.ndarray]]:
+    """Gradient times input of every region, with and without signs."""
     kept: list[Tensor] = []
     media = {name: replace(found, values=found.values.clone().requires_grad_()) for name, found in batch.media.items()}
     hook = model.fusion.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].hidden))
@@ -178,33 +180,22 @@ def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answ
             gradient_BLD, *gradients = torch.autograd.grad(total, inputs)
     finally:
         hook.remove()
-    by_token_BL = (gradient_BLD * kept[0]).sum(-1).detach().float().cpu().numpy()
-    by_modality = {name: gradient.cpu() for name, gradient in zip(media, gradients, strict=True)}
-    return list(_by_region(items, by_token_BL, by_modality))
-
-
-def _by_region(
-    items: Sequence[Answered], by_token_BL: np.ndarray, gradients: dict[Modality, Tensor]
-) -> Sequence[np.ndarray]:
-    """Sums over regions; the items of a modality stand in the order of the documents."""
-    next_item = dict.fromkeys(gradients, 0)
+    text_BLD = (gradient_BLD * kept[0]).detach().cpu()
+    by_modality = {name: iter(gradient.cpu()) for name, gradient in zip(media, gradients, strict=True)}
     result = []
-    for row, item in enumerate(items):
-        products = []
-        for modality, values in item.document.media:
-            gradient = gradients[modality][next_item[modality]][tuple(slice(size) for size in values.shape)]
-            next_item[modality] += 1
-            products.append(gradient * (values - neutral(modality, values)))
-        result.append(
-            np.array(
-                [
-                    by_token_BL[row, list(region.tokens)].sum()
-                    if region.item is None
-                    else float(products[region.item][region.part].sum())
-                    for region in item.regions
-                ]
-            )
-        )
+    for item, text_LD in zip(items, text_BLD, strict=True):
+        # The items of a modality stand in the order of the documents; each has its own size.
+        products = [
+            next(by_modality[modality])[tuple(slice(size) for size in values.shape)]
+            * (values - neutral(modality, values))
+            for modality, values in item.document.media
+        ]
+        inside = [
+            text_LD[list(region.tokens)] if region.item is None else products[region.item][region.part]
+            for region in item.regions
+        ]
+        signed = np.array([float(values.sum()) for values in inside])
+        result.append({GRADIENT: signed, MAGNITUDE: np.array([float(values.abs().sum()) for values in inside])})
     return result
 
 

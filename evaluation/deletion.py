@@ -110,7 +110,7 @@ def deleted(document: Document, regions: Sequence[Region]) -> Document:
         media[number] = (modality, values)
     gone = [place for region in regions if region.item is None for place in region.tokens]
     names = ("token_ids", "modality_ids", "labels", "label_groups")
-    kept = {name: np.delete(getattr(document, name), gone) for name in names}
+    kept: dict[str, Any] = {name: np.delete(getattr(document, name), gone) for name in names}
     return replace(document, media=tuple(media), **kept)
 
 

@@ -17,14 +17,18 @@ from matplotlib.figure import Figure
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
 from data.types import AUDIO, IMAGE, Sample
-from evaluation.attribution import ATTENTION, GRADIENT, Region, answered, attribute
+from evaluation.attribution import ATTENTION, GRADIENT, MAGNITUDE, Region, answered, attribute
 from evaluation.deletion import probabilities
 from evaluation.preview import picture, prompt_media
 from fusion.model import FusionModel
 
-TITLES = {GRADIENT: "gradient x input (red: for, blue: against)", ATTENTION: "attention rollout"}
+TITLES = {
+    GRADIENT: "gradient x input (red: for, blue: against)",
+    MAGNITUDE: "magnitude of gradient x input",
+    ATTENTION: "attention rollout",
+}
 # Diverging for signed scores, sequential for weights.
-MAPS = {GRADIENT: "RdBu_r", ATTENTION: "Reds"}
+MAPS = {GRADIENT: "RdBu_r", MAGNITUDE: "Reds", ATTENTION: "Reds"}
 WORDS_PER_LINE = 5
 
 
@@ -106,10 +110,9 @@ def draw_medium(axes: Axes, regions: Sequence[Region], shown: np.ndarray, colour
         axes.set_xlabel("time" if regions[0].modality == AUDIO else "first axis", fontsize=8)
     if colours is None:
         return
-    side = round(len(regions) ** 0.5) if regions[0].modality == IMAGE else 1
-    grid = colours.reshape(side, -1, 4)
-    aspect = "equal" if regions[0].modality == IMAGE else "auto"
-    axes.imshow(grid, extent=extent, interpolation="nearest", aspect=aspect)
+    is_image = regions[0].modality == IMAGE
+    grid = colours.reshape(round(len(regions) ** 0.5) if is_image else 1, -1, 4)
+    axes.imshow(grid, extent=extent, interpolation="nearest", aspect="equal" if is_image else "auto")
 
 
 def draw_words(axes: Axes, regions: Sequence[Region], colours: np.ndarray | None) -> None:

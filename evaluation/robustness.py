@@ -7,7 +7,7 @@ Effective robustness after Taori et al. (arXiv:2007.00644) is the accuracy beyon
 predicts, where the prediction is fitted over many models. One run has no such fit. Its number here is corrected for
 the floor instead: (corrupted - floor) / (clean - floor), where the floor is what is reached blindly, without the
 medium that is damaged and without a model. So 1 means that nothing is lost, and 0 that nothing is left of what the
-medium contributes. `scripts/compare.py` lays several runs side by side.
+medium contributes.
 
 Shape legend: N questions, S severities.
 """

@@ -21,6 +21,7 @@ class MissingTokens(nn.Module):
 
     kind: "learned" gives a medium that is absent, by modality dropout in training or in evaluation, one token; "none"
     has no parameters, and an absent medium leaves no trace. The id of such a token is the negative of its modality's.
+    Without modality dropout, or absent media in the data, nothing teaches them.
     Missing-aware prompts (Lee et al., arXiv:2303.03369) learn one for each combination of modalities; this is one for
     each modality, in the medium's own place.
     """

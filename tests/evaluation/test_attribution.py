@@ -12,7 +12,7 @@ from data.collate import collate
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
 from data.types import BadSampleError, Media, Message, Sample, Text
-from evaluation.attribution import ATTENTION, GRADIENT, Answered, answered, attribute, neutral, parts_of
+from evaluation.attribution import ATTENTION, GRADIENT, MAGNITUDE, Answered, answered, attribute, neutral, parts_of
 from evaluation.deletion import RANDOM, deleted, deletion, probabilities
 from evaluation.explanation import draw_explanation, explain
 from evaluation.predict import predict
@@ -138,7 +138,7 @@ def test_a_batch_attributes_as_each_alone(trained: Parts) -> None:
     items = [answered(model, tokenizer, interleaver, mixed(n, image_first=n % 2 == 0), "blue") for n in range(4)]
     for item, together in zip(items, attribute(model, items), strict=True):
         alone = attribute(model, [item])[0]
-        for name in (GRADIENT, ATTENTION):
+        for name in (GRADIENT, MAGNITUDE, ATTENTION):
             np.testing.assert_allclose(together[name], alone[name], rtol=1e-3, atol=1e-4)
 
 
@@ -206,19 +206,20 @@ def test_deleting_what_is_attributed_hurts_more_than_chance(sighted: Parts) -> N
     assert np.mean([prediction.correct for prediction in predictions]) > 0.9
     items = [answered(model, tokenizer, interleaver, p.sample, p.answer) for p in predictions]
     found = attribute(model, items)
-    top = [int(np.argmax(scores[GRADIENT][:4])) for scores in found]
+    top = [int(np.argmax(scores[MAGNITUDE][:4])) for scores in found]
     assert np.mean(np.array(top) == source.places) > 0.7, "the coloured quarter has the highest score"
     report = deletion(model, tokenizer, interleaver, "t", predictions, settings(shares=(0.25, 0.5)))
     image = report["image"]
     assert (image["n"], image["regions"], image["shares"]) == (24, 4, [0.25, 0.5])
-    assert set(image["curves"]) == {GRADIENT, ATTENTION, RANDOM}
-    assert image["harm"][GRADIENT]["low"] > 0.1
-    by_gradient, by_chance = (image["curves"][name]["probability"][0]["value"] for name in (GRADIENT, RANDOM))
+    assert set(image["curves"]) == {GRADIENT, MAGNITUDE, ATTENTION, RANDOM}
+    assert image["harm"][MAGNITUDE]["low"] > 0.1
+    by_gradient, by_chance = (image["curves"][name]["probability"][0]["value"] for name in (MAGNITUDE, RANDOM))
     assert by_gradient < by_chance < image["full"]["value"]
     means = {
         name: np.mean([score["value"] for score in curve["probability"]]) for name, curve in image["curves"].items()
     }
-    assert image["harm"][GRADIENT]["value"] == pytest.approx(means[RANDOM] - means[GRADIENT], abs=1e-6)
+    for name, harm in image["harm"].items():
+        assert harm["value"] == pytest.approx(means[RANDOM] - means[name], abs=1e-6)
     again = deletion(model, tokenizer, interleaver, "t", predictions, settings(shares=(0.25, 0.5)))
     assert again == report, "the same seed, the same report"
     few = deletion(model, tokenizer, interleaver, "t", predictions, settings(max_samples=3, random_orders=1))
@@ -249,10 +250,10 @@ def test_the_picture_shows_every_medium_by_every_method(trained: Parts) -> None:
     assert np.log(explanation.probability) == pytest.approx(log_probability(model, item), abs=1e-5)
     figure = draw_explanation(explanation)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert len(titles) == 9
+    assert len(titles) == 12
     for modality in ("image", "audio", "text"):
-        assert sum(title.startswith(f"{modality}: ") for title in titles) == 3
-    assert [text.get_text() for text in figure.axes[6].texts] == QUESTION.split()
+        assert sum(title.startswith(f"{modality}: ") for title in titles) == 4
+    assert [text.get_text() for text in figure.axes[8].texts] == QUESTION.split()
     overlay = figure.axes[1].images[1].get_array()
     scores = explanation.scores[GRADIENT][:4].reshape(2, 2)
     assert np.unravel_index(np.argmax(overlay[..., 3]), (2, 2)) == np.unravel_index(np.argmax(np.abs(scores)), (2, 2))
