@@ -70,11 +70,12 @@ def draw_explanation(explanation: Explanation) -> Figure:
     has_words = any(region.item is None for region in explanation.regions)
     rows: list[int | None] = [*items, *([None] if has_words else [])]
     methods = list(explanation.scores)
-    figure = Figure(figsize=(3.4 * (len(methods) + 1), 2.7 * len(rows) + 0.6), layout="constrained")
+    heights = [1.0 if item is not None else 0.4 for item in rows]
+    figure = Figure(figsize=(3.1 * (len(methods) + 1), 3.0 * sum(heights) + 0.7), layout="constrained")
     figure.suptitle(
         f"answer: {explanation.answer!r}, probability {explanation.probability:.1%}", fontsize=11, fontweight="bold"
     )
-    panels = figure.subplots(len(rows), len(methods) + 1, squeeze=False)
+    panels = figure.subplots(len(rows), len(methods) + 1, squeeze=False, height_ratios=heights)
     for row, item in zip(panels, rows, strict=True):
         places = [place for place, region in enumerate(explanation.regions) if region.item == item]
         regions = [explanation.regions[place] for place in places]
@@ -94,8 +95,9 @@ def draw_explanation(explanation: Explanation) -> Figure:
 def region_colours(scores: np.ndarray, method: str) -> np.ndarray:
     """A colour [R, 4] for each region; its opacity is the score's share of the largest one."""
     largest = max(float(np.abs(scores).max()), 1e-30)
-    low = -largest if method == GRADIENT else 0.0
-    colours = colormaps[MAPS[method]](Normalize(low, largest)(scores))
+    # Short of the darkest colours, under which nothing can be seen.
+    end = 1.3 * largest
+    colours = colormaps[MAPS[method]](Normalize(-end if method == GRADIENT else 0.0, end)(scores))
     colours[:, 3] = 0.75 * np.abs(scores) / largest
     return colours
 

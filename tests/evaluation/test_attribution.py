@@ -212,7 +212,7 @@ def test_deleting_what_is_attributed_hurts_more_than_chance(sighted: Parts) -> N
     image = report["image"]
     assert (image["n"], image["regions"], image["shares"]) == (24, 4, [0.25, 0.5])
     assert set(image["curves"]) == {GRADIENT, MAGNITUDE, ATTENTION, RANDOM}
-    assert image["harm"][MAGNITUDE]["low"] > 0.1
+    assert image["harm"][MAGNITUDE]["low"] > 0.03
     by_gradient, by_chance = (image["curves"][name]["probability"][0]["value"] for name in (MAGNITUDE, RANDOM))
     assert by_gradient < by_chance < image["full"]["value"]
     means = {
