@@ -82,7 +82,9 @@ def answers_do_not_depend_on_batch(context: Context) -> Result:
 
 def halves(context: Context, document: Document, cut: int) -> tuple[InterleavedBatch, InterleavedBatch]:
     """One row as two batches, of the tokens before and from `cut` on, each with its own media. Not padded."""
-    before = int(sum(1 for start, _ in spans(context.model, document) if start < cut and document.modality_ids[start]))
+    before = int(
+        sum(1 for start, _ in spans(context.model, document) if start < cut and document.modality_ids[start] > 0)
+    )
     result = []
     for place, media in ((slice(0, cut), document.media[:before]), (slice(cut, None), document.media[before:])):
         part = replace(

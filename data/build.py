@@ -105,6 +105,7 @@ def build_stream(
             world_size=world_size,
             on_bad_sample=_value(config, "on_bad_sample"),
             pad_to=config.get("pad_to"),
+            modality_dropout=resolved(config.get("modality_dropout"), "data.modality_dropout"),
         )
 
 

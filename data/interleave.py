@@ -21,8 +21,10 @@ from torch import Tensor
 
 from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
 from data.types import (
+    ABSENT_SHAPE,
     TEXT,
     UNSUPERVISED,
+    Absent,
     AlignedSample,
     BadInputError,
     BadSampleError,
@@ -79,9 +81,10 @@ class _Turn:
 class Interleaver:
     """Makes documents of samples.
 
-    processors: how a medium becomes values. num_tokens: how many tokens values of a shape become, as the model's
-    encoders count them. modalities: a modality's place in it is its id, "text" is 0. max_tokens: the longest
-    document. on_long_sample: "error", or "truncate" to drop whole trailing messages.
+    processors: how a medium becomes values. num_tokens: how many tokens values of a shape become, as the model counts
+    them; of `ABSENT_SHAPE`, those that stand for an absent medium. modalities: a modality's place in it is its id,
+    "text" is 0. max_tokens: the longest document. on_long_sample: "error", or "truncate" to drop whole trailing
+    messages.
     """
 
     def __init__(
@@ -170,21 +173,29 @@ class Interleaver:
             try:
                 if isinstance(segment, Text):
                     turn.add(self.tokenizer.encode(segment.text), supervised=turn.group is not None)
+                elif isinstance(segment, Absent):
+                    self._add_absent(turn, segment.modality)
                 else:
                     self._add_media(turn, segment, rng)
             except BadInputError as error:
                 raise BadSampleError(f"{where}.content[{index}]: {error}") from error
         return turn
 
+    def _add_absent(self, turn: _Turn, modality: Modality) -> None:
+        """The learned token of a medium that is not there, if the model has one."""
+        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._num_tokens])
+        count = self._num_tokens[modality](ABSENT_SHAPE)
+        turn.add([self.tokenizer.id(MEDIA)] * count, -self.modalities.index(modality))
+
+    def _check_configured(self, modality: Modality, what: str, configured: Sequence[Modality]) -> None:
+        if modality not in configured:
+            known = ", ".join(configured) or "none"
+            raise BadSampleError(f"modality {modality!r} has no {what}; configured: {known}")
+
     def _add_media(self, turn: _Turn, media: Media, rng: np.random.Generator | None) -> None:
         modality = media.modality
-        for what, configured in (
-            ("encoder in the model", [name for name in self.modalities if name in self._num_tokens]),
-            ("processor", list(self._processors)),
-        ):
-            if modality not in configured:
-                known = ", ".join(configured) or "none"
-                raise BadSampleError(f"modality {modality!r} has no {what}; configured: {known}")
+        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._num_tokens])
+        self._check_configured(modality, "processor", list(self._processors))
         values = self._processors[modality](media, rng)
         shape = tuple(values.shape)
         try:
@@ -249,8 +260,7 @@ def _conversation(sample: Sample | AlignedSample) -> Sample:
 
 
 def _modality_of_last(message: Message) -> Modality:
-    last = message.content[-1] if message.content else None
-    return last.modality if isinstance(last, Media) else TEXT
+    return message.content[-1].modality if message.content else TEXT
 
 
 def _compact_json(value: Any) -> str:

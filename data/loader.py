@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from data.absence import ModalityDropout
 from data.collate import collate
 from data.interleave import Document, Interleaver
 from data.mixture import Mixture
 from data.packing import pack
-from data.types import BadInputError, BadSampleError, InterleavedBatch
+from data.types import BadInputError, BadSampleError, InterleavedBatch, Modality
 
 ON_BAD_SAMPLE = ("error", "skip")
 # What asks a training to stop; a terminal or a scheduler sends it to the main process and to every worker.
@@ -32,7 +33,8 @@ class BatchStream(Dataset[InterleavedBatch]):
         positions [i * S, (i + 1) * S) -> this rank's part -> mixture -> interleaver -> rows -> batch
 
     samples_per_batch: S, over all processes together. on_bad_sample: "error" raises `BadSampleError`; "skip" leaves
-    the sample out and says why in `batch.skipped`. pad_to: a fixed row length for `torch.compile`.
+    the sample out and says why in `batch.skipped`. pad_to: a fixed row length for `torch.compile`. modality_dropout:
+    modality -> share of the samples that lose it (see `data.absence`).
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class BatchStream(Dataset[InterleavedBatch]):
         world_size: int = 1,
         on_bad_sample: str = "error",
         pad_to: int | None = None,
+        modality_dropout: Mapping[Modality, float] | None = None,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank={rank} must be in [0, world_size={world_size})")
@@ -62,6 +65,7 @@ class BatchStream(Dataset[InterleavedBatch]):
         self.world_size = world_size
         self.on_bad_sample = on_bad_sample
         self.pad_to = pad_to
+        self.modality_dropout = ModalityDropout(modality_dropout or {}, interleaver.modalities)
 
     def positions(self, index: int) -> range:
         """The positions of the mixture that this rank's part of batch `index` holds."""
@@ -84,7 +88,7 @@ class BatchStream(Dataset[InterleavedBatch]):
     def _document(self, position: int) -> Document:
         name, sample, rng = self.mixture.at(position)
         # Losses are told apart by the name of the mixture, where two manifests have two names.
-        return self.interleaver.document(replace(sample, source=name), rng)
+        return self.interleaver.document(self.modality_dropout(replace(sample, source=name), rng), rng)
 
 
 @dataclass(frozen=True)

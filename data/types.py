@@ -20,6 +20,8 @@ TEXT, IMAGE, AUDIO, VIDEO = "text", "image", "audio", "video"
 
 ROLES = ("system", "user", "assistant", "tool")
 UNSUPERVISED = -100
+# The shape of a medium that is not there.
+ABSENT_SHAPE: tuple[int, ...] = ()
 PADDING_DOCUMENT = -1
 
 
@@ -48,6 +50,11 @@ class Text:
 
     text: str
 
+    @property
+    def modality(self) -> Modality:
+        """`text`, as the segments of every other modality say theirs."""
+        return TEXT
+
 
 @dataclass(frozen=True)
 class Media:
@@ -61,7 +68,21 @@ class Media:
     source: Path | bytes | Tensor | Clip
 
 
-Segment = Text | Media
+@dataclass(frozen=True)
+class Absent:
+    """Where a medium of this modality would be: it was dropped in training, or is not there.
+
+    A model with learned missing-modality tokens reads one token here; for any other the segment does not exist.
+    """
+
+    modality: Modality
+
+    def __post_init__(self) -> None:
+        if self.modality == TEXT:
+            raise ValueError("modality='text' must be of a medium: text that is absent is left out")
+
+
+Segment = Text | Media | Absent
 
 
 @dataclass(frozen=True)
@@ -160,7 +181,8 @@ class InterleavedBatch:
     """Packed, interleaved documents; every tensor is [B, L].
 
     token_ids: text tokens, and placeholders where a medium's features go.
-    modality_ids: 0 for text, else the place of the modality in the model's `modalities`.
+    modality_ids: 0 for text, else the place of the modality in the model's `modalities`; its negative where a learned
+        token stands for an absent medium.
     document_ids: which document a token belongs to, numbered through the whole batch; -1 is padding.
     positions: place in the document, from 0.
     labels: the token that position i must predict, that is the NEXT token; -100 where unsupervised.

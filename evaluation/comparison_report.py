@@ -17,7 +17,8 @@ from rich.text import Text
 
 from evaluation.compare import Group, Spread, task_names, to_json, warnings
 from evaluation.figures import COLOURS, errors, save, style
-from evaluation.report import table, write_text
+from evaluation.markdown import table
+from evaluation.report import write_text
 
 LEGEND = "[a, b]: 95 % interval over the questions of one run; (a-b): lowest and highest of several seeds."
 # Name in the table, part and key of the report, divisor, digits.

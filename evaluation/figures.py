@@ -33,6 +33,8 @@ def condition_name(condition: str) -> str:
     """How a condition of the audit is called in tables and figures."""
     if condition.endswith("_shuffled"):
         return f"model, {condition.removesuffix('_shuffled')} of another sample"
+    if condition.endswith("_removed"):
+        return f"model without the {condition.removesuffix('_removed')}"
     return CONDITION_NAMES.get(condition, condition)
 
 

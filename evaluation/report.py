@@ -13,6 +13,8 @@ from rich.table import Table
 
 from data.types import BadInputError
 from evaluation.figures import breakdown_by_field, condition_name, draw_all
+from evaluation.markdown import percent, table
+from evaluation.probe_report import draw_probes, probe_lines
 
 # Heads of the terminal's columns, which must be short.
 SHORT_NAMES = {
@@ -72,6 +74,7 @@ def write_report(report: Mapping[str, Any], folder: Path, metrics: Path | None =
     folder.mkdir(parents=True, exist_ok=True)
     keep_old_report(folder, report["provenance"]["checkpoint_hash"])
     figures = draw_all(report, metrics, folder / "figures")
+    figures |= draw_probes(report, folder / "figures")
     write_text(folder / "report.md", to_markdown(report, figures))
     write_text(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -97,12 +100,6 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
-
-
-def percent(score: Mapping[str, float], digits: int = 1) -> str:
-    """A score with its interval, in percent."""
-    value, low, high = (100 * score[key] for key in ("value", "low", "high"))
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def all_conditions(report: Mapping[str, Any]) -> list[str]:
@@ -135,7 +132,7 @@ def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
         lines += ["", f"## {title}", "", f"![{title}](figures/{path.name})"]
     for field, scores in breakdown_by_field(report).items():
         lines += ["", f"## Numbers by {field.replace('_', ' ')}", "", *breakdown_table(field, scores)]
-    return "\n".join([*lines, "", *cost_and_origin(report), ""])
+    return "\n".join([*lines, *probe_lines(report), "", *cost_and_origin(report), ""])
 
 
 INTERVALS = (
@@ -153,14 +150,6 @@ A model that uses a modality loses what stands above the blind baselines when th
 fall below them, since it was not trained without it.
 
 {INTERVALS}"""
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A markdown table; the first column is text, the others numbers."""
-    # Templates of questions hold "<colour>", which a browser would take for a tag.
-    cells = [[cell.replace("|", "\\|").replace("<", "&lt;") for cell in row] for row in rows]
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return ["| " + " | ".join(row) + " |" for row in [list(head), rule, *cells]]
 
 
 def breakdown_table(field: str, scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -212,6 +201,8 @@ def print_table(report: Mapping[str, Any], console: Console | None = None) -> No
     shown.add_column("model", justify="right", style="bold", no_wrap=True)
     for condition in conditions:
         other = f"other\n{condition.removesuffix('_shuffled')}"
+        if condition.endswith("_removed"):
+            other = f"no\n{condition.removesuffix('_removed')}"
         shown.add_column(SHORT_NAMES.get(condition, other), justify="right", no_wrap=True)
     for task, scores in report["tasks"].items():
         audit = report.get("audit", {}).get(task, {})

@@ -48,8 +48,8 @@ def evaluate_checkpoint(
     """Evaluates a run's checkpoint (`which`: newest or best) or a given step, and writes the report.
 
     `evaluation` is the config node, and `on_bad_sample` "error" or "skip"; None takes the one that the checkpoint was
-    trained with. `report.choose_folder`
-    says where the report goes.
+    trained with, and an evaluation without tasks is laid over that one. `report.choose_folder` says where the report
+    goes.
 
     Raises:
         BadInputError: the checkpoint, the evaluation or a sample cannot be used, or a report would be overwritten.
@@ -57,7 +57,7 @@ def evaluate_checkpoint(
     started = time.perf_counter()
     loaded = load_model(path, chosen_device(device), which=which)
     config = loaded.config
-    settings = build_settings(evaluation if evaluation is not None else config.get("evaluation"))
+    settings = build_settings(chosen_evaluation(evaluation, config.get("evaluation")))
     # Absolute, so that `checkpoint=.` or a path inside the run has parents.
     run_folder, step = loaded.step_folder.resolve().parent.parent, int(loaded.manifest["step"])
     checkpoint_hash = json_hash(loaded.manifest)
@@ -84,6 +84,13 @@ def evaluate_checkpoint(
     report["provenance"]["evaluation_seconds"] = round(time.perf_counter() - started, 1)
     write_report(report, folder, metrics)
     return Evaluated(report, folder)
+
+
+def chosen_evaluation(given: Mapping[str, Any] | None, stored: Any) -> Any:
+    """What is given; where that names no tasks (only, say, corruption curves), laid over what is stored."""
+    if given is None or "tasks" in given:
+        return stored if given is None else given
+    return OmegaConf.merge(stored or {}, given)
 
 
 def origin(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from data.corruptions import Corruption
 from data.instantiate import instantiate, is_given, resolved
 from data.mixture import Source
 from data.types import BadInputError
@@ -24,6 +25,48 @@ class Bootstrap:
 
 
 @dataclass(frozen=True)
+class Robustness:
+    """Which corruption curves are measured (see `evaluation.robustness`).
+
+    corruptions: name -> corruption; those whose modality a task does not have are passed over.
+    max_samples: questions per point of a curve, drawn at random; None takes all.
+    seed: of what is drawn for the damage, and of the choice of questions.
+    """
+
+    corruptions: Mapping[str, Corruption]
+    max_samples: int | None = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.corruptions:
+            raise ValueError("corruptions is empty; name at least one, or choose evaluation/robustness=null")
+        if self.max_samples is not None and self.max_samples < 1:
+            raise ValueError(f"max_samples={self.max_samples} must be at least 1, or null for all")
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """How attributions are checked by deletion (see `evaluation.deletion`).
+
+    shares: of the regions of a medium that are deleted. random_orders: how many are averaged, to compare with.
+    max_samples: questions, drawn at random; None takes all.
+    """
+
+    shares: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.7)
+    random_orders: int = 4
+    max_samples: int | None = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.shares or any(not 0 < share <= 1 for share in self.shares):
+            raise ValueError(f"shares={list(self.shares)} must be at least one number above 0 and up to 1")
+        for name in ("random_orders", "max_samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+
+
+@dataclass(frozen=True)
 class Settings:
     """One evaluation.
 
@@ -32,6 +75,7 @@ class Settings:
     audit_samples: questions per condition of the audit, drawn at random; None takes all.
     breakdown: fields of a sample's metadata by which scores are split.
     cluster: the field of metadata whose equal values are drawn together for intervals.
+    robustness: corruption curves; attribution: deletion curves; None leaves them out.
     """
 
     tasks: Mapping[str, Source]
@@ -43,6 +87,8 @@ class Settings:
     bootstrap: Bootstrap = Bootstrap()
     breakdown: Sequence[str] = ("answer_type", "template")
     cluster: str = "image"
+    robustness: Robustness | None = None
+    attribution: Attribution | None = None
 
     def __post_init__(self) -> None:
         if not self.tasks:

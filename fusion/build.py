@@ -24,4 +24,5 @@ def build_model(config: DictConfig, vocab_size: int) -> FusionModel:
         encoders={name: instantiate(node, f"encoders.{name}") for name, node in encoders.items()},
         projector=instantiate(config.projector, "projector"),
         fusion=instantiate(config.fusion, "fusion"),
+        missing_token=config.get("missing_token", "none"),
     )

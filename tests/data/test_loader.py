@@ -53,6 +53,24 @@ def test_a_resumed_loader_gives_bit_equal_batches(num_workers):
         assert_equal(batch, expected)
 
 
+def test_modality_dropout_is_a_function_of_the_position():
+    """The same samples lose the same on any number of processes and workers, and the others stay as they were."""
+    dropout = {"modality_dropout": {AUDIO: 0.4, IMAGE: 0.2}}
+    whole = [stream(**dropout)[index] for index in range(8)]
+    for batch, expected in zip(loader(stream(**dropout), 0, 8, num_workers=2), whole, strict=True):
+        assert_equal(batch, expected)
+    for index, batch in enumerate(whole):
+        shares = [stream(rank=rank, world_size=2, **dropout)[index] for rank in range(2)]
+        assert sorted([*documents(shares[0]), *documents(shares[1])]) == documents(batch)
+    absent = [int((batch.modality_ids < 0).sum()) for batch in whole]
+    assert 0 < sum(absent) < 8 * 6
+    plain = [stream()[index] for index in range(8)]
+    assert not any((batch.modality_ids < 0).any() for batch in plain)
+    assert [sorted(batch.sample_ids) for batch in plain] == [sorted(batch.sample_ids) for batch in whole]
+    with pytest.raises(ValueError, match=r"modality_dropout\.smell"):
+        stream(modality_dropout={"smell": 0.1})
+
+
 def test_batches_differ_from_one_another_and_between_seeds():
     batches = [stream()[index].token_ids.tolist() for index in range(4)]
     batches += [stream(seed=1)[index].token_ids.tolist() for index in range(4)]

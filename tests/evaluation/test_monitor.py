@@ -34,6 +34,10 @@ class Recorder:
     def __init__(self) -> None:
         self.tables: list[tuple[int, str, Any, Any]] = []
         self.images: list[tuple[int, str, Any, str]] = []
+        self.scalars: list[tuple[int, dict[str, float]]] = []
+
+    def log(self, step: int, metrics: Any) -> None:
+        self.scalars.append((step, dict(metrics)))
 
     def image(self, step: int, name: str, image: Any, caption: str = "") -> None:
         self.images.append((step, name, image, caption))

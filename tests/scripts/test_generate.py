@@ -96,7 +96,7 @@ def test_a_session_answers_as_the_evaluation_does(folder: Path) -> None:
     """Asked one by one after one another, in any order: nothing is kept between two questions."""
     model, tokenizer, interleaver = parts()
     session = Session.load(folder / "run")
-    model.load_state_dict(session._model.state_dict())
+    model.load_state_dict(session.model.state_dict())
     samples = [sample for kind in ("typed", "spoken") for sample in read_samples(Colours(kind, 8))]
     expected = [item.answer for item in predict(model, tokenizer, interleaver, samples)]
     for place in np.random.default_rng(0).permutation(len(samples)):
