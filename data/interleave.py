@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -31,6 +31,7 @@ from data.types import (
     Modality,
     Processor,
     Sample,
+    Segment,
     Text,
 )
 
@@ -45,6 +46,7 @@ class Document:
     labels: the token that position i must predict, that is token i + 1; -100 where unsupervised.
     label_groups: index into `group_names`, "source/modality of the question"; -1 where unsupervised.
     media: modality and processed values of each item, in the order of their placeholders.
+    aligned: number, in its batch, of the aligned sample that this is a segment of; -1 for a conversation.
     """
 
     token_ids: np.ndarray
@@ -55,6 +57,7 @@ class Document:
     media: tuple[tuple[Modality, Tensor], ...]
     sample_id: str
     source: str
+    aligned: int = -1
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -139,6 +142,36 @@ class Interleaver:
             raise self._too_long(sample, total)
         return _assemble(conversation, turns)
 
+    def aligned(
+        self, sample: Sample | AlignedSample, rng: np.random.Generator | None = None, number: int = 0
+    ) -> list[Document]:
+        """A document for each segment of an aligned sample: the text's tokens, or a medium's placeholders, alone.
+
+        number: which aligned sample of the batch this is. Media are augmented if and only if `rng` is given.
+        Raises `BadSampleError` for a conversation, a sample that does not have two modalities or more or has one of
+        them twice, and a segment that cannot be read or is too long.
+        """
+        if not isinstance(sample, AlignedSample):
+            raise BadSampleError(
+                f"{sample.name}: is a conversation, which a contrastive objective alone cannot learn from; "
+                "give the row `aligned`, or choose an objective that generates too"
+            )
+        found = [TEXT if isinstance(segment, Text) else segment.modality for segment in sample.segments]
+        if len(found) < 2 or len(set(found)) < len(found):
+            raise BadSampleError(
+                f"{sample.name}: aligned: must have one segment of each of two modalities or more, "
+                f"has {', '.join(found) or 'none'}"
+            )
+        documents = []
+        for index, segment in enumerate(sample.segments):
+            turn, where = _Turn(), f"{sample.name}: aligned[{index}]"
+            self._add_segment(turn, segment, where, rng)
+            if not 1 <= len(turn.token_ids) <= self.max_tokens:
+                size = len(turn.token_ids)
+                raise BadSampleError(f"{where}: takes {size} tokens, must take 1 to max_tokens={self.max_tokens}")
+            documents.append(replace(_assemble(sample, [turn]), aligned=number))
+        return documents
+
     def _turns(self, sample: Sample, messages: Sequence[Message], rng: np.random.Generator | None) -> list[_Turn]:
         turns, question = [], TEXT
         if sample.tools:
@@ -167,14 +200,17 @@ class Interleaver:
     def _message(self, message: Message, turn: _Turn, where: str, rng: np.random.Generator | None) -> _Turn:
         turn.add([self.tokenizer.id(f"<|{message.role}|>")])
         for index, segment in enumerate(message.content):
-            try:
-                if isinstance(segment, Text):
-                    turn.add(self.tokenizer.encode(segment.text), supervised=turn.group is not None)
-                else:
-                    self._add_media(turn, segment, rng)
-            except BadInputError as error:
-                raise BadSampleError(f"{where}.content[{index}]: {error}") from error
+            self._add_segment(turn, segment, f"{where}.content[{index}]", rng)
         return turn
+
+    def _add_segment(self, turn: _Turn, segment: Segment, where: str, rng: np.random.Generator | None) -> None:
+        try:
+            if isinstance(segment, Text):
+                turn.add(self.tokenizer.encode(segment.text), supervised=turn.group is not None)
+            else:
+                self._add_media(turn, segment, rng)
+        except BadInputError as error:
+            raise BadSampleError(f"{where}: {error}") from error
 
     def _add_media(self, turn: _Turn, media: Media, rng: np.random.Generator | None) -> None:
         modality = media.modality
@@ -257,7 +293,7 @@ def _compact_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=dict)
 
 
-def _assemble(sample: Sample, turns: Sequence[_Turn]) -> Document:
+def _assemble(sample: Sample | AlignedSample, turns: Sequence[_Turn]) -> Document:
     token_ids = np.array([token for turn in turns for token in turn.token_ids], dtype=np.int64)
     modality_ids = np.array([modality for turn in turns for modality in turn.modality_ids], dtype=np.int64)
     group_names = tuple(dict.fromkeys(turn.group for turn in turns if turn.group))

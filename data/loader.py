@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -17,9 +17,11 @@ from data.collate import collate
 from data.interleave import Document, Interleaver
 from data.mixture import Mixture
 from data.packing import pack
-from data.types import BadInputError, BadSampleError, InterleavedBatch
+from data.types import AlignedSample, BadInputError, BadSampleError, InterleavedBatch
 
 ON_BAD_SAMPLE = ("error", "skip")
+# Kinds of samples, by the name of their field in a manifest.
+MESSAGES, ALIGNED = "messages", "aligned"
 
 
 class BatchStream(Dataset[InterleavedBatch]):
@@ -28,7 +30,8 @@ class BatchStream(Dataset[InterleavedBatch]):
         positions [i * S, (i + 1) * S) -> this rank's part -> mixture -> interleaver -> rows -> batch
 
     samples_per_batch: S, over all processes together. on_bad_sample: "error" raises `BadSampleError`; "skip" leaves
-    the sample out and says why in `batch.skipped`. pad_to: a fixed row length for `torch.compile`.
+    the sample out and says why in `batch.skipped`. pad_to: a fixed row length for `torch.compile`. reads: the kinds
+    of samples that the objective learns from, "messages", "aligned" or both; another one is a bad sample.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class BatchStream(Dataset[InterleavedBatch]):
         world_size: int = 1,
         on_bad_sample: str = "error",
         pad_to: int | None = None,
+        reads: Collection[str] = (MESSAGES,),
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank={rank} must be in [0, world_size={world_size})")
@@ -58,6 +62,7 @@ class BatchStream(Dataset[InterleavedBatch]):
         self.world_size = world_size
         self.on_bad_sample = on_bad_sample
         self.pad_to = pad_to
+        self.reads = frozenset(reads)
 
     def positions(self, index: int) -> range:
         """The positions of the mixture that this rank's part of batch `index` holds."""
@@ -67,20 +72,24 @@ class BatchStream(Dataset[InterleavedBatch]):
         return range(start + size * self.rank // self.world_size, start + size * (self.rank + 1) // self.world_size)
 
     def __getitem__(self, index: int) -> InterleavedBatch:
-        documents, skipped = [], []
+        documents: list[Document] = []
+        skipped = []
         for position in self.positions(index):
             try:
-                documents.append(self._document(position))
+                documents += self._documents(position)
             except BadSampleError as error:
                 if self.on_bad_sample == "error":
                     raise
                 skipped.append(str(error))
         return collate(pack(documents, self.interleaver.max_tokens), self.pad_to, skipped)
 
-    def _document(self, position: int) -> Document:
+    def _documents(self, position: int) -> list[Document]:
         name, sample, rng = self.mixture.at(position)
         # Losses are told apart by the name of the mixture, where two manifests have two names.
-        return self.interleaver.document(replace(sample, source=name), rng)
+        sample = replace(sample, source=name)
+        if ALIGNED in self.reads and (isinstance(sample, AlignedSample) or MESSAGES not in self.reads):
+            return self.interleaver.aligned(sample, rng, number=position)
+        return [self.interleaver.document(sample, rng)]
 
 
 @dataclass(frozen=True)

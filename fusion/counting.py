@@ -25,7 +25,7 @@ def parameter_counts(model: FusionModel) -> dict[str, int]:
 
 @torch.no_grad()
 def flops_per_sample(model: FusionModel, batch: InterleavedBatch) -> float:
-    """Operations of the forward pass over `batch`, heads at every supervised position, per document.
+    """Operations of the forward pass over `batch`, heads at every supervised position, per sample.
 
     Counted by torch's `FlopCounterMode` while the model runs: matrix products, convolutions and attention; a
     multiplication with its addition is two operations. A training step costs about three times as much.
@@ -36,7 +36,7 @@ def flops_per_sample(model: FusionModel, batch: InterleavedBatch) -> float:
         hidden = model(batch)
         model.logits(hidden[batch.labels >= 0])
     model.train(mode)
-    return counter.get_total_flops() / max(len(batch.sample_ids), 1)
+    return counter.get_total_flops() / max(batch.num_samples, 1)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from encoders.projector import Projector
 from encoders.text import TokenEmbedding
 from fusion.method import FusionMethod
 from fusion.sequence import EmbeddedSequence
+from fusion.shared_space import SharedSpace
 
 
 class FusionModel(nn.Module):
@@ -28,6 +29,7 @@ class FusionModel(nn.Module):
         token ids ------------token embedding---------+            |
                                                                    v
         logits <--tied head-- norm <-- hidden states <-- fusion method (blocks)
+        embeddings of segments <--shared space--+
 
     Modality ids are places in `modalities`: text first, then the encoders by name.
     """
@@ -39,6 +41,7 @@ class FusionModel(nn.Module):
         encoders: Mapping[Modality, Encoder],
         projector: Callable[..., Projector],
         fusion: Callable[..., FusionMethod],
+        shared_space: Callable[..., SharedSpace] | None = None,
     ) -> None:
         super().__init__()
         if d_model < 1:
@@ -55,6 +58,7 @@ class FusionModel(nn.Module):
         nn.init.normal_(self.modality_embedding.weight, std=0.02)
         self.fusion = fusion(d_model=d_model)
         self.norm = nn.RMSNorm(d_model, eps=1e-6)
+        self.shared_space = shared_space(d_model=d_model, modalities=self.modalities) if shared_space else None
 
     @property
     def num_tokens(self) -> dict[Modality, Callable[[tuple[int, ...]], int]]:
@@ -80,7 +84,8 @@ class FusionModel(nn.Module):
 
     def forward(self, batch: InterleavedBatch, cache: list[Any] | None = None) -> Tensor:
         """Normalised hidden states [B, L, D]; `logits` turns the ones that are needed into scores."""
-        return self.norm(self.fusion(self.embed(batch), cache))
+        hidden = self.norm(self.fusion(self.embed(batch), cache))
+        return hidden if self.shared_space is None else self.shared_space.joined(hidden)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token, [..., V], of hidden states [..., D]."""

@@ -24,10 +24,12 @@ from data.interleave import Interleaver
 from data.loader import BatchStream, loader
 from data.mixture import Source
 from data.tokenizer import Tokenizer
+from data.types import BadInputError
 from fusion.build import build_model
 from fusion.counting import active_parameters, flops_per_sample, parameter_counts
 from fusion.model import FusionModel
 from training.distributed import Processes, start
+from training.objectives.base import Objective
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
 from training.trackers.base import Tracker
@@ -60,7 +62,10 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     interleaver = build_interleaver(
         config.data, tokenizer, build_processors(config.data), model.num_tokens, model.modalities
     )
-    stream = build_stream(config.data, config.seed, sources, interleaver, processes.rank, processes.world_size)
+    objective = build_objective(config.objective, model)
+    stream = build_stream(
+        config.data, config.seed, sources, interleaver, processes.rank, processes.world_size, objective.reads
+    )
     costs = _costs(model, stream)
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
@@ -69,7 +74,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     trainer = Trainer(
         model=model,
-        objective=instantiate(config.objective, "objective"),
+        objective=objective,
         optimizer=instantiate(config.optimizer, "optimizer"),
         schedule=instantiate(config.schedule, "schedule"),
         load=lambda begin, end: loader(stream, begin, end, config.data.num_workers),
@@ -90,6 +95,16 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     finally:
         tracker.finish()
     return run_folder
+
+
+def build_objective(config: DictConfig, model: FusionModel) -> Objective:
+    """The configured objective. Raises `BadInputError` if the model lacks what it needs."""
+    objective = instantiate(config, "objective")
+    try:
+        objective.check(model)
+    except ValueError as error:
+        raise BadInputError(f"objective: {error}") from error
+    return objective
 
 
 def _shared_folder(config: DictConfig, processes: Processes) -> Path:
