@@ -37,15 +37,15 @@ class Emoji:
 
     The training draws a skin tone, a style, tags and a clip anew for every sample; otherwise they are fixed: the plain
     picture in the first style, the first tags, one clip.
-    packages: see `data.emoji_set.emoji_set`. spoken: with the spoken label, which needs espeak-ng. clips_per_label: of
-    the training. max_tags: in a text. repeats: times that a training emoji occurs in an epoch, for an export.
-    max_samples: only so many, drawn with a fixed seed.
+    packages: see `data.emoji_set.emoji_set`; None takes `PACKAGES`. spoken: with the spoken label, which needs
+    espeak-ng. clips_per_label: of the training. max_tags: in a text. repeats: times that a training emoji occurs in an
+    epoch, for an export. max_samples: only so many, drawn with a fixed seed.
     """
 
     def __init__(
         self,
         split: str,
-        packages: Sequence[str] = PACKAGES,
+        packages: Sequence[str] | None = None,
         spoken: bool = True,
         clips_per_label: int = 4,
         max_tags: int = 5,
@@ -60,7 +60,7 @@ class Emoji:
         if repeats < 1 or (max_samples is not None and max_samples < 1):
             raise ValueError(f"repeats={repeats} and max_samples={max_samples} must be 1 or more")
         self.split, self.max_tags = split, max_tags
-        self._set = _emoji_set(tuple(packages))
+        self._set = _emoji_set(tuple(packages or PACKAGES))
         self._styles = _styles(self._set, split)
         concepts = "train" if split == "style" else split
         found = [item for item in self._set.emoji if split_of(item.concept) == concepts and self._drawn(item)]
@@ -116,9 +116,9 @@ class Emoji:
         return _text(item.label, [item.tags[place] for place in rng.permutation(len(item.tags))[:count]])
 
 
-def emoji_splits(packages: Sequence[str] = PACKAGES, repeats: int = 4, **options: bool | int) -> dict[str, Emoji]:
+def emoji_splits(packages: Sequence[str] | None = None, repeats: int = 4, **options: bool | int) -> dict[str, Emoji]:
     """All splits by name, to be exported; `style` only if several styles are given. `options` are those of `Emoji`."""
-    names = [name for name in SPLITS if name != "style" or len(_emoji_set(tuple(packages)).styles) > 1]
+    names = [name for name in SPLITS if name != "style" or len(_emoji_set(tuple(packages or PACKAGES)).styles) > 1]
     return {name: Emoji(name, packages, repeats=repeats, **options) for name in names}  # type: ignore[arg-type]
 
 

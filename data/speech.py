@@ -122,7 +122,9 @@ def sparse_bank(sentences: Iterable[str], split: str, clips_per_sentence: int) -
         raise ValueError(f"clips_per_sentence={clips_per_sentence} must be 1 or more")
     names = variants(split)
     rng = np.random.default_rng([1, SPLITS.index(split)])
-    drawn = [(text, names[rng.integers(len(names))]) for text in sorted(set(sentences)) for _ in range(clips_per_sentence)]
+    drawn = [
+        (text, names[rng.integers(len(names))]) for text in sorted(set(sentences)) for _ in range(clips_per_sentence)
+    ]
     # By voice, since the engine takes time to change it.
     return _bank((_spec(text, variant, rng) for text, variant in sorted(drawn, key=lambda item: item[1])), split)
 

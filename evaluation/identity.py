@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from data.array_store import StoredClip
-from data.types import Media, Message, Sample, Text
+from data.types import AlignedSample, Media, Message, Sample, Text
 
 
 def media_key(media: Media) -> Hashable:
@@ -38,13 +38,14 @@ def content_key(message: Message) -> Hashable:
     return tuple(item.text if isinstance(item, Text) else media_key(item) for item in message.content)
 
 
-def data_fingerprint(samples: Iterable[Sample]) -> str:
+def data_fingerprint(samples: Iterable[Sample | AlignedSample]) -> str:
     """sha256 over all words and all media of some samples, in order."""
     total = hashlib.sha256()
     known: dict[Hashable, str] = {}
     for sample in samples:
         total.update(f"sample {sample.id!r}".encode())
-        for message in sample.messages:
+        turns = sample.messages if isinstance(sample, Sample) else [Message("user", sample.segments)]
+        for message in turns:
             total.update(f"message {message.role!r}".encode())
             for item in message.content:
                 total.update(f"text {item.text!r}".encode() if isinstance(item, Text) else media_hash(item, known))

@@ -1,7 +1,8 @@
 """What an objective returns.
 
-An objective turns a model's hidden states of a batch into `LossTerms`. It returns sums, never means: the trainer divides by the
-count of the whole accumulation window over all processes, so that accumulating is the same as a larger batch.
+An objective turns a model's hidden states of a batch into `LossTerms`. It returns sums, never means: the trainer
+divides by the count of the whole accumulation window over all processes, so that accumulating is the same as a larger
+batch (but for contrastive objectives, whose loss depends on what is in a batch together).
 """
 
 from __future__ import annotations

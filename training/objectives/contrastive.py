@@ -22,18 +22,18 @@ from training.objectives.base import LossTerms, Objective
 
 @dataclass(frozen=True)
 class Pair:
-    """The samples that have both modalities of a pair: embeddings of this process [n, E], of all processes [N, E].
+    """The samples that have both modalities of a pair.
 
-    targets: the places of the samples of this process among all, [n]. scale, bias: scalars; bias is None if there is
-    none.
+    first, second: their embeddings in this process, [n, E]; all_first, all_second: in all processes, [N, E]. targets:
+    the places of the samples of this process among all, [n]. scale, bias: scalars; bias is None if there is none.
     """
 
     name: str
-    first_nE: Tensor
-    second_nE: Tensor
-    all_first_NE: Tensor
-    all_second_NE: Tensor
-    targets_n: Tensor
+    first: Tensor
+    second: Tensor
+    all_first: Tensor
+    all_second: Tensor
+    targets: Tensor
     scale: Tensor
     bias: Tensor | None
 
@@ -58,9 +58,9 @@ class Contrastive(Objective):
         for pair in pairs:
             loss = self.pair_loss(pair)
             # Over all processes these sums are the number of samples times the mean over pairs of mean losses.
-            total = total + loss * (len(everyone_RME) / (len(pairs) * len(pair.all_first_NE)))
-            if len(pair.targets_n):
-                groups[f"contrastive/{pair.name}"] = (loss.detach(), len(pair.targets_n))
+            total = total + loss * (len(everyone_RME) / (len(pairs) * len(pair.all_first)))
+            if len(pair.targets):
+                groups[f"contrastive/{pair.name}"] = (loss.detach(), len(pair.targets))
         return LossTerms(total, len(embeddings_RME), groups)
 
     def pair_loss(self, pair: Pair) -> Tensor:
@@ -77,9 +77,9 @@ class InfoNCE(Contrastive):
 
     def pair_loss(self, pair: Pair) -> Tensor:
         """Mean of both directions, in nats."""
-        forth_nN = pair.scale * pair.first_nE @ pair.all_second_NE.T
-        back_nN = pair.scale * pair.second_nE @ pair.all_first_NE.T
-        losses = [functional.cross_entropy(logits, pair.targets_n, reduction="sum") for logits in (forth_nN, back_nN)]
+        forth_nN = pair.scale * pair.first @ pair.all_second.T
+        back_nN = pair.scale * pair.second @ pair.all_first.T
+        losses = [functional.cross_entropy(logits, pair.targets, reduction="sum") for logits in (forth_nN, back_nN)]
         return (losses[0] + losses[1]) / 2
 
 
@@ -89,8 +89,8 @@ class Sigmoid(Contrastive):
     def pair_loss(self, pair: Pair) -> Tensor:
         """Sum over all pairs of -log sigmoid(z (scale * similarity + bias)), z = 1 for partners, else -1."""
         assert pair.bias is not None
-        logits_nN = pair.scale * pair.first_nE @ pair.all_second_NE.T + pair.bias
-        is_partner_nN = functional.one_hot(pair.targets_n, len(pair.all_second_NE))
+        logits_nN = pair.scale * pair.first @ pair.all_second.T + pair.bias
+        is_partner_nN = functional.one_hot(pair.targets, len(pair.all_second))
         return -functional.logsigmoid((2 * is_partner_nN - 1) * logits_nN).sum()
 
     def check(self, model: nn.Module) -> None:
@@ -128,11 +128,11 @@ def _pairs(
         before = int(everywhere_R[:start].sum())
         yield Pair(
             name=f"{space.modalities[first]}-{space.modalities[second]}",
-            first_nE=mine_nME[:, first],
-            second_nE=mine_nME[:, second],
-            all_first_NE=all_NME[:, first],
-            all_second_NE=all_NME[:, second],
-            targets_n=before + torch.arange(len(mine_nME), device=mine_nME.device),
+            first=mine_nME[:, first],
+            second=mine_nME[:, second],
+            all_first=all_NME[:, first],
+            all_second=all_NME[:, second],
+            targets=before + torch.arange(len(mine_nME), device=mine_nME.device),
             scale=scales[index],
             bias=None if space.logit_bias is None else space.logit_bias[index],
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from data.types import InterleavedBatch
@@ -19,7 +20,9 @@ class WeightedSum(Objective):
 
     def __init__(self, parts: Sequence[Objective], weights: Sequence[int]) -> None:
         if len(parts) < 2 or len(parts) != len(weights):
-            raise ValueError(f"weights={list(weights)} must be one for each of two parts or more, has {len(parts)} parts")
+            raise ValueError(
+                f"weights={list(weights)} must be one for each of two parts or more, has {len(parts)} parts"
+            )
         if not all(isinstance(weight, int) and weight > 0 for weight in weights):
             raise ValueError(f"weights={list(weights)} must be whole numbers above 0")
         self.parts, self.weights = list(parts), list(weights)
@@ -28,10 +31,10 @@ class WeightedSum(Objective):
     def terms(self, model: nn.Module, hidden_BLD: Tensor, batch: InterleavedBatch) -> LossTerms:
         """Weighted sums and counts; groups are those of the parts, unweighted."""
         found = [part.terms(model, hidden_BLD, batch) for part in self.parts]
-        total = sum(weight * terms.sum for weight, terms in zip(self.weights[1:], found[1:], strict=True))
+        total = torch.stack([weight * terms.sum for weight, terms in zip(self.weights, found, strict=True)]).sum()
         count = sum(weight * terms.count for weight, terms in zip(self.weights, found, strict=True))
         groups = {name: group for terms in found for name, group in terms.groups.items()}
-        return LossTerms(self.weights[0] * found[0].sum + total, count, groups)
+        return LossTerms(total, count, groups)
 
     def check(self, model: nn.Module) -> None:
         """Raises `ValueError` for the first part that the model does not fit."""
