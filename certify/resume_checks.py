@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from certify.context import Context
 from certify.result import BIT_EQUAL, Result, at_most
 from certify.small_data import write_small_data
+from data.instantiate import instantiate
 from training.trackers.jsonl import read_metrics
 
 TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
@@ -93,12 +94,13 @@ def write_config(config: DictConfig, folder: Path, modalities: Sequence[str]) ->
     """
     config = deepcopy(config)
     OmegaConf.set_struct(config, False)
-    manifest = write_small_data(folder / "data", modalities)
-    source = {"_target_": "data.manifest.ManifestSource", "path": str(manifest)}
+    kinds = instantiate(config.objective, "objective").reads
+    paths = {kind: str(write_small_data(folder / kind, modalities, kind)) for kind in kinds}
+    sources = {kind: {"_target_": "data.manifest.ManifestSource", "path": path} for kind, path in paths.items()}
     config.data.sources = None  # or the entries would be merged
-    config.data.sources = {"small": {"weight": 1.0, "source": source}}
+    config.data.sources = {kind: {"weight": 1.0, "source": source} for kind, source in sources.items()}
     config.data.validation = None
-    config.data.validation = {"small": source}
+    config.data.validation = sources
     config.data.samples_per_batch = 4
     config.evaluation, config.tracker, config.resume = None, {}, None
     config.runs, config.name = str(folder / "runs"), "certify"

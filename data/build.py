@@ -7,7 +7,7 @@ Everything here raises `BadInputError` of one line, with the place in the config
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from data.instantiate import instantiate, is_given, resolved
 from data.interleave import Interleaver
-from data.loader import BatchStream
+from data.loader import MESSAGES, BatchStream
 from data.mixture import Mixture, Source, block_counts
 from data.tokenizer import Tokenizer
 from data.types import BadInputError, Modality, Processor
@@ -93,8 +93,12 @@ def build_stream(
     interleaver: Interleaver,
     rank: int = 0,
     world_size: int = 1,
+    reads: Collection[str] = (MESSAGES,),
 ) -> BatchStream:
-    """The training batches of one process, a pure function of `seed` and the number of the batch."""
+    """The training batches of one process, a pure function of `seed` and the number of the batch.
+
+    reads: the kinds of samples that the objective learns from.
+    """
     mixture = Mixture(sources, seed)
     with _refusals("data"):
         return BatchStream(
@@ -106,6 +110,7 @@ def build_stream(
             on_bad_sample=_value(config, "on_bad_sample"),
             pad_to=config.get("pad_to"),
             modality_dropout=resolved(config.get("modality_dropout"), "data.modality_dropout"),
+            reads=reads,
         )
 
 

@@ -12,7 +12,7 @@ from fusion.model import FusionModel
 
 
 def build_model(config: DictConfig, vocab_size: int) -> FusionModel:
-    """The model that `config` (`d_model` and the groups encoders, projector and fusion) describes.
+    """The model that `config` (`d_model` and the groups encoders, projector, fusion and shared_space) describes.
 
     Weights come from torch's global generator: seed it before. Raises `BadInputError` with the message of the
     constructor that refused its arguments.
@@ -25,4 +25,5 @@ def build_model(config: DictConfig, vocab_size: int) -> FusionModel:
         projector=instantiate(config.projector, "projector"),
         fusion=instantiate(config.fusion, "fusion"),
         missing_token=config.get("missing_token", "none"),
+        shared_space=instantiate(config.shared_space, "shared_space") if config.get("shared_space") else None,
     )

@@ -19,6 +19,7 @@ from encoders.text import TokenEmbedding
 from fusion.method import FusionMethod
 from fusion.missing import MissingTokens
 from fusion.sequence import EmbeddedSequence
+from fusion.shared_space import SharedSpace
 
 
 class FusionModel(nn.Module):
@@ -29,6 +30,7 @@ class FusionModel(nn.Module):
         token ids ------------token embedding---------+            |
                                                                    v
         logits <--tied head-- norm <-- hidden states <-- fusion method (blocks)
+        embeddings of segments <--shared space--+
 
     Modality ids are places in `modalities`: text first, then the encoders by name. missing_token: see `MissingTokens`.
     """
@@ -41,6 +43,7 @@ class FusionModel(nn.Module):
         projector: Callable[..., Projector],
         fusion: Callable[..., FusionMethod],
         missing_token: str = "none",
+        shared_space: Callable[..., SharedSpace] | None = None,
     ) -> None:
         super().__init__()
         if d_model < 1:
@@ -58,6 +61,7 @@ class FusionModel(nn.Module):
         self.missing = MissingTokens(missing_token, len(encoders), d_model)
         self.fusion = fusion(d_model=d_model, num_modalities=len(self.modalities))
         self.norm = nn.RMSNorm(d_model, eps=1e-6)
+        self.shared_space = shared_space(d_model=d_model, modalities=self.modalities) if shared_space else None
 
     @property
     def num_tokens(self) -> dict[Modality, Callable[[tuple[int, ...]], int]]:
@@ -91,7 +95,8 @@ class FusionModel(nn.Module):
 
     def forward(self, batch: InterleavedBatch, cache: list[Any] | None = None) -> Tensor:
         """Normalised hidden states [B, L, D]; `logits` turns the ones that are needed into scores."""
-        return self.norm(self.fusion(self.embed(batch), cache))
+        hidden = self.norm(self.fusion(self.embed(batch), cache))
+        return hidden if self.shared_space is None else self.shared_space.joined(hidden)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token, [..., V], of hidden states [..., D]."""

@@ -30,6 +30,7 @@ from fusion.build import build_model
 from fusion.counting import active_parameters, flops_per_sample, parameter_counts
 from fusion.model import FusionModel
 from training.distributed import Processes, start
+from training.objectives.base import Objective
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
 from training.trackers.base import Tracker
@@ -75,7 +76,10 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     interleaver = build_interleaver(
         config.data, tokenizer, build_processors(config.data), model.num_tokens, model.modalities
     )
-    stream = build_stream(config.data, config.seed, sources, interleaver, processes.rank, processes.world_size)
+    objective = build_objective(config.objective, model)
+    stream = build_stream(
+        config.data, config.seed, sources, interleaver, processes.rank, processes.world_size, objective.reads
+    )
     monitor = make_monitor(validation, tokenizer, interleaver) if validation else None
     _check_best_metric(config.trainer.best_metric, monitor)
     costs = _costs(model, stream)
@@ -86,7 +90,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     trainer = Trainer(
         model=model,
-        objective=instantiate(config.objective, "objective"),
+        objective=objective,
         optimizer=instantiate(config.optimizer, "optimizer"),
         schedule=instantiate(config.schedule, "schedule"),
         load=lambda begin, end: loader(stream, begin, end, config.data.num_workers),
@@ -120,6 +124,16 @@ def _check_best_metric(name: str | None, monitor: Monitor | None) -> None:
         )
     if name not in monitor.metrics:
         raise BadInputError(f"trainer.best_metric={name}: must be one of {', '.join(monitor.metrics)}")
+
+
+def build_objective(config: DictConfig, model: FusionModel) -> Objective:
+    """The configured objective. Raises `BadInputError` if the model lacks what it needs."""
+    objective = instantiate(config, "objective")
+    try:
+        objective.check(model)
+    except ValueError as error:
+        raise BadInputError(f"objective: {error}") from error
+    return objective
 
 
 def _shared_folder(config: DictConfig, processes: Processes) -> Path:

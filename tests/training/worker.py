@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from data.loader import loader
+from tests.training.aligned import OBJECTIVES, gradients_of
 from tests.training.tiny import fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from training import distributed, gradients
 from training.accumulation import accumulate
@@ -78,6 +79,9 @@ def run_distributed(arguments):
     found = {name: sharded_gradients(fusion, processes) for name, fusion in fusion_configs().items()}
     if processes.is_main:
         torch.save(found, arguments.folder / "found.pt")
+    for kind in OBJECTIVES:
+        contrastive = gradients_of(kind, processes)
+        torch.save(contrastive, arguments.folder / f"{kind}_{processes.rank}.pt")
     two = arguments.folder / "two"
     tiny_trainer(two, processes=processes, evaluate=evaluate, **OPTIONS).fit()
     begun = arguments.folder / "begun"
