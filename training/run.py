@@ -18,16 +18,18 @@ from data.build import (
     build_stream,
     build_tokenizer,
     build_validation,
+    check_modalities,
 )
 from data.instantiate import instantiate
 from data.interleave import Interleaver
 from data.loader import BatchStream, loader
-from data.mixture import Source
+from data.mixture import Mixture, Source
 from data.tokenizer import Tokenizer
 from fusion.build import build_model
-from fusion.counting import active_parameters, flops_per_sample, parameter_counts
+from fusion.counting import active_parameters, flops_per_sample, parameter_counts, trainable_parameters
 from fusion.model import FusionModel
 from training.distributed import Processes, start
+from training.feature_cache import cached_processors
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
 from training.trackers.base import Tracker
@@ -57,10 +59,12 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     sources, validation = build_sources(config.data), build_validation(config.data)
     tokenizer = Tokenizer.load(checkpoint / "tokenizer.json") if checkpoint else build_tokenizer(config.data, sources)
     model = build_model(config, tokenizer.vocab_size)
-    interleaver = build_interleaver(
-        config.data, tokenizer, build_processors(config.data), model.num_tokens, model.modalities
-    )
-    stream = build_stream(config.data, config.seed, sources, interleaver, processes.rank, processes.world_size)
+    processors = build_processors(config.data)
+    check_modalities(sources, model.modalities, processors)
+    interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
+    cached = cached_processors(config, model, Mixture(sources, config.seed), processors, processes.device)
+    reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
+    stream = build_stream(config.data, config.seed, sources, reader, processes.rank, processes.world_size)
     costs = _costs(model, stream)
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
@@ -101,7 +105,8 @@ def _shared_folder(config: DictConfig, processes: Processes) -> Path:
 def _costs(model: FusionModel, stream: BatchStream) -> dict[str, Any]:
     parameters = {f"parameters/{name}": count for name, count in parameter_counts(model).items()}
     flops = flops_per_sample(model, stream[0])
-    return {**parameters, "parameters/active": active_parameters(model), "flops_per_training_sample": flops}
+    used = {"parameters/active": active_parameters(model), "parameters/trainable": trainable_parameters(model)}
+    return {**parameters, **used, "flops_per_training_sample": flops}
 
 
 def _step(checkpoint: Path | None) -> int | None:
