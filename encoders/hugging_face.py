@@ -121,14 +121,16 @@ def _random(architecture: Mapping[str, Any]) -> nn.Module:
 def _quiet() -> Any:
     """The library without its reports on weights that an encoder does not use, and without bars."""
     transformers = library("transformers")
-    logging = library("transformers.utils.logging")
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    loggers = [library("transformers.utils.logging"), library("huggingface_hub.utils.logging")]
+    levels = [logger.get_verbosity() for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
+    loggers[0].disable_progress_bar()
     try:
         yield transformers
     finally:
-        logging.set_verbosity(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.set_verbosity(level)
 
 
 def _part(model: Any, part: str | None) -> nn.Module:
