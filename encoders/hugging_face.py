@@ -60,6 +60,9 @@ class TransformersEncoder(PretrainedEncoder):
         self.input_name = next(iter(inspect.signature(backbone.forward).parameters))
         sizes: Any = backbone.config
         self.vocab_size = getattr(sizes, "vocab_size", 0)
+        if self.input_name == TEXT_IDS and not self.vocab_size:
+            names = ", ".join(name for name, _ in backbone.named_children())
+            raise ValueError(f"{type(backbone).__name__} has several encoders: part must name one of {names}")
         self.strides = list(zip(getattr(sizes, "conv_kernel", ()), getattr(sizes, "conv_stride", ()), strict=True))
         self.longest = _longest_text(backbone)
         super().__init__(backbone, _example_shape(sizes, self.input_name, self.strides), fine_tuning, lr_scale, cache)
