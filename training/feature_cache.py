@@ -116,7 +116,9 @@ class _Filler:
 
     def _values(self, item: Media) -> Tensor | None:
         try:
-            return self.processor(item)
+            values = self.processor(item)
+            _check_fit(self.encoder, item.modality, tuple(values.shape))
+            return values
         except BadSampleError:
             if self.skips:
                 return None  # refused again, and counted, where it is read
@@ -145,6 +147,13 @@ def _batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:
     iterator = iter(keys)
     while items := list(itertools.islice(iterator, size)):
         yield items
+
+
+def _check_fit(encoder: Any, modality: Modality, shape: tuple[int, ...]) -> None:
+    try:
+        encoder.num_tokens(shape)
+    except ValueError as error:
+        raise BadSampleError(f"{modality} of shape {shape}: {error}") from error
 
 
 def _media(sample: Sample | AlignedSample) -> Iterator[Media]:
