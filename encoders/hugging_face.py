@@ -170,4 +170,4 @@ def _longest_text(backbone: nn.Module) -> int:
     if tables and isinstance(tables[0], nn.Embedding):
         before = 0 if tables[0].padding_idx is None else tables[0].padding_idx + 1
         return tables[0].num_embeddings - before
-    return getattr(backbone.config, "max_position_embeddings", 0) or 512  # type: ignore[union-attr]
+    return getattr(backbone.config, "max_position_embeddings", 0) or 512
