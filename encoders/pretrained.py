@@ -28,7 +28,7 @@ class PretrainedEncoder(Encoder):
     - `lr_scale` multiplies the learning rate of this encoder's weights (not of its projector);
     - `cache`: features of a frozen encoder [T, C] are accepted in place of raw items, as a feature cache supplies them.
 
-    Raises `ValueError` if a frozen encoder is needed and this is not, or a number is out of range.
+    Raises `ValueError` for a cache of an encoder that is trained, and fine-tuning that would train nothing.
     """
 
     def __init__(
@@ -122,6 +122,8 @@ class PretrainedEncoder(Encoder):
         for parameter in self.backbone.parameters():
             parameter.requires_grad_(parameter.requires_grad and parameter.grad is not None)
             parameter.grad = None
+        if not any(parameter.requires_grad for parameter in self.backbone.parameters()):
+            raise ValueError("fine_tuning chooses only weights on which the features do not depend")
 
 
 def accepts(encoder: Encoder, shape: tuple[int, ...]) -> bool:

@@ -142,6 +142,7 @@ def test_an_absent_modality_runs_no_frozen_backbone_and_still_joins_the_graph() 
         (lambda: Partial(), "last_blocks=0 must be 1 or more"),
         (lambda: encoder(Partial(4)), "last_blocks=4 must be at most 3"),
         (lambda: encoder(Partial(0, ["blocks.*"])), "'blocks.\\*' matches no parameter"),
+        (lambda: encoder(Partial(0, ["pooler.*"])), "only weights on which the features do not depend"),
         (lambda: Lora(0), "rank=0 must be 1 or more"),
         (lambda: encoder(Lora(targets=["*qkv"])), "match no linear layer of the backbone, which has layers"),
         (lambda: find_blocks(nn.Linear(2, 2)), "has no list of blocks"),
