@@ -32,6 +32,7 @@ class TransformersEncoder(PretrainedEncoder):
 
     model: a name on the hub, a folder, or `package:NAME/FOLDER`; null: random weights of `architecture`, a mapping with
     `model_type` and any sizes of that type's configuration.
+    image_size: of an image model; it must be the model's own, and is an option only for processors to refer to.
     part: which module of the model, such as `vision_model`; null: the encoder of an encoder-decoder, else all of it.
     layer: null (the last, with the final norm if there is one), or after how many blocks. For the others see
     `PretrainedEncoder`.
@@ -43,6 +44,7 @@ class TransformersEncoder(PretrainedEncoder):
         model: str | None = None,
         architecture: Mapping[str, Any] | None = None,
         part: str | None = None,
+        image_size: int | None = None,
         layer: int | None = None,
         lr_scale: float = 1.0,
         cache: bool = False,
@@ -66,7 +68,8 @@ class TransformersEncoder(PretrainedEncoder):
         self.strides = list(zip(getattr(sizes, "conv_kernel", ()), getattr(sizes, "conv_stride", ()), strict=True))
         self.longest = _longest_text(backbone)
         super().__init__(backbone, _example_shape(sizes, self.input_name, self.strides), fine_tuning, lr_scale, cache)
-        self.image_size = self.example_shape[-1] if self.input_name == IMAGES else None
+        if image_size not in (None, self.example_shape[-1]):
+            raise ValueError(f"image_size={image_size} must be {self.example_shape[-1]}, that of the model")
 
     def extract(self, values: Tensor) -> Tensor:
         """Features [N, T, C] of items of one shape."""

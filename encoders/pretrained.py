@@ -118,7 +118,9 @@ class PretrainedEncoder(Encoder):
     def _freeze_unused(self, example: Tensor) -> None:
         """Weights that get no gradient (of layers behind the chosen one, of poolers) would only be in the way."""
         with torch.enable_grad():
-            self.extract(example).sum().backward()
+            total = self.extract(example).sum()
+        if total.requires_grad:
+            total.backward()
         for parameter in self.backbone.parameters():
             parameter.requires_grad_(parameter.requires_grad and parameter.grad is not None)
             parameter.grad = None

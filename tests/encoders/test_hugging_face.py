@@ -95,6 +95,7 @@ def test_the_packaged_sentence_encoder_gives_what_transformers_computes_with_a_m
         ({"architecture": {"model_type": "no_such_type"}}, "no_such_type"),
         ({"architecture": {"model_type": "vit", **VISION, "patch_size": 0}}, "is refused"),
         ({"architecture": {"model_type": "vit", **VISION}, "layer": 4}, r"layer=4 must be in \[1, 3\]"),
+        ({"architecture": {"model_type": "vit", **VISION}, "image_size": 64}, "image_size=64 must be 32"),
         ({"architecture": {"model_type": "vit", **VISION}, "part": "encoders"}, "which has embeddings, layers"),
         (
             {"architecture": {"model_type": "siglip", **TEXT_AND_VISION}},

