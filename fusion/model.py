@@ -53,7 +53,7 @@ class FusionModel(nn.Module):
         )
         self.modality_embedding = nn.Embedding(len(self.modalities), d_model)
         nn.init.normal_(self.modality_embedding.weight, std=0.02)
-        self.fusion = fusion(d_model=d_model)
+        self.fusion = fusion(d_model=d_model, num_modalities=len(self.modalities))
         self.norm = nn.RMSNorm(d_model, eps=1e-6)
 
     @property
@@ -64,6 +64,8 @@ class FusionModel(nn.Module):
     def embed(self, batch: InterleavedBatch) -> EmbeddedSequence:
         """Text and media as one sequence of embeddings [B, L, D]."""
         hidden = _unit(self.text(batch.token_ids))  # [B, L, D]
+        segment_ids = torch.zeros_like(batch.token_ids)
+        num_segments = 0
         for modality_id, (name, encoder) in enumerate(self._encoders().items(), start=1):
             media = batch.media.get(name)
             if media is None or len(media) == 0:
@@ -72,11 +74,15 @@ class FusionModel(nn.Module):
                 continue
             place_BL = (batch.modality_ids == modality_id) & (batch.document_ids != PADDING_DOCUMENT)
             tokens = encoder(media)  # [tokens of all items, D]
+            counts = encoder.counts(media)
             if len(tokens) != int(place_BL.sum()):
-                raise BadSampleError(_mismatch(batch, name, encoder.counts(media), place_BL))
+                raise BadSampleError(_mismatch(batch, name, counts, place_BL))
             hidden = hidden.masked_scatter(place_BL[..., None], _unit(tokens).to(hidden.dtype))
+            numbers = torch.arange(num_segments + 1, num_segments + len(counts) + 1, device=segment_ids.device)
+            segment_ids[place_BL] = numbers.repeat_interleave(torch.tensor(counts, device=segment_ids.device))
+            num_segments += len(counts)
         hidden = hidden + self.modality_embedding(batch.modality_ids)
-        return EmbeddedSequence(hidden, batch.modality_ids, batch.document_ids, batch.positions)
+        return EmbeddedSequence(hidden, batch.modality_ids, batch.document_ids, batch.positions, segment_ids)
 
     def forward(self, batch: InterleavedBatch, cache: list[Any] | None = None) -> Tensor:
         """Normalised hidden states [B, L, D]; `logits` turns the ones that are needed into scores."""

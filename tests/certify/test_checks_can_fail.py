@@ -41,6 +41,7 @@ from fusion import cache
 from fusion.block import Block
 from fusion.mixers import attention
 from fusion.model import FusionModel
+from fusion.sequence import Visibility
 from training.accumulation import StepTotals
 
 Patch = pytest.MonkeyPatch
@@ -91,7 +92,7 @@ def evaluation_takes_a_shortcut(context: Context, patch: Patch) -> None:
 
 
 def fast_attention_forgets_causality(context: Context, patch: Patch) -> None:
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(q: Tensor, k: Tensor, v: Tensor, segment_ids: Tensor | None) -> Tensor:
         return nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
 
     patch.setattr(attention, "causal_attention", attend)
@@ -116,10 +117,10 @@ def cache_forgets_everything(context: Context, patch: Patch) -> None:
     """Each new token sees itself alone."""
     original = cache.AttentionCache.append
 
-    def append(self: Any, keys: Tensor, values: Tensor, groups: Tensor) -> Tensor:
-        mask = original(self, keys, values, groups)
+    def append(self: Any, keys: Tensor, values: Tensor, visibility: Visibility) -> Tensor:
+        mask = original(self, keys, values, visibility)
         own = torch.arange(mask.shape[-1]) == self.lengths_B[:, None, None] - 1
-        return mask & own if groups.shape[1] == 1 else mask
+        return mask & own if mask.shape[1] == 1 else mask
 
     patch.setattr(cache.AttentionCache, "append", append)
 
@@ -128,8 +129,9 @@ def cache_counts_padding(context: Context, patch: Patch) -> None:
     """Rows that were padded on the right go on behind their padding, which is then seen."""
     original = cache.AttentionCache.append
 
-    def append(self: Any, keys: Tensor, values: Tensor, groups: Tensor) -> Tensor:
-        return original(self, keys, values, groups[:, :1].expand(groups.shape))
+    def append(self: Any, keys: Tensor, values: Tensor, visibility: Visibility) -> Tensor:
+        groups = visibility.group_ids
+        return original(self, keys, values, Visibility(groups[:, :1].expand(groups.shape)))
 
     patch.setattr(cache.AttentionCache, "append", append)
 
@@ -148,10 +150,10 @@ def positions_restart_when_decoding(context: Context, patch: Patch) -> None:
 def second_prefill_overwrites_the_first(context: Context, patch: Patch) -> None:
     original = cache.AttentionCache.append
 
-    def append(self: Any, keys: Tensor, values: Tensor, groups: Tensor) -> Tensor:
-        if groups.shape[1] > 1:
+    def append(self: Any, keys: Tensor, values: Tensor, visibility: Visibility) -> Tensor:
+        if keys.shape[2] > 1:
             self.lengths_B = torch.zeros_like(self.lengths_B)
-        return original(self, keys, values, groups)
+        return original(self, keys, values, visibility)
 
     patch.setattr(cache.AttentionCache, "append", append)
 

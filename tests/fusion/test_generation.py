@@ -6,6 +6,7 @@ import torch
 from fusion.attention_maps import attention_maps
 from fusion.cache import AttentionCache
 from fusion.generation import generate
+from fusion.sequence import Visibility
 from tests.fusion.builders import batch_of, small_model
 
 PROMPTS = [[["image", 3, ("audio", 13), 4]], [[2]], [[3, ("audio", 6), 2]], [["image", 9]]]
@@ -78,7 +79,7 @@ def test_full_cache_is_an_error() -> None:
     cache = AttentionCache(1, 3, 1, 2, like=torch.zeros(1))
     keys = torch.zeros(1, 1, 4, 2)
     with pytest.raises(ValueError, match=r"max_length=3 of the cache is too short for 4 tokens"):
-        cache.append(keys, keys, torch.zeros(1, 4, dtype=torch.long))
+        cache.append(keys, keys, Visibility(torch.zeros(1, 4, dtype=torch.long)))
 
 
 def test_attention_maps_are_distributions_over_the_visible_past() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from data.loader import loader
-from tests.training.tiny import CONFIG, tiny_model, tiny_stream, tiny_trainer
+from tests.training.tiny import CONFIG, fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from training import distributed, gradients
 from training.accumulation import accumulate
 from training.objectives.next_token import NextToken
@@ -70,18 +70,24 @@ def split_by_audio(stream, count=6):
     return spoken[:count], typed[:count]
 
 
-def run_distributed(arguments):
-    """Gradients where only the first process has sound; a training from scratch; one that a single process began."""
-    torch.set_num_threads(1)
-    processes = distributed.start("cpu")
-    model = tiny_model()
+def sharded_gradients(fusion, processes):
+    """Gradients of a model with this fusion method, their norms, and the number of supervised tokens."""
+    model = tiny_model(fusion=fusion)
     batches = split_by_audio(tiny_stream(model, samples_per_batch=1))[processes.rank]
     distributed.shard(model, processes)
     totals = accumulate(model, NextToken(), batches, processes)
     norms = gradients.norms(gradients.parts(model), processes)
-    found = {name: distributed.to_full(p.grad) for name, p in model.named_parameters()}
+    whole = {name: distributed.to_full(p.grad) for name, p in model.named_parameters()}
+    return {"gradients": whole, "norms": norms, "count": totals.count}
+
+
+def run_distributed(arguments):
+    """Gradients where only the first process has sound; a training from scratch; one that a single process began."""
+    torch.set_num_threads(1)
+    processes = distributed.start("cpu")
+    found = {name: sharded_gradients(fusion, processes) for name, fusion in fusion_configs().items()}
     if processes.is_main:
-        torch.save({"gradients": found, "norms": norms, "count": totals.count}, arguments.folder / "found.pt")
+        torch.save(found, arguments.folder / "found.pt")
     two = arguments.folder / "two"
     tiny_trainer(two, processes=processes, evaluate=evaluate, **OPTIONS).fit()
     begun = arguments.folder / "begun"
