@@ -18,7 +18,7 @@ from data.interleave import Interleaver
 from data.loader import MESSAGES, BatchStream
 from data.mixture import Mixture, Source, block_counts
 from data.tokenizer import Tokenizer
-from data.types import BadInputError, Modality, Processor
+from data.types import TEXT, BadInputError, Modality, Processor
 
 Sources = dict[str, tuple[Source, float]]
 
@@ -112,6 +112,27 @@ def build_stream(
             modality_dropout=resolved(config.get("modality_dropout"), "data.modality_dropout"),
             reads=reads,
         )
+
+
+def check_modalities(
+    sources: Sources, modalities: Sequence[Modality], processors: Mapping[Modality, Processor]
+) -> None:
+    """Refuses sources that say that they hold media which the model has no encoder, or the data no processor for.
+
+    Otherwise a training would find out at the first such sample, perhaps after hours.
+    """
+    for name, (source, _) in sources.items():
+        for modality in sorted(getattr(source, "modalities", ())):
+            if modality not in modalities:
+                known = ", ".join(item for item in modalities if item != TEXT) or "none"
+                raise BadInputError(
+                    f"data.sources.{name}: holds media of modality {modality!r}, for which the model has no encoder "
+                    f"(it has: {known}); add one with +encoders/{modality}=NAME"
+                )
+            if modality not in processors:
+                raise BadInputError(
+                    f"data.sources.{name}: media of modality {modality!r} need data.processors.{modality}"
+                )
 
 
 @contextmanager

@@ -89,10 +89,11 @@ def _collate_media(documents: Sequence[Document]) -> dict[Modality, MediaBatch]:
     for document_id, document in enumerate(documents):
         for modality, values in document.media:
             items.setdefault(modality, []).append((document_id, values))
-    return {modality: _pad(modality, items[modality]) for modality in sorted(items)}
+    return {modality: pad_media(modality, items[modality]) for modality in sorted(items)}
 
 
-def _pad(modality: Modality, items: Sequence[tuple[int, Tensor]]) -> MediaBatch:
+def pad_media(modality: Modality, items: Sequence[tuple[int, Tensor]]) -> MediaBatch:
+    """Items of one modality, each with the number of its document, padded with zeros to one batch."""
     tensors = [values for _, values in items]
     first = tensors[0]
     for values in tensors:

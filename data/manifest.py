@@ -60,9 +60,11 @@ class ManifestSource:
             raise ValueError(f"on_bad_sample={on_bad_sample!r} must be one of error, skip")
         self.path = Path(path).expanduser()
         places = []
+        self.modalities: set[str] = set()  # of the media of all rows, as far as they are parsed here
         for line_number, offset, line in self._lines():
             if on_bad_sample == "error":
-                self._parse(line, line_number)
+                segments = (segment for _, segment in _segments(self._parse(line, line_number)))
+                self.modalities |= {segment.modality for segment in segments if isinstance(segment, Media)}
             places.append((line_number, offset))
         if not places:
             raise BadInputError(f"{self.path}: holds no rows")

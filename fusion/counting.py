@@ -56,3 +56,8 @@ def _countable_operations() -> Iterator[None]:
 def active_parameters(model: nn.Module) -> int:
     """Parameters that one token uses; all of them, as long as no layer routes."""
     return sum(p.numel() for p in model.parameters())
+
+
+def trainable_parameters(model: nn.Module) -> int:
+    """Parameters that training changes; frozen encoders have none."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

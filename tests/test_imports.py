@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # What each package may import besides itself and libraries; a dotted name allows that module only.
 ALLOWED = {
     "data": (),
-    "encoders": ("data.types",),
+    "encoders": ("data.types", "data.locate"),
     "fusion": ("encoders", "data.types", "data.instantiate"),
     "training": ("fusion", "data"),
     "evaluation": ("fusion", "data"),

@@ -19,17 +19,19 @@ from data.build import (
     build_stream,
     build_tokenizer,
     build_validation,
+    check_modalities,
 )
 from data.instantiate import instantiate
 from data.interleave import Interleaver
 from data.loader import BatchStream, loader
-from data.mixture import Source
+from data.mixture import Mixture, Source
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from fusion.build import build_model
-from fusion.counting import active_parameters, flops_per_sample, parameter_counts
+from fusion.counting import active_parameters, flops_per_sample, parameter_counts, trainable_parameters
 from fusion.model import FusionModel
 from training.distributed import Processes, start
+from training.feature_cache import cached_processors
 from training.objectives.base import Objective
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
@@ -73,12 +75,14 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     sources, validation = build_sources(config.data), build_validation(config.data)
     tokenizer = Tokenizer.load(checkpoint / "tokenizer.json") if checkpoint else build_tokenizer(config.data, sources)
     model = build_model(config, tokenizer.vocab_size)
-    interleaver = build_interleaver(
-        config.data, tokenizer, build_processors(config.data), model.num_tokens, model.modalities
-    )
+    processors = build_processors(config.data)
+    check_modalities(sources, model.modalities, processors)
+    interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
+    cached = cached_processors(config, model, Mixture(sources, config.seed), processors, processes.device)
+    reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
     objective = build_objective(config.objective, model)
     stream = build_stream(
-        config.data, config.seed, sources, interleaver, processes.rank, processes.world_size, objective.reads
+        config.data, config.seed, sources, reader, processes.rank, processes.world_size, objective.reads
     )
     monitor = make_monitor(validation, tokenizer, interleaver) if validation else None
     _check_best_metric(config.trainer.best_metric, monitor)
@@ -145,7 +149,8 @@ def _shared_folder(config: DictConfig, processes: Processes) -> Path:
 def _costs(model: FusionModel, stream: BatchStream) -> dict[str, Any]:
     parameters = {f"parameters/{name}": count for name, count in parameter_counts(model).items()}
     flops = flops_per_sample(model, stream[0])
-    return {**parameters, "parameters/active": active_parameters(model), "flops_per_training_sample": flops}
+    used = {"parameters/active": active_parameters(model), "parameters/trainable": trainable_parameters(model)}
+    return {**parameters, **used, "flops_per_training_sample": flops}
 
 
 def _step(checkpoint: Path | None) -> int | None:

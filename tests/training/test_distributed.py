@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from data.loader import loader
+from fusion.checkpoint import read_weights, resolve
 from tests.training.aligned import OBJECTIVES, gradients_of
 from tests.training.tiny import fusion_configs, tiny_model, tiny_stream, tiny_trainer
-from tests.training.worker import OPTIONS, adamw_with_decay, evaluate, signalling, split_by_audio
+from tests.training.worker import OPTIONS, adamw_with_decay, evaluate, lora_model, signalling, split_by_audio
 from training import gradients
 from training.accumulation import accumulate
 from training.distributed import Processes
@@ -113,3 +114,12 @@ def test_two_processes_continue_what_one_began(folder, one_process):
 def test_adamw_with_decay_is_the_same_in_two_processes(folder, tmp_path):
     tiny_trainer(tmp_path, optimizer=adamw_with_decay, max_steps=4).fit()
     assert_close(folder / "adamw", tmp_path)
+
+
+def test_a_frozen_encoder_with_lora_is_the_same_in_two_processes(folder, tmp_path):
+    tiny_trainer(tmp_path, model=lora_model(), **OPTIONS).fit()
+    assert_close(folder / "lora", tmp_path)
+    two, one = (read_weights(resolve(run), averaged=True) for run in (folder / "lora", tmp_path))
+    assert two.keys() == one.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4, msg=name)

@@ -16,7 +16,7 @@ import torch
 
 from data.loader import loader
 from tests.training.aligned import OBJECTIVES, gradients_of
-from tests.training.tiny import fusion_configs, tiny_model, tiny_stream, tiny_trainer
+from tests.training.tiny import CONFIG, fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from training import distributed, gradients
 from training.accumulation import accumulate
 from training.objectives.next_token import NextToken
@@ -42,6 +42,18 @@ def signalling(load, batch, number):
             yield item
 
     return load_and_signal
+
+
+def lora_model():
+    """The tiny model with a ViT of transformers that is frozen but for its LoRA."""
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
+    image = {
+        "_target_": "encoders.hugging_face.TransformersEncoder",
+        "architecture": {"model_type": "vit", "image_size": 4, "patch_size": 2, **sizes},
+        "fine_tuning": {"_target_": "encoders.lora.Lora", "rank": 2},
+        "lr_scale": 0.5,
+    }
+    return tiny_model(encoders={**CONFIG["encoders"], "image": image})
 
 
 def train(arguments):
@@ -88,6 +100,8 @@ def run_distributed(arguments):
     tiny_trainer(begun, processes=processes, evaluate=evaluate, resume=begun, **OPTIONS).fit()
     last = arguments.folder / "adamw"
     tiny_trainer(last, processes=processes, optimizer=adamw_with_decay, max_steps=4).fit()
+    lora = arguments.folder / "lora"
+    tiny_trainer(lora, processes=processes, model=lora_model(), **OPTIONS).fit()
     processes.close()
 
 
