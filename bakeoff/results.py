@@ -5,11 +5,9 @@ Shape legend: S seeds, N questions.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +15,7 @@ from bakeoff.settings import Bakeoff
 from bakeoff.statistics import Comparison, Estimate, compare_all
 from bakeoff.trials import Entry, costs
 from data.types import BadInputError
+from evaluation.answers import read_answers
 from evaluation.compare import load_run
 from training.trackers.jsonl import read_metrics
 
@@ -69,7 +68,7 @@ def gather(
             method: [folders[e.trial.name] for e in entries if (e.method, e.budget) == (method, budget)]
             for method in bakeoff.methods
         }
-        correct, clusters = read_answers(of_method)
+        correct, clusters = read_correct(of_method)
         scores, found = compare_all(correct, clusters, bakeoff.baselines, bakeoff.resamples)
         comparisons[budget] = tuple(found)
         for method, runs in of_method.items():
@@ -97,7 +96,7 @@ def _row(method: str, budget: str, tuned: float, folders: Sequence[Path], scores
     )
 
 
-def read_answers(
+def read_correct(
     of_method: Mapping[str, Sequence[Path]],
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, list[str]]]:
     """task -> method -> correct [S, N], and task -> the cluster of each question [N].
@@ -108,23 +107,10 @@ def read_answers(
     asked: dict[str, list[tuple[str, str]]] = {}
     for method, folders in of_method.items():
         for folder in folders:
-            for task, answers in _by_task(folder).items():
+            for task, answers in read_answers(folder).items():
                 questions = [(str(answer["id"]), str(answer["cluster"])) for answer in answers]
                 if asked.setdefault(task, questions) != questions:
                     raise BadInputError(f"{folder}: was asked other questions in {task} than the first run")
                 correct.setdefault(task, {}).setdefault(method, []).append([bool(a["correct"]) for a in answers])
     arrays = {task: {m: np.array(values) for m, values in methods.items()} for task, methods in correct.items()}
     return arrays, {task: [cluster for _, cluster in questions] for task, questions in asked.items()}
-
-
-def _by_task(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    path = folder / "answers.jsonl"
-    found: dict[str, list[dict[str, Any]]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be read: {error.strerror}") from error
-    for line in lines:
-        row = json.loads(line)
-        found.setdefault(row["task"], []).append(row)
-    return found

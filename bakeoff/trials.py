@@ -46,7 +46,7 @@ def tuning_trials(bakeoff: Bakeoff, method: str, targets: Mapping[str, float]) -
                 *tuning.overrides,
                 f"{tuning.option}={value}",
                 f"seed={tuning.seed}",
-                "evaluation=null",
+                "evaluation.tasks=null",
             ),
         )
         for value in tuning.values

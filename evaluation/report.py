@@ -93,7 +93,7 @@ def keep_old_report(folder: Path, checkpoint_hash: str) -> None:
     if archive.exists():
         archive = archive.with_name(f"{archive.name}_{str(old['provenance'].get('checkpoint_hash'))[:8]}")
     archive.mkdir(parents=True, exist_ok=True)
-    for name in ("figures", "report.md", "report.json"):
+    for name in ("figures", "answers.jsonl", "report.md", "report.json"):
         if (folder / name).exists():
             if (archive / name).is_dir():
                 shutil.rmtree(archive / name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from omegaconf import OmegaConf
 from data.build import build_interleaver, build_processors
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
+from evaluation.answers import answer_rows, write_answers
+from evaluation.predict import Prediction
 from evaluation.provenance import (
     config_hashes,
     environment,
@@ -71,16 +73,22 @@ def evaluate_checkpoint(
         config.data, tokenizer, build_processors(config.data), loaded.model.num_tokens, loaded.model.modalities
     )
     handling = on_bad_sample or config.data.get("on_bad_sample", "error")
+    answers: list[dict[str, Any]] = []
     if isinstance(settings, RetrievalSettings):
         report = evaluate_retrieval(loaded.model, interleaver, settings, handling, progress)
     else:
-        report = evaluate(loaded.model, tokenizer, interleaver, settings, handling, progress)
+
+        def keep(task: str, predictions: Sequence[Prediction]) -> None:
+            answers.extend(answer_rows(task, predictions, settings.cluster))
+
+        report = evaluate(loaded.model, tokenizer, interleaver, settings, handling, progress, keep)
     metrics = run_folder / "metrics.jsonl"
     report["train"] = training_facts(metrics, step)
     report["data"]["skipped"] = skipped_in_training(metrics, step)
     report["provenance"] |= origin(loaded, run_folder, step, checkpoint_hash, tokenizer)
     report["provenance"]["evaluation_seconds"] = round(time.perf_counter() - started, 1)
     write_report(report, folder, metrics)
+    write_answers(answers, folder)
     return Evaluated(report, folder)
 
 

@@ -40,9 +40,11 @@ def evaluate(
     settings: Settings,
     on_bad_sample: str = "error",
     progress: bool = True,
+    keep: Callable[[str, Sequence[Prediction]], None] = lambda task, predictions: None,
 ) -> dict[str, Any]:
     """Everything in a report that depends only on model, data and settings; the same at every batch size.
 
+    `keep` is told the answers to the questions of each task as they are, without those of the audit.
     Samples that cannot be read count as skipped, and take no part in any score, if `on_bad_sample` is "skip".
     """
     skipped: list[str] = []
@@ -75,6 +77,7 @@ def evaluate(
             predictions = ask(name, task.samples)
             skipped += [prediction.skipped for prediction in predictions if prediction.skipped]
             answered = readable(predictions, name, skipped)
+            keep(name, answered)
             report["tasks"][name] = {"accuracy": score(answered, settings)}
             report["breakdown"][name] = breakdown(answered, settings)
             report["confusion"][name] = confusion(answered)
