@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bakeoff.trials import Trial
@@ -15,6 +17,7 @@ from fusion.checkpoint import step_folders
 
 TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
 ENDED = "ended.txt"
+PR_SET_PDEATHSIG = 1
 Advance = Callable[[str, bool], None]
 
 
@@ -60,17 +63,35 @@ class Runner:
             if folder.exists():
                 folder.rename(folder.with_name(f"{folder.name}.interrupted-{time.strftime('%Y%m%d-%H%M%S')}"))
             arguments = [*trial.overrides, f"runs={self.runs}", f"name={self.name}", f"run={trial.name}"]
-        with log.open("ab") as file:
-            environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-            code = subprocess.run(
-                [sys.executable, str(TRAIN), *arguments], stdout=file, stderr=file, env=environment, check=False
-            ).returncode
+        code = train(arguments, log)
         if code:
             raise BadInputError(f"{trial.name}: train.py ended with code {code}; the reason is at the end of {log}")
         record = folder / ENDED
         temporary = record.with_name(f".{ENDED}.tmp")
         temporary.write_text(_record(trial), encoding="utf-8")
         temporary.replace(record)
+
+
+def train(arguments: Sequence[str], log: Path) -> int:
+    """Runs train.py and returns its exit code. After Ctrl-C it is waited for, because it saves before it leaves."""
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, str(TRAIN), *arguments],
+            stdout=file,
+            stderr=file,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            preexec_fn=die_with_parent if sys.platform == "linux" else None,
+        )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+
+
+def die_with_parent() -> None:
+    """Asks Linux to stop this process when the one that started it is killed: two must not train one run."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _record(trial: Trial) -> str:

@@ -10,8 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bakeoff.execute import Runner
 from bakeoff.results import Results, gather
 from bakeoff.settings import Bakeoff
-from bakeoff.trials import costs, entries, read_summary, tuning_trials
+from bakeoff.trials import costs, entries, read_summary, size_of, tuning_trials
 from data.types import BadInputError
+
+# Method -> tuned value -> validation score.
+Scores = dict[str, dict[float, float]]
 
 
 def run(bakeoff: Bakeoff, runs: Path, name: str, visible: bool = True) -> Results:
@@ -33,36 +36,38 @@ def run(bakeoff: Bakeoff, runs: Path, name: str, visible: bool = True) -> Result
             progress.update(bar, description=trial, advance=1 if done else 0)
 
         runner = Runner(runs, name, advance)
-        tuning, targets = tune(bakeoff, runner)
+        tuning, sizes, targets = tune(bakeoff, runner)
         tuned = {method: max(scores, key=lambda value: scores[value]) for method, scores in tuning.items()}
-        planned = entries(bakeoff, tuned, targets)
+        planned = entries(bakeoff, tuned, sizes, targets)
         trials = {entry.trial.name: entry.trial for entry in planned}
         runner.run(trials.values())
     folders = {trial: runner.run_folder(trials[trial]) for trial in trials}
     return gather(bakeoff, planned, folders, tuned, tuning)
 
 
-def tune(bakeoff: Bakeoff, runner: Runner) -> tuple[dict[str, dict[float, float]], Mapping[str, float]]:
-    """method -> value -> validation score; and the cost of the reference by budget, which its first training tells.
+def tune(bakeoff: Bakeoff, runner: Runner) -> tuple[Scores, dict[str, tuple[str, ...]], Mapping[str, float]]:
+    """Scores by method and value; the overrides of each method's size; the cost of the reference by budget.
 
     Every method tries the same values for as long. Raises `BadInputError` if a run has no such metric.
     """
     methods = [bakeoff.reference, *(method for method in bakeoff.methods if method != bakeoff.reference)]
     targets: Mapping[str, float] = {}
-    scores: dict[str, dict[float, float]] = {}
+    scores: Scores = {}
+    sizes: dict[str, tuple[str, ...]] = {}
     for method in methods:
         trials = tuning_trials(bakeoff, method, targets)
         runner.run(trials.values())
         for value, trial in trials.items():
             folder = runner.run_folder(trial)
             targets = targets or costs(folder)
+            sizes[method] = size_of(folder)
             summary = read_summary(folder)
             if bakeoff.tuning.metric not in summary:
                 raise BadInputError(
                     f"{folder}: summary.json has no {bakeoff.tuning.metric!r}, which tuning.metric names"
                 )
             scores.setdefault(method, {})[value] = float(summary[bakeoff.tuning.metric])
-    return {method: scores[method] for method in bakeoff.methods}, targets
+    return {method: scores[method] for method in bakeoff.methods}, sizes, targets
 
 
 def count(bakeoff: Bakeoff) -> int:

@@ -49,6 +49,11 @@ class Bakeoff:
     seeds: Sequence[int] = (0, 1, 2)
     resamples: int = 10_000
 
+    @property
+    def tuned_budget(self) -> str:
+        """The budget at whose size methods are tuned; their size at another budget takes the same value."""
+        return next(budget for budget in BUDGETS if budget in self.budgets)
+
     def __post_init__(self) -> None:
         for name in (self.reference, *self.baselines):
             if name not in self.methods:
@@ -58,6 +63,8 @@ class Bakeoff:
         for budget in self.budgets:
             if budget not in BUDGETS:
                 raise ValueError(f"budgets: {budget!r} must be one of {', '.join(BUDGETS)}")
+        if len(set(self.budgets)) < len(self.budgets) or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"budgets={list(self.budgets)} and seeds={list(self.seeds)} must not repeat anything")
         if not self.budgets or not self.seeds:
             raise ValueError("budgets and seeds must each name at least one")
         if self.tuning.seed in self.seeds:

@@ -17,20 +17,26 @@ SETTINGS = Bakeoff(
     baselines=["early", "late"],
     seeds=[0, 1],
 )
+SIZES = {"late": ["d_model=144"], "concat": ["d_model=112", "feed_forward.expansion=2.5"]}
 TUNED = {"early": 0.01, "late": 0.02, "concat": 0.01}
 
 
 def test_methods_differ_by_method_size_and_tuned_value_alone() -> None:
-    found = [entry for entry in entries(SETTINGS, TUNED, TARGETS) if (entry.budget, entry.seed) == ("flops", 1)]
+    found = [entry for entry in entries(SETTINGS, TUNED, SIZES, TARGETS) if (entry.budget, entry.seed) == ("flops", 1)]
     assert [entry.trial.overrides for entry in found] == [
         ("data=manifest", "fusion=early", "optimizer.lr=0.01", "seed=1"),
-        ("data=manifest", "fusion=late", "target.flops=100000000", "optimizer.lr=0.02", "seed=1"),
-        ("data=manifest", "fusion=concat", "target.flops=100000000", "optimizer.lr=0.01", "seed=1"),
+        ("data=manifest", "fusion=late", "d_model=144", "optimizer.lr=0.02", "seed=1"),
+        (
+            *("data=manifest", "fusion=concat", "d_model=112", "feed_forward.expansion=2.5"),
+            *("optimizer.lr=0.01", "seed=1"),
+        ),
     ]
+    other = [e for e in entries(SETTINGS, TUNED, SIZES, TARGETS) if (e.method, e.budget) == ("late", "parameters")]
+    assert "target.parameters=2000000" in other[0].trial.overrides
 
 
 def test_the_reference_is_trained_once_for_all_budgets() -> None:
-    found = entries(SETTINGS, TUNED, TARGETS)
+    found = entries(SETTINGS, TUNED, SIZES, TARGETS)
     assert len(found) == 3 * 2 * 2
     names = {entry.trial.name for entry in found}
     assert len(names) == 2 * (1 + 2 * 2)
