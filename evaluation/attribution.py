@@ -27,7 +27,6 @@ from data.collate import collate_prompts
 from data.interleave import Document, Interleaver
 from data.tokenizer import SPECIAL_TOKENS, USER, Tokenizer
 from data.types import IMAGE, TEXT, UNSUPERVISED, BadSampleError, InterleavedBatch, Message, Modality, Sample, Text
-from encoders.base import MediaEncoder
 from fusion.attention_maps import attention_maps
 from fusion.model import FusionModel
 
@@ -86,10 +85,8 @@ def _media_regions(model: FusionModel, document: Document) -> list[Region]:
     found: list[Region] = []
     taken = dict.fromkeys(model.modalities, 0)
     for item, (modality, values) in enumerate(document.media):
-        encoder = model.media_encoders[modality]
-        assert isinstance(encoder, MediaEncoder)
-        features = encoder.encoder.num_tokens(tuple(values.shape))
-        count = encoder.num_tokens(tuple(values.shape))
+        features = model.num_features[modality](tuple(values.shape))
+        count = model.num_tokens[modality](tuple(values.shape))
         places = np.flatnonzero(document.modality_ids == model.modalities.index(modality))[taken[modality] :][:count]
         taken[modality] += count
         parts = parts_of(modality, values, features)

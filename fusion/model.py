@@ -68,6 +68,11 @@ class FusionModel(nn.Module):
         """For each modality, the tokens that an item of a given shape takes; of `ABSENT_SHAPE`, one that is absent."""
         return {name: self.missing.counted(encoder.num_tokens) for name, encoder in self._encoders().items()}
 
+    @property
+    def num_features(self) -> dict[Modality, Callable[[tuple[int, ...]], int]]:
+        """For each modality, the features of its encoder for an item of a given shape, before any resampling."""
+        return {name: encoder.encoder.num_tokens for name, encoder in self._encoders().items()}
+
     def embed(self, batch: InterleavedBatch) -> EmbeddedSequence:
         """Text and media as one sequence of embeddings [B, L, D]."""
         hidden = _unit(self.text(batch.token_ids))  # [B, L, D]

@@ -70,7 +70,7 @@ def test_validation_logs_it(trained: Parts) -> None:
     model, tokenizer, interleaver = trained
     sources = {"typed": Colours("typed", 8), "spoken": Colours("spoken", 8)}
     seen = Recorder()
-    metrics = Monitor(sources, tokenizer, interleaver, seen, num_examples=0)(model, 7)
+    metrics = Monitor(sources, tokenizer, interleaver, num_examples=0)(model, 7, seen)
     [(step, scalars)] = seen.scalars
     assert step == 7
     for layer in (1, 2):

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from certify.small_data import write_small_data
 from data.build import build_processors, build_sources
 from data.mixture import Mixture
-from data.types import BadInputError
+from data.types import BadInputError, Media
 from fusion.build import build_model
 from fusion.checkpoint import load_model
 from training.feature_cache import cached_processors, weights_hash
@@ -86,7 +86,7 @@ def test_the_batches_hold_what_the_encoder_computes(configure) -> None:
     model, processors = cached(config)
     source, _ = build_sources(config.data)["manifest"]
     image = next(
-        part for index in range(4) for part in source.sample(index).messages[0].content if hasattr(part, "modality")
+        part for index in range(4) for part in source.sample(index).messages[0].content if isinstance(part, Media)
     )
     features = processors["image"](image, np.random.default_rng(0))
     encoder = model.media_encoders["image"].encoder
