@@ -18,6 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,6 @@ from data.collate import collate_prompts
 from data.interleave import Document, Interleaver
 from data.tokenizer import SPECIAL_TOKENS, USER, Tokenizer
 from data.types import IMAGE, TEXT, UNSUPERVISED, BadSampleError, InterleavedBatch, Message, Modality, Sample, Text
-from encoders.base import MediaEncoder
 from fusion.attention_maps import attention_maps
 from fusion.model import FusionModel
 
@@ -86,8 +86,7 @@ def _media_regions(model: FusionModel, document: Document) -> list[Region]:
     found: list[Region] = []
     taken = dict.fromkeys(model.modalities, 0)
     for item, (modality, values) in enumerate(document.media):
-        encoder = model.media_encoders[modality]
-        assert isinstance(encoder, MediaEncoder)
+        encoder: Any = model.media_encoders[modality]
         features = encoder.encoder.num_tokens(tuple(values.shape))
         count = encoder.num_tokens(tuple(values.shape))
         places = np.flatnonzero(document.modality_ids == model.modalities.index(modality))[taken[modality] :][:count]
