@@ -12,6 +12,7 @@ from certify.context import Context, alone, batched
 from certify.result import EXACT, Result, at_most
 from encoders.projector import LinearProjector, MlpProjector
 from encoders.text import TokenEmbedding
+from fusion.block import Block
 from fusion.counting import flops_per_sample, parameter_counts
 from fusion.feed_forward.swiglu import SwiGLU
 from fusion.mixers.attention import SelfAttention
@@ -74,7 +75,8 @@ def operations_scale(context: Context) -> Result:
 
 def _dense_weights(model: FusionModel) -> int:
     """Weights of the blocks that every token uses, as far as they are known to be dense."""
-    layers = (part for block in model.fusion.layers() for part in (block.mixer, block.feed_forward))
+    blocks = (block for block in model.fusion.layers() if isinstance(block, Block))
+    layers = (part for block in blocks for part in (block.mixer, block.feed_forward))
     dense = (layer for layer in layers if isinstance(layer, SwiGLU | SelfAttention))
     return sum(p.numel() for layer in dense for p in layer.parameters() if p.dim() == 2)
 

@@ -236,6 +236,11 @@ class AudioProcessor:
         self.augmentation = augmentation
         self._stores: dict[Path, ArrayStore] = {}
 
+    @property
+    def augments(self) -> bool:
+        """Whether a generator makes a difference."""
+        return self.augmentation is not None
+
     def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
         """Values [F, M]. Raises `BadSampleError` for sound that cannot be read or is too long."""
         if isinstance(clip := media.source, StoredClip):

@@ -177,6 +177,28 @@ class MediaBatch:
 
 
 @dataclass(frozen=True)
+class Alignment:
+    """Which documents of a batch are segments of aligned samples; one entry a segment, all [S] int64.
+
+    documents: the document; samples: number of its aligned sample, from 0; modality_ids: its modality. An aligned
+    sample has at most one segment of each modality.
+    """
+
+    documents: Tensor
+    samples: Tensor
+    modality_ids: Tensor
+
+    @property
+    def num_samples(self) -> int:
+        """Aligned samples of the batch."""
+        return int(self.samples.max()) + 1
+
+    def to(self, device: torch.device | str) -> Alignment:
+        """The same on `device`."""
+        return Alignment(*(ids.to(device) for ids in (self.documents, self.samples, self.modality_ids)))
+
+
+@dataclass(frozen=True)
 class InterleavedBatch:
     """Packed, interleaved documents; every tensor is [B, L].
 
@@ -189,6 +211,7 @@ class InterleavedBatch:
     label_groups: index into `group_names` ("source/modality of the question"); -1 where unsupervised.
     sample_ids: name of each document, by document id.
     skipped: why samples that should have been in this batch are not.
+    alignment: which documents are segments of aligned samples; None if there are none.
     """
 
     token_ids: Tensor
@@ -201,12 +224,20 @@ class InterleavedBatch:
     sample_ids: tuple[str, ...]
     media: Mapping[Modality, MediaBatch] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    alignment: Alignment | None = None
 
     def to(self, device: torch.device | str) -> InterleavedBatch:
         """The same batch on `device`."""
         names = ("token_ids", "modality_ids", "document_ids", "positions", "labels", "label_groups")
         moved: dict[str, Any] = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
-        return replace(self, media={key: item.to(device) for key, item in self.media.items()}, **moved)
+        moved["media"] = {key: item.to(device) for key, item in self.media.items()}
+        return replace(self, alignment=self.alignment and self.alignment.to(device), **moved)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples: documents, where all segments of an aligned sample count as one."""
+        aligned = self.alignment
+        return len(self.sample_ids) - (len(aligned.documents) - aligned.num_samples if aligned else 0)
 
     @property
     def num_tokens(self) -> int:

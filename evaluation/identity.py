@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from data.array_store import StoredClip
-from data.types import Absent, Media, Message, Sample, Segment, Text
+from data.types import Absent, AlignedSample, Media, Message, Sample, Segment, Text
 
 
 def media_key(media: Media) -> Hashable:
@@ -43,13 +43,14 @@ def clusters_of(samples: Iterable[Sample], field: str) -> list[str]:
     return [sample.metadata.get(field, f"sample {sample.id}") for sample in samples]
 
 
-def data_fingerprint(samples: Iterable[Sample]) -> str:
+def data_fingerprint(samples: Iterable[Sample | AlignedSample]) -> str:
     """sha256 over all words and all media of some samples, in order."""
     total = hashlib.sha256()
     known: dict[Hashable, str] = {}
     for sample in samples:
         total.update(f"sample {sample.id!r}".encode())
-        for message in sample.messages:
+        turns = sample.messages if isinstance(sample, Sample) else [Message("user", sample.segments)]
+        for message in turns:
             total.update(f"message {message.role!r}".encode())
             for item in message.content:
                 total.update(segment_hash(item, known))

@@ -5,14 +5,17 @@ Shape legend: N answers, C clusters, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 CONFIDENCE = 0.95
 # Resampled counts are drawn in slices of about this many numbers, so that memory stays flat.
 SLICE = 4_000_000
+# The metric by which retrievals are compared.
+MAIN_RECALL = "recall@10"
 
 
 @dataclass(frozen=True)
@@ -112,3 +115,13 @@ def resampled_means(sums_C: np.ndarray, sizes_C: np.ndarray, resamples: int, rng
         drawn_RC = rng.integers(num_clusters, size=shape, dtype=np.int32)
         means.append(sums_C[drawn_RC].sum(axis=1) / sizes_C[drawn_RC].sum(axis=1))
     return np.concatenate(means)
+
+
+def with_metric(report: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:
+    """The tasks of a report that have a metric, with their scores."""
+    return {task: scores for task, scores in report["tasks"].items() if name in scores}
+
+
+def main_score(scores: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The score by which runs are compared: accuracy, or recall of a retrieval."""
+    return scores["accuracy"] if "accuracy" in scores else scores[MAIN_RECALL]

@@ -40,9 +40,9 @@ class Gallery(Protocol):
 
 
 class Monitor:
-    """Called as `monitor(model, step)`: asks all validation questions and returns the accuracies.
+    """Called as `monitor(model, step, tracker)`: asks all validation questions and returns the accuracies.
 
-    Logs to `tracker` a table of about `num_examples` questions, spread evenly over and within the tasks, and what the
+    Logs to the tracker a table of about `num_examples` questions, spread evenly over and within the tasks, and what the
     answer to one question of each task attends to; and as scalars how the attention of each layer is divided between
     modalities, over `mass_samples` questions of each task (see `attention_mass`). The questions are the same at every
     step. `image_cell(pixels)` and `audio_cell(samples, rate)` make the cells of the tracker's tables; without them
@@ -54,7 +54,6 @@ class Monitor:
         sources: Mapping[str, Source],
         tokenizer: Tokenizer,
         interleaver: Interleaver,
-        tracker: Gallery | None = None,
         *,
         batch_size: int = 64,
         max_new_tokens: int = 16,
@@ -69,35 +68,45 @@ class Monitor:
         for name, value in (("num_examples", num_examples), ("mass_samples", mass_samples)):
             if value < 0:
                 raise ValueError(f"{name}={value} must be 0 or more")
-        skipped: list[str] | None = [] if on_bad_sample == "skip" else None
+        self._unread: list[str] = []
+        unread = self._unread if on_bad_sample == "skip" else None
         self._samples: dict[str, list[Sample]] = {
-            name: read_samples(source, skipped) for name, source in sources.items()
+            name: read_samples(source, unread) for name, source in sources.items()
         }
         self._on_bad_sample = on_bad_sample
-        self._tokenizer, self._interleaver, self._tracker = tokenizer, interleaver, tracker
+        self._tokenizer, self._interleaver = tokenizer, interleaver
         self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
         self._per_task, self._mass_samples = -(-num_examples // len(sources)), mass_samples
         self._image_cell, self._audio_cell = image_cell, audio_cell
 
-    def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
-        """`val/<task>/accuracy` of every task, and their mean `val/accuracy`; `model` is a `FusionModel`."""
+    @property
+    def metrics(self) -> list[str]:
+        """Names of what a call returns."""
+        return [*(f"val/{name}/accuracy" for name in self._samples), "val/accuracy", "val/skipped"]
+
+    def __call__(self, model: nn.Module, step: int, tracker: Gallery | None = None) -> dict[str, float]:
+        """`val/<task>/accuracy` of every task, their mean `val/accuracy`, and how many samples could not be used.
+
+        `model` is a `FusionModel`.
+        """
         assert isinstance(model, FusionModel)
         was_training = model.training
         model.eval()
         try:
-            predictions = {name: self._ask(model, samples) for name, samples in self._samples.items()}
-            if self._tracker is not None and self._per_task:
-                self._show(model, step, predictions)
-            if self._tracker is not None and self._mass_samples:
-                self._log_mass(self._tracker, model, step, predictions)
+            asked = {name: self._ask(model, samples) for name, samples in self._samples.items()}
+            predictions = {name: [item for item in found if not item.skipped] for name, found in asked.items()}
+            if tracker is not None and self._per_task:
+                self._show(model, step, predictions, tracker)
+            if tracker is not None and self._mass_samples:
+                self._log_mass(tracker, model, step, predictions)
         finally:
             model.train(was_training)
-        accuracies = {name: accuracy(found) for name, found in predictions.items()}
-        metrics = {f"val/{name}/accuracy": value for name, value in accuracies.items()}
-        return {**metrics, "val/accuracy": float(np.mean(list(accuracies.values())))}
+        accuracies = [accuracy(found) for found in predictions.values()]
+        skipped = len(self._unread) + sum(bool(item.skipped) for found in asked.values() for item in found)
+        return dict(zip(self.metrics, [*accuracies, float(np.mean(accuracies)), float(skipped)], strict=True))
 
     def _ask(self, model: FusionModel, samples: Sequence[Sample]) -> list[Prediction]:
-        predictions = predict(
+        return predict(
             model,
             self._tokenizer,
             self._interleaver,
@@ -106,17 +115,17 @@ class Monitor:
             max_new_tokens=self._max_new_tokens,
             on_bad_sample=self._on_bad_sample,
         )
-        return [prediction for prediction in predictions if not prediction.skipped]
 
-    def _show(self, model: FusionModel, step: int, predictions: Mapping[str, Sequence[Prediction]]) -> None:
-        assert self._tracker is not None
+    def _show(
+        self, model: FusionModel, step: int, predictions: Mapping[str, Sequence[Prediction]], tracker: Gallery
+    ) -> None:
         chosen = {name: spread(found, self._per_task) for name, found in predictions.items()}
         rows = [self._row(name, prediction) for name, found in chosen.items() for prediction in found]
-        self._tracker.table(step, "val/examples", COLUMNS, rows)
+        tracker.table(step, "val/examples", COLUMNS, rows)
         examples = self._attention(model, chosen)
         if examples:
             caption = "attention of the position that begins the answer, mean over heads"
-            self._tracker.image(step, "val/attention", draw_attention(examples), caption)
+            tracker.image(step, "val/attention", draw_attention(examples), caption)
 
     def _log_mass(
         self, tracker: Gallery, model: FusionModel, step: int, predictions: Mapping[str, Sequence[Prediction]]

@@ -23,6 +23,7 @@ from evaluation.provenance import (
     training_facts,
 )
 from evaluation.report import choose_folder, write_report
+from evaluation.retrieval import RetrievalSettings, evaluate_retrieval
 from evaluation.scoring import evaluate
 from evaluation.settings import build_settings
 from fusion.checkpoint import LoadedModel, load_model, resolve
@@ -69,14 +70,11 @@ def evaluate_checkpoint(
     interleaver = build_interleaver(
         config.data, tokenizer, build_processors(config.data), loaded.model.num_tokens, loaded.model.modalities
     )
-    report = evaluate(
-        loaded.model,
-        tokenizer,
-        interleaver,
-        settings,
-        on_bad_sample or config.data.get("on_bad_sample", "error"),
-        progress,
-    )
+    handling = on_bad_sample or config.data.get("on_bad_sample", "error")
+    if isinstance(settings, RetrievalSettings):
+        report = evaluate_retrieval(loaded.model, interleaver, settings, handling, progress)
+    else:
+        report = evaluate(loaded.model, tokenizer, interleaver, settings, handling, progress)
     metrics = run_folder / "metrics.jsonl"
     report["train"] = training_facts(metrics, step)
     report["data"]["skipped"] = skipped_in_training(metrics, step)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data.corruptions import Corruption
-from data.instantiate import instantiate, resolved
+from data.instantiate import instantiate, is_given, resolved
 from data.mixture import Source
 from data.types import BadInputError
 
@@ -91,19 +91,26 @@ class Settings:
     attribution: Attribution | None = None
 
     def __post_init__(self) -> None:
-        if not self.tasks:
-            raise ValueError("tasks is empty; an evaluation needs at least one")
-        for name, source in self.tasks.items():
-            if len(source) == 0:
-                raise ValueError(f"tasks.{name}: the source has no samples")
+        check_tasks(self.tasks)
         for name in ("batch_size", "max_new_tokens", "audit_samples"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
 
 
-def build_settings(config: Any) -> Settings:
-    """Settings from the `evaluation` node. Sources whose `path` is null, a file that was not given, are left out.
+def check_tasks(tasks: Mapping[str, Source]) -> None:
+    """Raises `ValueError` if there are no tasks, or one has no samples."""
+    if not tasks:
+        raise ValueError("tasks is empty; an evaluation needs at least one")
+    for name, source in tasks.items():
+        if len(source) == 0:
+            raise ValueError(f"tasks.{name}: the source has no samples")
+
+
+def build_settings(config: Any) -> Any:
+    """The settings that the `evaluation` node describes, `Settings` or those of another kind of evaluation.
+
+    Sources whose `path` is null, a file that was not given, are left out.
 
     Raises:
         BadInputError: there is nothing to evaluate, or an option is unknown or refused, in one line.
@@ -112,8 +119,8 @@ def build_settings(config: Any) -> Settings:
     tasks = given_tasks(content)
     if not tasks:
         raise BadInputError("evaluation: names no tasks; choose one, for instance evaluation=easy_vqa")
-    prior = content.get("prior")
-    return instantiate({**content, "tasks": tasks, "prior": prior if is_given(prior) else None}, "evaluation")
+    given = {key: value for key, value in content.items() if key != "prior" or is_given(value)}
+    return instantiate({**given, "tasks": tasks}, "evaluation")
 
 
 def has_tasks(config: Any) -> bool:
@@ -124,8 +131,3 @@ def has_tasks(config: Any) -> bool:
 def given_tasks(content: Mapping[str, Any]) -> dict[str, Any]:
     """The tasks whose source is there."""
     return {name: source for name, source in (content.get("tasks") or {}).items() if is_given(source)}
-
-
-def is_given(source: Mapping[str, Any] | None) -> bool:
-    """Whether a source is there: not null, and its `path`, if it has one, not null."""
-    return source is not None and source.get("path", "") is not None

@@ -7,22 +7,26 @@ from functools import partial
 from omegaconf import DictConfig
 
 from data.instantiate import instantiate
-from data.types import TEXT
+from data.types import TEXT, BadInputError
 from fusion.model import FusionModel
 
 
 def build_model(config: DictConfig, vocab_size: int) -> FusionModel:
-    """The model that `config` (`d_model` and the groups encoders, projector and fusion) describes.
+    """The model that `config` (`d_model` and the groups encoders, projector, fusion and shared_space) describes.
 
     Weights come from torch's global generator: seed it before. Raises `BadInputError` with the message of the
     constructor that refused its arguments.
     """
     encoders = {name: node for name, node in config.encoders.items() if name != TEXT and node is not None}
-    return FusionModel(
-        d_model=config.d_model,
-        text=partial(instantiate(config.encoders.text, "encoders.text"), vocab_size=vocab_size),
-        encoders={name: instantiate(node, f"encoders.{name}") for name, node in encoders.items()},
-        projector=instantiate(config.projector, "projector"),
-        fusion=instantiate(config.fusion, "fusion"),
-        missing_token=config.get("missing_token", "none"),
-    )
+    try:
+        return FusionModel(
+            d_model=config.d_model,
+            text=partial(instantiate(config.encoders.text, "encoders.text"), vocab_size=vocab_size),
+            encoders={name: instantiate(node, f"encoders.{name}") for name, node in encoders.items()},
+            projector=instantiate(config.projector, "projector"),
+            fusion=instantiate(config.fusion, "fusion"),
+            missing_token=config.get("missing_token", "none"),
+            shared_space=instantiate(config.shared_space, "shared_space") if config.get("shared_space") else None,
+        )
+    except ValueError as error:  # of a part that the model makes itself
+        raise BadInputError(str(error)) from error

@@ -70,6 +70,7 @@ class Session:
             prompts,
             end_id=self.tokenizer.id(END),
             max_new_tokens=max_new_tokens,
+            forbidden_ids=self.tokenizer.forbidden_in_answers(tools=bool(tools)),
             temperature=temperature,
             generator=torch.Generator(device).manual_seed(seed),
         )
