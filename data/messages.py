@@ -107,7 +107,9 @@ def _segments(value: Any, folder: Path, where: str) -> tuple[Segment, ...]:
 def _segment(value: Any, folder: Path, where: str) -> Segment:
     value = _typed(value, dict, where)
     kind = _typed(_required(value, "type", where), str, f"{where}.type")
-    if value.get("absent") is True and kind != TEXT:
+    if "absent" in value:
+        if value["absent"] is not True or kind == TEXT or {"path", "data"} & set(value):
+            raise BadSampleError(f"{where}.absent: must be true, and of a medium without path and data")
         return Absent(kind)
     if kind == TEXT:
         return Text(_typed(_required(value, "text", where), str, f"{where}.text"))

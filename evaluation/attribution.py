@@ -15,7 +15,7 @@ Shape legend: B documents, one a row, L tokens in a row, R regions of a document
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -174,26 +174,31 @@ def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answ
         with torch.enable_grad():
             total = answer_scores(model, batch, model(replace(batch, media=media)))[0].sum()
             inputs = [kept[0], *(found.values for found in media.values())]
-            gradient_BLD, *gradients = torch.autograd.grad(total, inputs)
+            gradient_BLD, *gradients = torch.autograd.grad(total, inputs, allow_unused=True)
     finally:
         hook.remove()
-    text_BLD = (gradient_BLD * kept[0]).detach().cpu()
-    by_modality = {name: iter(gradient.cpu()) for name, gradient in zip(media, gradients, strict=True)}
+    by_token_BLD = (gradient_BLD * kept[0]).detach().cpu()
+    by_modality = {name: None if g is None else iter(g.cpu()) for name, g in zip(media, gradients, strict=True)}
     result = []
-    for item, text_LD in zip(items, text_BLD, strict=True):
-        # The items of a modality stand in the order of the documents; each has its own size.
-        products = [
-            next(by_modality[modality])[tuple(slice(size) for size in values.shape)]
-            * (values - neutral(modality, values))
-            for modality, values in item.document.media
-        ]
-        inside = [
-            text_LD[list(region.tokens)] if region.item is None else products[region.item][region.part]
-            for region in item.regions
-        ]
+    for item, by_token_LD in zip(items, by_token_BLD, strict=True):
+        products = [_product(by_modality[modality], modality, values) for modality, values in item.document.media]
+        inside = []
+        for region in item.regions:
+            product = None if region.item is None else products[region.item]
+            inside.append(by_token_LD[list(region.tokens)] if product is None else product[region.part])
         signed = np.array([float(values.sum()) for values in inside])
         result.append({GRADIENT: signed, MAGNITUDE: np.array([float(values.abs().sum()) for values in inside])})
     return result
+
+
+def _product(gradients: Iterator[Tensor] | None, modality: Modality, values: Tensor) -> Tensor | None:
+    """Gradient times input of the next item of a modality; items come in the order of the documents, each in its size.
+
+    None for an encoder that lets no gradient through: its regions are scored where their tokens enter the sequence.
+    """
+    if gradients is None:
+        return None
+    return next(gradients)[tuple(map(slice, values.shape))] * (values - neutral(modality, values))
 
 
 def _rollout(model: FusionModel, batch: InterleavedBatch) -> np.ndarray | None:

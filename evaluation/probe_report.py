@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,33 @@ def draw_probes(report: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     return figures
 
 
-def draw_deletion(attribution: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Probability of the answer over the share of the regions that is deleted: a panel for each task and modality."""
-    modalities = list(dict.fromkeys(modality for found in attribution.values() for modality in found))
-    figure = Figure(figsize=(max(WIDTH, 3.6 * len(modalities)), 3.1 * len(attribution)), layout="constrained")
-    panels = figure.subplots(len(attribution), len(modalities), sharex=True, sharey=True, squeeze=False)
-    for row, (task, found) in zip(panels, attribution.items(), strict=True):
+def panel_grid(
+    content: Mapping[str, Mapping[str, Any]], draw: Callable[[Axes, Any], None]
+) -> tuple[Figure, list[list[Axes]]]:
+    """A row of panels for each task, a panel for each modality that any task has; `draw` fills it from its content."""
+    modalities = list(dict.fromkeys(modality for found in content.values() for modality in found))
+    figure = Figure(figsize=(max(WIDTH, 3.6 * len(modalities)), 3.1 * len(content)), layout="constrained")
+    panels = figure.subplots(len(content), len(modalities), sharex=True, sharey=True, squeeze=False)
+    for row, (task, found) in zip(panels, content.items(), strict=True):
         for axes, modality in zip(row, modalities, strict=True):
             axes.set_title(f"{task}: {modality}", loc="left", fontweight="bold", fontsize=10)
             if modality in found:
-                draw_deleted(axes, found[modality])
+                draw(axes, found[modality])
             else:
                 axes.text(0.5, 0.5, f"no {modality} in this task", ha="center", transform=axes.transAxes, color=BLIND)
+            axes.set_ylim(0, 1.03)
             style(axes, "both")
+    return figure, panels.tolist()
+
+
+def draw_deletion(attribution: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Probability of the answer over the share of the regions that is deleted."""
+    figure, panels = panel_grid(attribution, draw_deleted)
+    for row in panels:
         row[0].set_ylabel("probability of the answer")
+    drawn = next(axes for row in panels for axes in row if axes.get_legend_handles_labels()[0])
+    handles, names = drawn.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False, title="deleted first by")
     for axes in panels[-1]:
         axes.set_xlabel("share of the regions that is deleted")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -56,25 +69,18 @@ def draw_deleted(axes: Axes, found: Mapping[str, Any]) -> None:
         shares = [0.0, *found["shares"]]
         values = [score["value"] for score in scores]
         axes.errorbar(shares, values, yerr=bars, marker="os^Dv"[number % 5], color=colour, capsize=2, label=name)
-    axes.set_ylim(0, 1.03)
-    axes.legend(frameon=False, loc="lower left", fontsize=8.5, title="deleted first by", title_fontsize=8.5)
 
 
 def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Accuracy over severity: a row of panels for each task, a panel for each modality, a line for each corruption."""
-    curves = [curve for found in robustness.values() for curve in found["corruptions"].values()]
-    modalities = list(dict.fromkeys(curve["modality"] for curve in curves))
-    figure = Figure(figsize=(max(WIDTH, 3.6 * len(modalities)), 3.1 * len(robustness)), layout="constrained")
-    panels = figure.subplots(len(robustness), len(modalities), sharex=True, sharey=True, squeeze=False)
-    for row, (task, found) in zip(panels, robustness.items(), strict=True):
-        for axes, modality in zip(row, modalities, strict=True):
-            shown = {name: item for name, item in found["corruptions"].items() if item["modality"] == modality}
-            axes.set_title(f"{task}: {modality}", loc="left", fontweight="bold", fontsize=10)
-            if shown:
-                draw_curves(axes, found["clean"], shown)
-            else:
-                axes.text(0.5, 0.5, f"no {modality} in this task", ha="center", transform=axes.transAxes, color=BLIND)
-            style(axes, "both")
+    """Accuracy over severity, a line for each corruption."""
+    content: dict[str, dict[str, Any]] = {}
+    for task, found in robustness.items():
+        content[task] = {}
+        for name, curve in found["corruptions"].items():
+            panel = content[task].setdefault(curve["modality"], {"clean": found["clean"], "curves": {}})
+            panel["curves"][name] = curve
+    figure, panels = panel_grid(content, draw_curves)
+    for row in panels:
         row[0].set_ylabel("accuracy with 95 % interval")
         row[0].yaxis.set_major_formatter(PercentFormatter(1.0))
     for axes in panels[-1]:
@@ -83,10 +89,10 @@ def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def draw_curves(axes: Axes, clean: Mapping[str, float], curves: Mapping[str, Mapping[str, Any]]) -> None:
+def draw_curves(axes: Axes, panel: Mapping[str, Any]) -> None:
     """One line for each corruption from the clean score on, with intervals, and the floor they share."""
-    for number, (name, curve) in enumerate(curves.items()):
-        scores = [clean, *curve["accuracy"]]
+    for number, (name, curve) in enumerate(panel["curves"].items()):
+        scores = [panel["clean"], *curve["accuracy"]]
         bars = [[float(errors(score)[side, 0]) for score in scores] for side in (0, 1)]
         values = [score["value"] for score in scores]
         marker = "os^Dv"[number % 5]
@@ -94,7 +100,6 @@ def draw_curves(axes: Axes, clean: Mapping[str, float], curves: Mapping[str, Map
         axes.errorbar(range(len(scores)), values, yerr=bars, marker=marker, color=colour, capsize=2, label=name)
         if curve["floor"] is not None:
             axes.axhline(curve["floor"]["value"], color=BLIND, linestyle="--", linewidth=1, zorder=0.5)
-    axes.set_ylim(0, 1.03)
     axes.legend(frameon=False, loc="lower left", fontsize=8.5)
 
 

@@ -188,7 +188,7 @@ HOW_TO_READ = f"""How to read the audit:
 - image or audio of another sample: exchanged among the samples at random, never with an equal one.
 
 A model that uses a modality loses what stands above the blind baselines when that modality is taken away. It may
-fall below them, since it was not trained without it.
+fall below them if it was not trained without it (`data.modality_dropout` does that).
 
 {INTERVALS}"""
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from data.messages import format_row, parse_row
-from data.types import AlignedSample, BadSampleError, Media, Message, Sample, Text, ToolCall
+from data.types import Absent, AlignedSample, BadSampleError, Media, Message, Sample, Text, ToolCall
 
 FOLDER = Path("/data")
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
@@ -65,6 +65,17 @@ def test_a_conversation_of_all_kinds() -> None:
     assert answer == Message("assistant", (Text("yes"),))
     assert (sample.id, sample.source, sample.origin, sample.tools) == ("7", "mine", "train.jsonl:12", (TOOL,))
     assert sample.metadata == {"place": "kitchen", "floor": "2"}
+
+
+def test_an_absent_medium_is_said_and_comes_back() -> None:
+    row = user({"type": "image", "absent": True}, {"type": "text", "text": "?"})
+    sample = parse(row)
+    assert isinstance(sample, Sample)
+    assert sample.messages[0].content == (Absent("image"), Text("?"))
+    assert format_row(sample, str)["messages"][0]["content"] == row["messages"][0]["content"]
+    for wrong in ({"absent": False}, {"absent": True, "path": "a.png"}, {"absent": True, "type": "text"}):
+        with pytest.raises(BadSampleError, match=r"train.jsonl:12: messages\[0\]\.content\[0\]\.absent: must be true"):
+            parse(user({"type": "image", **wrong}))
 
 
 def test_arguments_may_be_an_object() -> None:

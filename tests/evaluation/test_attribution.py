@@ -142,6 +142,21 @@ def test_a_batch_attributes_as_each_alone(trained: Parts) -> None:
             np.testing.assert_allclose(together[name], alone[name], rtol=1e-3, atol=1e-4)
 
 
+def test_an_encoder_without_gradients_is_scored_where_its_tokens_enter(
+    trained: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer, interleaver = trained
+    item = answered(model, tokenizer, interleaver, mixed(), "red")
+    before = attribute(model, [item])[0][GRADIENT]
+    encoder = model.media_encoders["image"]
+    monkeypatch.setattr(encoder, "forward", torch.no_grad()(encoder.forward))
+    after = attribute(model, [item])[0][GRADIENT]
+    image = np.array([region.modality == "image" for region in item.regions])
+    np.testing.assert_allclose(after[~image], before[~image], rtol=1e-4, atol=1e-6)
+    assert (after[image] != 0).all()
+    assert not np.allclose(after[image], before[image])
+
+
 def test_deletion_makes_regions_neutral_and_nothing_else(trained: Parts) -> None:
     model, tokenizer, interleaver = trained
     item = answered(model, tokenizer, interleaver, mixed(), "red")

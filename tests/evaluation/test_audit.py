@@ -154,6 +154,7 @@ def test_prompts_are_merged_only_when_they_read_the_same() -> None:
     assert prompt_key(ask(0)) != prompt_key(ask(0, image="b.png"))
     assert prompt_key(ask(0)) != prompt_key(ask(0, question="where?"))
     assert prompt_key(ask(0)) != prompt_key(question_only(ask(0)))
+    assert prompt_key(question_only(ask(0))) == prompt_key(question_only(ask(1, image="b.png")))
 
 
 def test_a_fingerprint_follows_words_media_and_order(tmp_path: Path) -> None:
