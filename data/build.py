@@ -7,15 +7,15 @@ Everything here raises `BadInputError` of one line, with the place in the config
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from omegaconf import DictConfig
 
-from data.instantiate import instantiate, resolved
+from data.instantiate import instantiate, is_given, resolved
 from data.interleave import Interleaver
-from data.loader import BatchStream
+from data.loader import MESSAGES, BatchStream
 from data.mixture import Mixture, Source, block_counts
 from data.tokenizer import Tokenizer
 from data.types import TEXT, BadInputError, Modality, Processor
@@ -41,9 +41,14 @@ def build_sources(config: DictConfig) -> Sources:
 
 
 def build_validation(config: DictConfig) -> dict[str, Source]:
-    """The sources that are evaluated during training, by name; none if the config names none."""
+    """The sources that are evaluated during training, by name; none if the config names none.
+
+    Sources whose `path` is null, a file that was not given, are left out.
+    """
     sources: dict[str, Source] = {}
     for name, entry in _entries(config, "validation"):
+        if not is_given(entry):
+            continue
         sources[name] = instantiate(entry, f"data.validation.{name}")
         if len(sources[name]) == 0:
             raise BadInputError(f"data.validation.{name}: the source has no samples")
@@ -88,8 +93,12 @@ def build_stream(
     interleaver: Interleaver,
     rank: int = 0,
     world_size: int = 1,
+    reads: Collection[str] = (MESSAGES,),
 ) -> BatchStream:
-    """The training batches of one process, a pure function of `seed` and the number of the batch."""
+    """The training batches of one process, a pure function of `seed` and the number of the batch.
+
+    reads: the kinds of samples that the objective learns from.
+    """
     mixture = Mixture(sources, seed)
     with _refusals("data"):
         return BatchStream(
@@ -100,6 +109,8 @@ def build_stream(
             world_size=world_size,
             on_bad_sample=_value(config, "on_bad_sample"),
             pad_to=config.get("pad_to"),
+            modality_dropout=resolved(config.get("modality_dropout"), "data.modality_dropout"),
+            reads=reads,
         )
 
 

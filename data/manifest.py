@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -133,7 +133,15 @@ class Readable(Protocol):
 
 
 def write_manifest(source: Readable, folder: str | Path, max_samples: int | None = None, seed: int = 0) -> Path:
-    """Writes the first samples of a source to `folder/manifest.jsonl`, their media beside it, and returns its path.
+    """Writes a source to `folder/manifest.jsonl` as `write_manifests` does, and returns that path."""
+    name = Path(MANIFEST).stem
+    return write_manifests({name: source}, folder, max_samples, seed)[0]
+
+
+def write_manifests(
+    sources: Mapping[str, Readable], folder: str | Path, max_samples: int | None = None, seed: int = 0
+) -> list[Path]:
+    """Writes the first samples of each source to `folder/NAME.jsonl`, media beside them; returns the files' paths.
 
     Images become PNG, sound becomes WAV, other tensors become .npy; files and encoded bytes are copied as they are.
     A file is named by the hash of its content, so that an image with ten questions is stored once. What a source draws
@@ -144,15 +152,17 @@ def write_manifest(source: Readable, folder: str | Path, max_samples: int | None
     folder = Path(folder).expanduser()
     if folder.exists():
         raise BadInputError(f"{folder}: exists already, and is not overwritten")
-    count = len(source) if max_samples is None else min(max_samples, len(source))
+    names = [f"{name}.jsonl" for name in sources]
     with written_whole(folder) as temporary:
         (temporary / "media").mkdir()
-        with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
-            for index in with_progress(range(count), f"writing {folder.name}"):
-                sample = source.sample(index, np.random.default_rng([seed, index]))
-                row = format_row(sample, lambda media: _store(media, temporary / "media"))
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return folder / MANIFEST
+        for name, source in zip(names, sources.values(), strict=True):
+            count = len(source) if max_samples is None else min(max_samples, len(source))
+            with (temporary / name).open("w", encoding="utf-8") as file:
+                for index in with_progress(range(count), f"writing {folder.name}/{name}"):
+                    sample = source.sample(index, np.random.default_rng([seed, index]))
+                    row = format_row(sample, lambda media: _store(media, temporary / "media"))
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return [folder / name for name in names]
 
 
 def _segments(sample: Sample | AlignedSample) -> Iterator[tuple[str, Segment]]:

@@ -15,6 +15,11 @@ from fusion.mixers.attention import GroupAttention, dense_probabilities
 from fusion.model import FusionModel
 
 
+def attention_layers(model: FusionModel) -> list[int]:
+    """The layers, counted from 0, that `attention_maps` has a tensor for, in its order."""
+    return [layer for layer, block in enumerate(model.fusion.layers()) if _attention(block)]
+
+
 @torch.no_grad()
 def attention_maps(model: FusionModel, batch: InterleavedBatch) -> list[Tensor]:
     """One [B, H, L, L] tensor per layer that has attention weights over the sequence; rows of padding are zero."""

@@ -12,7 +12,7 @@ from fusion.model import FusionModel
 
 
 def build_model(config: DictConfig, vocab_size: int) -> FusionModel:
-    """The model that `config` (`d_model` and the groups encoders, projector and fusion) describes.
+    """The model that `config` (`d_model` and the groups encoders, projector, fusion and shared_space) describes.
 
     Weights come from torch's global generator: seed it before. Raises `BadInputError` with the message of the
     constructor that refused its arguments.
@@ -25,6 +25,8 @@ def build_model(config: DictConfig, vocab_size: int) -> FusionModel:
             encoders={name: instantiate(node, f"encoders.{name}") for name, node in encoders.items()},
             projector=instantiate(config.projector, "projector"),
             fusion=instantiate(config.fusion, "fusion"),
+            missing_token=config.get("missing_token", "none"),
+            shared_space=instantiate(config.shared_space, "shared_space") if config.get("shared_space") else None,
         )
     except ValueError as error:  # of a part that the model makes itself
         raise BadInputError(str(error)) from error

@@ -26,7 +26,7 @@ def parameter_counts(model: FusionModel) -> dict[str, int]:
 
 @torch.no_grad()
 def flops_per_sample(model: FusionModel, batch: InterleavedBatch) -> float:
-    """Operations of the forward pass over `batch`, heads at every supervised position, per document.
+    """Operations of the forward pass over `batch`, heads at every supervised position, per sample.
 
     Counted by torch's `FlopCounterMode` while the model runs: matrix products, convolutions and attention, of which all
     pairs of a group count, though half of them are masked; a multiplication with its addition is two operations. A
@@ -38,7 +38,7 @@ def flops_per_sample(model: FusionModel, batch: InterleavedBatch) -> float:
         hidden = model(batch)
         model.logits(hidden[batch.labels >= 0])
     model.train(mode)
-    return counter.get_total_flops() / max(len(batch.sample_ids), 1)
+    return counter.get_total_flops() / max(batch.num_samples, 1)
 
 
 @contextmanager

@@ -18,8 +18,9 @@ ALLOWED = {
     "evaluation": ("fusion", "data"),
     "serving": ("fusion", "data"),
     "certify": ("training", "evaluation", "fusion", "encoders", "data"),
+    "bakeoff": ("training", "evaluation", "fusion", "data"),
     "conf": (),
-    "scripts": ("data", "encoders", "fusion", "training", "evaluation", "serving", "certify", "conf"),
+    "scripts": ("data", "encoders", "fusion", "training", "evaluation", "serving", "certify", "bakeoff", "conf"),
 }
 OURS = {*ALLOWED, "tests"}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -25,19 +26,34 @@ from data.interleave import Interleaver
 from data.loader import BatchStream, loader
 from data.mixture import Mixture, Source
 from data.tokenizer import Tokenizer
+from data.types import BadInputError
 from fusion.build import build_model
 from fusion.counting import active_parameters, flops_per_sample, parameter_counts, trainable_parameters
 from fusion.model import FusionModel
 from training.distributed import Processes, start
 from training.feature_cache import cached_processors
+from training.objectives.base import Objective
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
 from training.trackers.base import Tracker
 from training.trackers.fan_out import build_tracker
 from training.trainer import Trainer
 
-Monitor = Callable[[torch.nn.Module, int], dict[str, float]]
-MakeMonitor = Callable[[Mapping[str, Source], Tokenizer, Interleaver, Tracker], Monitor]
+
+class Monitor(Protocol):
+    """Asks a model the validation questions."""
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """Names of what a call returns."""
+        ...
+
+    def __call__(self, model: torch.nn.Module, step: int, tracker: Tracker) -> dict[str, float]:
+        """Scores by name; examples go to the tracker."""
+        ...
+
+
+MakeMonitor = Callable[[Mapping[str, Source], Tokenizer, Interleaver], Monitor]
 
 
 def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None = None) -> tuple[Path, bool]:
@@ -64,7 +80,12 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
     cached = cached_processors(config, model, Mixture(sources, config.seed), processors, processes.device)
     reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
-    stream = build_stream(config.data, config.seed, sources, reader, processes.rank, processes.world_size)
+    objective = build_objective(config.objective, model)
+    stream = build_stream(
+        config.data, config.seed, sources, reader, processes.rank, processes.world_size, objective.reads
+    )
+    monitor = make_monitor(validation, tokenizer, interleaver) if validation else None
+    _check_best_metric(config.trainer.best_metric, monitor)
     costs = _costs(model, stream)
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
@@ -73,7 +94,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     trainer = Trainer(
         model=model,
-        objective=instantiate(config.objective, "objective"),
+        objective=objective,
         optimizer=instantiate(config.optimizer, "optimizer"),
         schedule=instantiate(config.schedule, "schedule"),
         load=lambda begin, end: loader(stream, begin, end, config.data.num_workers),
@@ -82,7 +103,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
         config=plain,
         tokenizer_path=run_folder / "tokenizer.json",
         tracker=tracker,
-        evaluate=make_monitor(validation, tokenizer, interleaver, tracker) if validation else None,
+        evaluate=partial(monitor, tracker=tracker) if monitor else None,
         processes=processes,
         resume=checkpoint,
     )
@@ -94,6 +115,29 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     finally:
         tracker.finish()
     return run_folder
+
+
+def _check_best_metric(name: str | None, monitor: Monitor | None) -> None:
+    """Complains before the training about what the first validation would find."""
+    if name is None:
+        return
+    if monitor is None:
+        raise BadInputError(
+            f"trainer.best_metric={name}: there is no validation to measure it; "
+            "give data.validation (for data=manifest: data.validation_file=FILE), or trainer.best_metric=null"
+        )
+    if name not in monitor.metrics:
+        raise BadInputError(f"trainer.best_metric={name}: must be one of {', '.join(monitor.metrics)}")
+
+
+def build_objective(config: DictConfig, model: FusionModel) -> Objective:
+    """The configured objective. Raises `BadInputError` if the model lacks what it needs."""
+    objective = instantiate(config, "objective")
+    try:
+        objective.check(model)
+    except ValueError as error:
+        raise BadInputError(f"objective: {error}") from error
+    return objective
 
 
 def _shared_folder(config: DictConfig, processes: Processes) -> Path:

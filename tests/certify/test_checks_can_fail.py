@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from certify import counting_checks, suite, training_checks
+from certify import counting_checks, decoding_checks, suite, training_checks
 from certify.context import Context
 from certify.decoding_checks import (
     answers_do_not_depend_on_batch,
@@ -123,6 +123,11 @@ def cache_forgets_everything(context: Context, patch: Patch) -> None:
         return mask & own if mask.shape[1] == 1 else mask
 
     patch.setattr(cache.AttentionCache, "append", append)
+
+
+def generation_forgets_what_is_forbidden(context: Context, patch: Patch) -> None:
+    original = decoding_checks.generate
+    patch.setattr(decoding_checks, "generate", lambda *args, forbidden_ids, **rest: original(*args, **rest))
 
 
 def cache_counts_padding(context: Context, patch: Patch) -> None:
@@ -267,6 +272,7 @@ CASES: list[tuple[Callable[[Context], Any], Sabotage]] = [
     (cached_equals_full, positions_restart_when_decoding),
     (prefill_in_two_parts, second_prefill_overwrites_the_first),
     (greedy_is_argmax_of_full, cache_forgets_everything),
+    (greedy_is_argmax_of_full, generation_forgets_what_is_forbidden),
     (answers_do_not_depend_on_batch, cache_counts_padding),
     (accumulated_equals_large_batch, micro_batches_are_averaged),
     (trains_without_a_modality, absent_modality_leaves_the_graph),

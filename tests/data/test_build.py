@@ -144,6 +144,11 @@ def test_values_that_a_constructor_refuses_name_their_place(overrides, message):
         stream(config(**overrides))
 
 
+def test_validation_without_a_file_is_left_out():
+    manifest = {"_target_": "data.manifest.ManifestSource", "path": None}
+    assert build_validation(config(validation={"manifest": manifest})) == {}
+
+
 def test_an_empty_validation_source_is_named():
     node = config(validation={"typed": {"_target_": f"{HERE}.MemorySource", "num_samples": 0}})
     with pytest.raises(BadInputError, match=r"^data\.validation\.typed: the source has no samples"):

@@ -13,6 +13,7 @@ import torch
 
 from data.loader import loader
 from fusion.checkpoint import read_weights, resolve
+from tests.training.aligned import OBJECTIVES, gradients_of
 from tests.training.tiny import fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from tests.training.worker import OPTIONS, adamw_with_decay, evaluate, lora_model, signalling, split_by_audio
 from training import gradients
@@ -77,6 +78,20 @@ def test_gradients_equal_those_of_one_process_when_one_has_no_audio(folder, fusi
     norms = gradients.norms(gradients.parts(model), Processes(0, 1, torch.device("cpu")))
     assert found["norms"] == pytest.approx(norms, rel=1e-4)
     assert norms["audio"] > 0
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_contrastive_gradients_of_two_processes_equal_those_of_one(folder, kind):
+    found, other = (torch.load(folder / f"{kind}_{rank}.pt") for rank in (0, 1))
+    expected = gradients_of(kind)
+    assert found["count"] == expected["count"]
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert [sum(pair) for pair in zip(found["aligned"], other["aligned"], strict=True)] == expected["aligned"]
+    if kind == "both":  # or nothing would be seen of a process without any
+        assert any(min(pair) == 0 < max(pair) for pair in zip(found["aligned"], other["aligned"], strict=True))
+    for name, gradient in expected["gradients"].items():
+        torch.testing.assert_close(found["gradients"][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+    assert expected["gradients"]["shared_space.logit_scale"].abs().max() > 0
 
 
 def test_a_training_of_two_processes_equals_that_of_one(folder, one_process):

@@ -1,6 +1,6 @@
 """Trainings in processes of their own, to be killed, interrupted, or run beside others.
 
-python -m tests.training.worker train RUN --kill-at BATCH [--resume]
+python -m tests.training.worker train RUN [--kill-at BATCH] [--resume] [--steps N] [--workers N]
 torchrun --nproc_per_node=2 -m tests.training.worker distributed FOLDER
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from data.loader import loader
+from tests.training.aligned import OBJECTIVES, gradients_of
 from tests.training.tiny import CONFIG, fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from training import distributed, gradients
 from training.accumulation import accumulate
@@ -57,9 +58,11 @@ def lora_model():
 
 def train(arguments):
     stream = tiny_stream(tiny_model())
-    load = signalling(lambda start, stop: loader(stream, start, stop), arguments.kill_at, signal.SIGKILL)
-    run = arguments.folder
-    tiny_trainer(run, load=load, evaluate=evaluate, resume=run if arguments.resume else None, **OPTIONS).fit()
+    load = signalling(
+        lambda start, stop: loader(stream, start, stop, arguments.workers), arguments.kill_at, signal.SIGKILL
+    )
+    run, options = arguments.folder, {**OPTIONS, "max_steps": arguments.steps}
+    tiny_trainer(run, load=load, evaluate=evaluate, resume=run if arguments.resume else None, **options).fit()
 
 
 def split_by_audio(stream, count=6):
@@ -88,6 +91,9 @@ def run_distributed(arguments):
     found = {name: sharded_gradients(fusion, processes) for name, fusion in fusion_configs().items()}
     if processes.is_main:
         torch.save(found, arguments.folder / "found.pt")
+    for kind in OBJECTIVES:
+        contrastive = gradients_of(kind, processes)
+        torch.save(contrastive, arguments.folder / f"{kind}_{processes.rank}.pt")
     two = arguments.folder / "two"
     tiny_trainer(two, processes=processes, evaluate=evaluate, **OPTIONS).fit()
     begun = arguments.folder / "begun"
@@ -105,5 +111,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--kill-at", type=int)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--workers", type=int, default=0)
     given = parser.parse_args()
     (train if given.mode == "train" else run_distributed)(given)
