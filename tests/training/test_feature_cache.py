@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from certify.small_data import write_small_data
 from data.build import build_processors, build_sources
 from data.mixture import Mixture
-from data.types import BadInputError
+from data.types import BadInputError, Media
 from fusion.build import build_model
 from fusion.checkpoint import load_model
 from training.feature_cache import cached_processors, weights_hash
@@ -85,9 +85,8 @@ def test_the_batches_hold_what_the_encoder_computes(configure) -> None:
     config = configure("encoders.image.cache=true")
     model, processors = cached(config)
     source, _ = build_sources(config.data)["manifest"]
-    image = next(
-        part for index in range(4) for part in source.sample(index).messages[0].content if hasattr(part, "modality")
-    )
+    parts = (part for index in range(4) for part in source.sample(index).messages[0].content)
+    image = next(part for part in parts if isinstance(part, Media))
     features = processors["image"](image, np.random.default_rng(0))
     encoder = model.media_encoders["image"].encoder
     with torch.no_grad():
