@@ -53,12 +53,13 @@ class TransformersEncoder(PretrainedEncoder):
             raise ValueError("exactly one of model and architecture must be given")
         whole = _random(architecture) if architecture is not None else _pretrained(str(model))
         backbone = _part(whole, part)
+        self.last_block: str | None = None
         if layer is not None:
             blocks = find_blocks(backbone)
             if not 1 <= layer <= len(blocks):
                 raise ValueError(f"layer={layer} must be in [1, {len(blocks)}], the blocks of the model, or null")
             del blocks[layer:]
-        self.layer = layer
+            self.last_block = next(name for name, module in backbone.named_modules() if module is blocks[-1])
         self.input_name = next(iter(inspect.signature(backbone.forward).parameters))
         sizes: Any = backbone.config
         self.vocab_size = getattr(sizes, "vocab_size", 0)
@@ -75,10 +76,11 @@ class TransformersEncoder(PretrainedEncoder):
         """Features [N, T, C] of items of one shape."""
         if self.input_name == TEXT_IDS and values.is_floating_point():
             values = (SPREAD * values).long() % self.vocab_size
-        if self.layer is None:
+        if self.last_block is None:
             return tokens_of(self.backbone(**{self.input_name: values})[0])
         outputs: list[Any] = []
-        handle = find_blocks(self.backbone)[-1].register_forward_hook(lambda _m, _i, output: outputs.append(output))
+        block = self.backbone.get_submodule(self.last_block)
+        handle = block.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
         try:
             self.backbone(**{self.input_name: values})
         finally:

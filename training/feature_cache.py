@@ -27,6 +27,8 @@ from fusion.model import FusionModel
 ITEMS_PER_BATCH = 16
 # Options of an encoder that its features do not depend on.
 INDIFFERENT = ("cache", "lr_scale")
+# Key of a medium -> the name of a sample with it, and the medium.
+Needed = Mapping[str, tuple[str, Media]]
 
 
 def cached_processors(
@@ -56,6 +58,7 @@ def cached_processors(
         media = needed_media(mixture, name, _num_samples(config), skips)
         filler = _Filler(encoder.to(device), processor, device, skips)
         replaced[name] = CachedFeatures(filler.filled(FeatureStore(folder, header), media), processor)
+        encoder.cpu()  # where the rest of the model is until the training begins
     return replaced
 
 
@@ -80,13 +83,13 @@ def weights_hash(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def needed_media(mixture: Mixture, name: Modality, num_samples: int, skips: bool) -> dict[str, Media]:
-    """Key -> medium, of all media of a modality in the first `num_samples` positions of the stream."""
-    media: dict[str, Media] = {}
+def needed_media(mixture: Mixture, name: Modality, num_samples: int, skips: bool) -> Needed:
+    """Key -> a sample's name and its medium, of all media of a modality in the first `num_samples` of the stream."""
+    media: dict[str, tuple[str, Media]] = {}
     for position in with_progress(range(num_samples), f"{name} media of the training"):
         try:
             _, sample, _ = mixture.at(position)
-            media |= {media_key(item): item for item in _media(sample) if item.modality == name}
+            media |= {media_key(item): (sample.name, item) for item in _media(sample) if item.modality == name}
         except BadSampleError:
             if not skips:
                 raise
@@ -99,7 +102,7 @@ class _Filler:
     def __init__(self, encoder: Any, processor: Processor, device: torch.device, skips: bool) -> None:
         self.encoder, self.processor, self.device, self.skips = encoder, processor, device, skips
 
-    def filled(self, store: FeatureStore, media: Mapping[str, Media]) -> FeatureStore:
+    def filled(self, store: FeatureStore, media: Needed) -> FeatureStore:
         """The store with the features of all media that can be read."""
         self._check_one(store, media)
         missing = sorted(media.keys() - store.keys())
@@ -108,21 +111,21 @@ class _Filler:
         bar = with_progress(missing, "features, once")
         return add_part(store, json_hash(missing), self._features(bar, media), self.encoder.d_output)
 
-    def _features(self, keys: Iterable[str], media: Mapping[str, Media]) -> Iterator[tuple[str, np.ndarray]]:
+    def _features(self, keys: Iterable[str], media: Needed) -> Iterator[tuple[str, np.ndarray]]:
         for some in _batches(keys, ITEMS_PER_BATCH):
-            values = {key: item for key in some if (item := self._values(media[key])) is not None}
+            values = {key: item for key in some if (item := self._values(*media[key])) is not None}
             if values:
                 yield from zip(values, self._encode(list(values.values())), strict=True)
 
-    def _values(self, item: Media) -> Tensor | None:
+    def _values(self, sample: str, item: Media) -> Tensor | None:
         try:
             values = self.processor(item)
             _check_fit(self.encoder, item.modality, tuple(values.shape))
             return values
-        except BadSampleError:
+        except BadSampleError as error:
             if self.skips:
                 return None  # refused again, and counted, where it is read
-            raise
+            raise BadSampleError(f"{sample}: {error}") from error
 
     @torch.no_grad()
     def _encode(self, values: Sequence[Tensor]) -> Iterator[np.ndarray]:
@@ -130,7 +133,7 @@ class _Filler:
         for features_TC, shape in zip(self.encoder(batch).float().cpu(), batch.shapes.tolist(), strict=True):
             yield features_TC[: self.encoder.num_tokens(tuple(shape))].numpy()
 
-    def _check_one(self, store: FeatureStore, media: Mapping[str, Media]) -> None:
+    def _check_one(self, store: FeatureStore, media: Needed) -> None:
         """Recomputes one that is stored: libraries change, and so may what they compute from the same weights."""
         key = min(media.keys() & store.keys(), default=None)
         if key is None:

@@ -85,9 +85,8 @@ def test_the_batches_hold_what_the_encoder_computes(configure) -> None:
     config = configure("encoders.image.cache=true")
     model, processors = cached(config)
     source, _ = build_sources(config.data)["manifest"]
-    image = next(
-        part for index in range(4) for part in source.sample(index).messages[0].content if isinstance(part, Media)
-    )
+    parts = (part for index in range(4) for part in source.sample(index).messages[0].content)
+    image = next(part for part in parts if isinstance(part, Media))
     features = processors["image"](image, np.random.default_rng(0))
     encoder = model.media_encoders["image"].encoder
     with torch.no_grad():
@@ -142,7 +141,7 @@ def test_new_media_are_added_and_old_ones_kept(configure, tmp_path) -> None:
 
 def test_bad_images_are_refused_before_training_or_skipped_as_ever(configure, tmp_path) -> None:
     (tmp_path / "data" / "1.png").write_bytes(b"not an image")
-    with pytest.raises(BadInputError, match=r"1.png: not a readable image"):
+    with pytest.raises(BadInputError, match=r"manifest.jsonl:\d+ \(id 1\): .*1.png: not a readable image"):
         train(configure("encoders.image.cache=true", run="stopped"), None)
     assert not (tmp_path / "runs" / "default" / "stopped").exists()
     run_folder, _ = train(configure("encoders.image.cache=true", "data.on_bad_sample=skip", run="skipping"), None)
