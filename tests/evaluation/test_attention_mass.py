@@ -79,7 +79,7 @@ def test_validation_logs_it(trained: Parts) -> None:
         assert min(scalars[name] for name in names) > 0
     assert not any(name.startswith("attention") for name in metrics), "beside the scores, not among them"
     silent = Recorder()
-    Monitor(sources, tokenizer, interleaver, silent, num_examples=0, mass_samples=0)(model, 7)
+    Monitor(sources, tokenizer, interleaver, num_examples=0, mass_samples=0)(model, 7, silent)
     assert silent.scalars == []
     with pytest.raises(ValueError, match="mass_samples=-1"):
         Monitor(sources, tokenizer, interleaver, mass_samples=-1)
