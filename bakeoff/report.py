@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
 from rich.table import Table
 
@@ -14,7 +18,9 @@ from bakeoff.figures import draw
 from bakeoff.results import Results, Row
 from bakeoff.statistics import Comparison, Estimate
 from evaluation.figures import save
-from evaluation.report import table, write_text
+from evaluation.markdown import table
+from evaluation.report import write_text
+from training.trackers.fan_out import build_tracker
 
 TITLES = {"flops": "Equal operations per training sample", "parameters": "Equal parameters"}
 HOW_TO_READ = (
@@ -22,6 +28,7 @@ HOW_TO_READ = (
     "are paired: the same seeds and images for both. p is two-sided, Holm-corrected for all comparisons of its table."
 )
 SIGNIFICANT = 0.05
+DIFFERENCES = ("method", "against", "task", "difference", "p")
 
 
 def write(results: Results, folder: Path) -> None:
@@ -30,6 +37,24 @@ def write(results: Results, folder: Path) -> None:
     save(draw(results), folder / "bakeoff.png")
     write_text(folder / "bakeoff.md", to_markdown(results))
     write_text(folder / "bakeoff.json", json.dumps(to_json(results), indent=2) + "\n")
+
+
+def track(results: Results, config: Mapping[str, Any] | None, folder: Path, name: str) -> None:
+    """Shows the tables and the figure in the trackers of `config`, as a run of its own beside the trained ones."""
+    own = folder / "dashboard" / time.strftime("%Y%m%d-%H%M%S")
+    own.mkdir(parents=True)
+    tracker = build_tracker(config, own)
+    tracker.start(f"{name}/comparison-{own.name}", {"runs": [row.method for row in results.rows]})
+    try:
+        canvas = FigureCanvasAgg(draw(results))
+        canvas.draw()
+        tracker.image(0, "bakeoff", np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
+        for budget, comparisons in results.comparisons.items():
+            rows = [cells(row, results) for row in results.rows if row.budget == budget]
+            tracker.table(0, f"bakeoff/equal_{budget}", head(results), rows)
+            tracker.table(0, f"bakeoff/differences_{budget}", DIFFERENCES, [difference(c) for c in comparisons])
+    finally:
+        tracker.finish()
 
 
 def to_json(results: Results) -> dict[str, Any]:
@@ -48,7 +73,7 @@ def to_markdown(results: Results) -> str:
         rows = [row for row in results.rows if row.budget == budget]
         lines += [f"## {TITLES[budget]}", "", *table(head(results), [cells(row, results) for row in rows]), ""]
         lines += [f"Differences in percentage points, {len(comparisons)} comparisons:", ""]
-        lines += [*table(["method", "against", "task", "difference", "p"], [difference(c) for c in comparisons]), ""]
+        lines += [*table(list(DIFFERENCES), [difference(c) for c in comparisons]), ""]
     values = list(next(iter(results.tuning.values())))
     tuning = [
         [method, *(f"{100 * scores[value]:.1f}" for value in values)] for method, scores in results.tuning.items()

@@ -38,13 +38,14 @@ def run_bakeoff(config: DictConfig) -> None:
     """A killed bake-off goes on with what is missing."""
     from pathlib import Path
 
-    from bakeoff.report import print_results, write
+    from bakeoff.report import print_results, track, write
     from bakeoff.run import run
     from data.instantiate import instantiate
 
     results = run(instantiate(config.bakeoff, "bakeoff"), Path(config.runs), config.name)
     folder = Path(config.output or Path(config.runs) / config.name)
     write(results, folder)
+    track(results, config.tracker, folder, config.name)
     print_results(results)
     print(f"bake-off: {folder / 'bakeoff.md'}")
 
