@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -57,10 +58,17 @@ class Window:
         return self.data_seconds / max(self.seconds, 1e-9)
 
     def metrics(self) -> dict[str, float]:
-        """The means, by the names under which they are logged."""
+        """The means, by the names under which they are logged.
+
+        The loss is split by source and by the modality of the question, and by both.
+        """
         result = {"train/loss": self.loss / self.count} if self.count else {}
-        for name, (loss, count) in sorted(self.groups.items()):
-            result[f"train/loss/{name}"] = loss / count
+        sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for name, pair in sorted(self.groups.items()):
+            source, _, modality = name.rpartition("/")
+            for key in (f"loss/{name}", f"loss_by_source/{source}", f"loss_by_modality/{modality}"):
+                sums[key] = [total + part for total, part in zip(sums[key], pair, strict=True)]
+        result |= {f"train/{key}": loss / count for key, (loss, count) in sums.items()}
         return result | {
             "train/tokens_per_second": self.tokens / max(self.seconds, 1e-9),
             "time/step": self.seconds / max(self.steps, 1),
