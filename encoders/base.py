@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from data.types import MediaBatch
-from encoders.projector import Projector
+from data.types import BadInputError, MediaBatch
+from encoders.projector import Projector, padding_mask
 
 
 class Encoder(nn.Module):
@@ -43,6 +43,15 @@ def check_convolutions(channels: Sequence[int], strides: Sequence[int], kernels:
         )
 
 
+def _check(module: nn.Module, output: Tensor, counts: Sequence[int], width: int) -> None:
+    expected = (len(counts), max(counts), width)
+    if output.dim() != 3 or len(output) != len(counts) or output.shape[1] < max(counts) or output.shape[2] != width:
+        raise BadInputError(
+            f"{type(module).__name__} returned a tensor of shape {tuple(output.shape)} where its num_tokens and its "
+            f"width promise {expected}"
+        )
+
+
 class MediaEncoder(nn.Module):
     """An encoder followed by a projector into the shared width.
 
@@ -51,6 +60,7 @@ class MediaEncoder(nn.Module):
 
     def __init__(self, encoder: Encoder, projector: Callable[..., Projector], d_model: int) -> None:
         super().__init__()
+        self.d_model = d_model
         self.encoder: Encoder = encoder
         self.projector: Projector = projector(d_input=encoder.d_output, d_model=d_model)
 
@@ -63,11 +73,17 @@ class MediaEncoder(nn.Module):
         return [self.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
 
     def forward(self, media: MediaBatch) -> Tensor:
-        """Tokens of all items after one another, [sum of counts, D], without padding."""
-        tokens_NTD = self.projector(self.encoder(media))
-        counts_N = torch.tensor(self.counts(media), device=tokens_NTD.device)
-        valid_NT = torch.arange(tokens_NTD.shape[1], device=tokens_NTD.device) < counts_N[:, None]
-        return tokens_NTD[valid_NT]
+        """Tokens of all items after one another, [sum of counts, D], without padding.
+
+        Raises `BadInputError` when encoder or projector return another shape than they promise.
+        """
+        features_NTC = self.encoder(media)
+        counts = [self.encoder.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
+        _check(self.encoder, features_NTC, counts, self.encoder.d_output)
+        tokens_NTD = self.projector(features_NTC, torch.tensor(counts, device=features_NTC.device))
+        counts = [self.projector.num_tokens(count) for count in counts]
+        _check(self.projector, tokens_NTD, counts, self.d_model)
+        return tokens_NTD[~padding_mask(tokens_NTD, torch.tensor(counts, device=tokens_NTD.device))]
 
     def absent(self) -> Tensor:
         """A scalar 0 that depends on every parameter, for a batch without this modality.
