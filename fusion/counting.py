@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from data.types import InterleavedBatch
+from fusion.flops import count, documents_alone, mean, usage
 from fusion.model import FusionModel
 
 
@@ -23,31 +19,26 @@ def parameter_counts(model: FusionModel) -> dict[str, int]:
     return {"total": sum(p.numel() for p in model.parameters()), **counts}
 
 
-@torch.no_grad()
-def flops_per_sample(model: FusionModel, batch: InterleavedBatch) -> float:
-    """Operations of the forward pass over `batch`, heads at every supervised position, per document.
+def flops_by_part(model: FusionModel, batch: InterleavedBatch) -> dict[str, float]:
+    """Operations of the forward pass, averaged over the documents of `batch`, each of them alone and unpadded.
 
-    Counted by torch's `FlopCounterMode` while the model runs: matrix products, convolutions and attention; a
-    multiplication with its addition is two operations. A training step costs about three times as much.
+    The parts are the encoders (with their projectors), the fusion method, and the head at every supervised position.
+    `fusion/flops.py` says what is counted.
     """
-    mode = model.training
-    model.eval()
-    with FlopCounterMode(display=False) as counter, _slow_encoder_layers():
-        hidden = model(batch)
-        model.logits(hidden[batch.labels >= 0])
-    model.train(mode)
-    return counter.get_total_flops() / max(len(batch.sample_ids), 1)
+    return mean([count(model, usage(model, document)) for document in documents_alone(batch)])
 
 
-@contextmanager
-def _slow_encoder_layers() -> Iterator[None]:
-    """Without torch's fused inference layer, whose operations the counter does not know."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
+def flops_per_sample(model: FusionModel, batch: InterleavedBatch) -> float:
+    """Operations of the forward pass of a document, all parts together. See `flops_by_part`."""
+    return sum(flops_by_part(model, batch).values())
+
+
+def training_flops(forward: float) -> float:
+    """Operations of forward and backward pass: three times the forward pass (arXiv:2001.08361).
+
+    Each product has two gradients. The estimate is a little too high, for raw inputs need no gradient.
+    """
+    return 3 * forward
 
 
 def active_parameters(model: nn.Module) -> int:

@@ -25,7 +25,7 @@ from data.loader import BatchStream, loader
 from data.mixture import Source
 from data.tokenizer import Tokenizer
 from fusion.build import build_model
-from fusion.counting import active_parameters, flops_per_sample, parameter_counts
+from fusion.counting import active_parameters, flops_by_part, parameter_counts
 from fusion.model import FusionModel
 from training.distributed import Processes, start
 from training.random_state import seed_everything
@@ -100,8 +100,10 @@ def _shared_folder(config: DictConfig, processes: Processes) -> Path:
 
 def _costs(model: FusionModel, stream: BatchStream) -> dict[str, Any]:
     parameters = {f"parameters/{name}": count for name, count in parameter_counts(model).items()}
-    flops = flops_per_sample(model, stream[0])
-    return {**parameters, "parameters/active": active_parameters(model), "flops_per_training_sample": flops}
+    parts = flops_by_part(model, stream[0])
+    flops = {f"flops/{name}": count for name, count in parts.items()}
+    total = {"flops_per_training_sample": sum(parts.values())}
+    return {**parameters, "parameters/active": active_parameters(model), **flops, **total}
 
 
 def _step(checkpoint: Path | None) -> int | None:
