@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from omegaconf import DictConfig
 
 from data.instantiate import instantiate
-from data.types import TEXT
+from data.types import TEXT, Modality
+from encoders.base import Encoder
 from fusion.model import FusionModel
 
 
-def build_model(config: DictConfig, vocab_size: int) -> FusionModel:
+def build_model(
+    config: DictConfig, vocab_size: int, encoders: Mapping[Modality, Encoder] | None = None
+) -> FusionModel:
     """The model that `config` (`d_model` and the groups encoders, projector and fusion) describes.
 
-    Weights come from torch's global generator: seed it before. Raises `BadInputError` with the message of the
-    constructor that refused its arguments.
+    `encoders` are taken instead of building those of the configuration. Weights come from torch's global generator:
+    seed it before. Raises `BadInputError` with the message of the constructor that refused its arguments.
     """
-    encoders = {name: node for name, node in config.encoders.items() if name != TEXT and node is not None}
     return FusionModel(
         d_model=config.d_model,
         text=partial(instantiate(config.encoders.text, "encoders.text"), vocab_size=vocab_size),
-        encoders={name: instantiate(node, f"encoders.{name}") for name, node in encoders.items()},
+        encoders=build_encoders(config) if encoders is None else encoders,
         projector=instantiate(config.projector, "projector"),
         fusion=instantiate(config.fusion, "fusion"),
     )
+
+
+def build_encoders(config: DictConfig) -> dict[Modality, Encoder]:
+    """The encoders of all media; one that is null is left out."""
+    nodes = {name: node for name, node in config.encoders.items() if name != TEXT and node is not None}
+    return {name: instantiate(node, f"encoders.{name}") for name, node in nodes.items()}

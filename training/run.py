@@ -24,9 +24,11 @@ from data.interleave import Interleaver
 from data.loader import BatchStream, loader
 from data.mixture import Source
 from data.tokenizer import Tokenizer
+from data.types import BadInputError
 from fusion.build import build_model
 from fusion.counting import active_parameters, flops_by_part, parameter_counts
 from fusion.model import FusionModel
+from fusion.sizing import QUANTITIES, solve
 from training.distributed import Processes, start
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
@@ -61,6 +63,10 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
         config.data, tokenizer, build_processors(config.data), model.num_tokens, model.modalities
     )
     stream = build_stream(config.data, config.seed, sources, interleaver, processes.rank, processes.world_size)
+    if checkpoint is None and any(_targets(config).values()):
+        config = _sized(config, tokenizer.vocab_size, stream)
+        seed_everything(config.seed)  # the same weights as if this size had been configured
+        model = build_model(config, tokenizer.vocab_size)
     costs = _costs(model, stream)
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
@@ -96,6 +102,19 @@ def _shared_folder(config: DictConfig, processes: Processes) -> Path:
     """The main process makes the folder, the others learn its name."""
     made = str(new_run_folder(config)) if processes.is_main else ""
     return Path(next(name for name in processes.gather(made) if name))
+
+
+def _targets(config: DictConfig) -> dict[str, float | None]:
+    return {name: (config.get("target") or {}).get(name) for name in QUANTITIES}
+
+
+def _sized(config: DictConfig, vocab_size: int, stream: BatchStream) -> DictConfig:
+    """The configuration of the size that `target` asks for, measured on the first batch."""
+    wanted = {name: value for name, value in _targets(config).items() if value is not None}
+    if len(wanted) > 1:
+        raise BadInputError(f"target: only one of {', '.join(QUANTITIES)} may be given")
+    ((quantity, value),) = wanted.items()
+    return solve(config, vocab_size, quantity, value, stream[0]).config
 
 
 def _costs(model: FusionModel, stream: BatchStream) -> dict[str, Any]:
