@@ -93,7 +93,10 @@ def operations_match_torch(context: Context) -> Result:
     largest, details = 0, []
     for document in _even_documents(context):
         batch = next(documents_alone(alone([document])[0]))
-        ours, theirs = sum(count(context.model, usage(context.model, batch)).values()), torch_flops(context.model, batch)
+        ours, theirs = (
+            sum(count(context.model, usage(context.model, batch)).values()),
+            torch_flops(context.model, batch),
+        )
         largest = max(largest, abs(ours - theirs))
         details.append(f"{document.sample_id} {ours:,} and {theirs:,}")
     return at_most("operations = torch's count", largest, EXACT, "; ".join(details))

@@ -81,6 +81,19 @@ def build_interleaver(
         )
 
 
+def check_modalities(sources: Mapping[str, Source], interleaver: Interleaver) -> None:
+    """Raises `BadInputError` for a medium that cannot be encoded, in sources that know beforehand what they hold.
+
+    A source says so by an attribute `modalities`, modality -> where it was first seen; see `ManifestSource`.
+    """
+    for source in sources.values():
+        for modality, where in getattr(source, "modalities", {}).items():
+            try:
+                interleaver.check_modality(modality)
+            except BadInputError as error:
+                raise BadInputError(f"{where}: {error}") from error
+
+
 def build_stream(
     config: DictConfig,
     seed: int,

@@ -176,8 +176,8 @@ class Interleaver:
                 raise BadSampleError(f"{where}.content[{index}]: {error}") from error
         return turn
 
-    def _add_media(self, turn: _Turn, media: Media, rng: np.random.Generator | None) -> None:
-        modality = media.modality
+    def check_modality(self, modality: Modality) -> None:
+        """Raises `BadSampleError` if media of this modality cannot be encoded."""
         for what, configured in (
             ("encoder in the model", [name for name in self.modalities if name in self._num_tokens]),
             ("processor", list(self._processors)),
@@ -185,6 +185,10 @@ class Interleaver:
             if modality not in configured:
                 known = ", ".join(configured) or "none"
                 raise BadSampleError(f"modality {modality!r} has no {what}; configured: {known}")
+
+    def _add_media(self, turn: _Turn, media: Media, rng: np.random.Generator | None) -> None:
+        modality = media.modality
+        self.check_modality(modality)
         values = self._processors[modality](media, rng)
         shape = tuple(values.shape)
         try:

@@ -26,6 +26,7 @@ from data.types import (
     BadInputError,
     BadSampleError,
     Media,
+    Modality,
     Sample,
     Segment,
     Text,
@@ -52,6 +53,8 @@ class ManifestSource:
     read, where the loader counts it. A medium that is missing is found when its row is read, and a corrupt one when
     it is decoded.
 
+    modalities: each modality of media -> where it was first seen; empty with "skip".
+
     Raises `BadInputError` when the file is missing or holds no row.
     """
 
@@ -59,10 +62,11 @@ class ManifestSource:
         if on_bad_sample not in ("error", "skip"):
             raise ValueError(f"on_bad_sample={on_bad_sample!r} must be one of error, skip")
         self.path = Path(path).expanduser()
+        self.modalities: dict[Modality, str] = {}
         places = []
         for line_number, offset, line in self._lines():
             if on_bad_sample == "error":
-                self._parse(line, line_number)
+                self._note_modalities(self._parse(line, line_number))
             places.append((line_number, offset))
         if not places:
             raise BadInputError(f"{self.path}: holds no rows")
@@ -91,6 +95,11 @@ class ManifestSource:
             except BadSampleError:
                 continue  # what to do about it is decided where the row is read
             yield from _texts(sample)
+
+    def _note_modalities(self, sample: Sample | AlignedSample) -> None:
+        for field, segment in _segments(sample):
+            if isinstance(segment, Media):
+                self.modalities.setdefault(segment.modality, f"{sample.origin}: {field}")
 
     def _lines(self) -> Iterator[tuple[int, int, bytes]]:
         """Number from 1, offset and bytes of every line that is not blank."""

@@ -123,7 +123,7 @@ def _recorded(model: nn.Module, run: Callable[[], Any], inside: Callable[[str], 
 
 def _own(module: nn.Module, call: Call) -> int:
     if hasattr(module, "flops"):
-        return int(module.flops(*call.inputs, **call.keywords))
+        return int(module.flops(*call.inputs, **call.keywords))  # type: ignore[operator]
     rule = _rule(module)
     return 0 if rule is None else rule(module, *call.inputs, **call.keywords)
 
@@ -145,7 +145,9 @@ def _convolution(m: Any, x: Tensor) -> int:
     return 2 * len(x) * places * m.out_channels * m.in_channels // m.groups * prod(m.kernel_size)
 
 
-def _multihead_attention(m: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+def _multihead_attention(
+    m: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
+) -> int:
     """Four projections, and the products with keys and with values."""
     axis = 1 if m.batch_first else 0
     batch, queries, keys = query.shape[1 - axis], query.shape[axis], key.shape[axis]
@@ -179,7 +181,9 @@ def _items(media: MediaBatch | None) -> list[MediaBatch]:
     if media is None:
         return []
     return [
-        MediaBatch(values[tuple(slice(size) for size in shape)][None], torch.tensor([shape]), media.documents[i : i + 1])
+        MediaBatch(
+            values[tuple(slice(size) for size in shape)][None], torch.tensor([shape]), media.documents[i : i + 1]
+        )
         for i, (values, shape) in enumerate(zip(media.values, media.shapes.tolist(), strict=True))
     ]
 

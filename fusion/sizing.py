@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -47,8 +47,8 @@ def solve(
 ) -> Size:
     """The configuration whose model costs nearest to `target`, found by its width; at most 2 % away.
 
-    quantity: "parameters", or "flops" of the forward pass of a document, averaged over those of `batch`. `d_model` stays
-    a multiple of twice every number of heads, which are fixed, as are depth and encoders. Where the steps between two
+    quantity: "parameters", or "flops" of the forward pass of a document, averaged over those of `batch`. `d_model`
+    stays a multiple of twice every number of heads, which are fixed, as are depth and encoders. Where the steps between two
     widths are too coarse, the expansion of the feed-forward layer makes up for it.
 
     Raises `BadInputError` with the nearest possible cost when none is within 2 %.
@@ -59,13 +59,13 @@ def solve(
         raise ValueError("batch must be given to count operations")
     if not target > 0:
         raise BadInputError(f"target.{quantity}={target} must be above 0")
-    config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    config = DictConfig(OmegaConf.to_container(config, resolve=True))
     cost = _costs(config, vocab_size, batch if quantity == "flops" else None)
     step = width_step(config)
     below, above = _neighbours(lambda k: cost(k * step, 1.0), target, WIDEST // step)
     sizes = [(k * step, 1.0) for k in (below, above)]
     if _error(min((cost(*size) for size in sizes), key=lambda c: abs(c - target)), target) > TOLERANCE:
-        sizes += [size for width, _ in sizes for size in _expansions(config, width, lambda e, w=width: cost(w, e), target)]
+        sizes += [size for width, _ in sizes for size in _expansions(config, width, partial(cost, width), target)]
     width, scale = min(sizes, key=lambda size: abs(cost(*size) - target))
     size = Size(_sized(config, width, scale), cost(width, scale))
     if _error(size.cost, target) > TOLERANCE:

@@ -18,6 +18,7 @@ from data.build import (
     build_stream,
     build_tokenizer,
     build_validation,
+    check_modalities,
 )
 from data.instantiate import instantiate
 from data.interleave import Interleaver
@@ -26,6 +27,7 @@ from data.mixture import Source
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from fusion.build import build_model
+from fusion.checkpoint import validate_targets
 from fusion.counting import active_parameters, flops_by_part, parameter_counts
 from fusion.model import FusionModel
 from fusion.sizing import QUANTITIES, solve
@@ -43,9 +45,11 @@ MakeMonitor = Callable[[Mapping[str, Source], Tokenizer, Interleaver, Tracker], 
 def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None = None) -> tuple[Path, bool]:
     """Trains; returns the run folder and whether this process is the one that reports.
 
-    `checkpoint` is the step folder to go on from. Everything that can be refused (configuration, data, model) is
-    refused before the run folder is made.
+    `checkpoint` is the step folder to go on from. Nothing outside this project's packages and the trusted ones is
+    instantiated, for nothing else could be loaded from the checkpoints. Everything that can be refused (configuration,
+    data, model) is refused before the run folder is made.
     """
+    validate_targets(config)
     torch.set_num_threads(config.compute_threads or len(os.sched_getaffinity(0)))
     processes = start(config.trainer.device)
     try:
@@ -62,6 +66,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     interleaver = build_interleaver(
         config.data, tokenizer, build_processors(config.data), model.num_tokens, model.modalities
     )
+    check_modalities({**{name: source for name, (source, _) in sources.items()}, **validation}, interleaver)
     stream = build_stream(config.data, config.seed, sources, interleaver, processes.rank, processes.world_size)
     if checkpoint is None and any(_targets(config).values()):
         config = _sized(config, tokenizer.vocab_size, stream)

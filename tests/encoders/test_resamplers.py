@@ -100,7 +100,8 @@ def test_perceiver_resampler_equals_transformers() -> None:
 
     module, x = resampler(PerceiverResampler), features()
     config = SimpleNamespace(
-        perceiver_config=SimpleNamespace(qk_layer_norms_perceiver=False), vision_config=SimpleNamespace(embed_dim=D_MODEL)
+        perceiver_config=SimpleNamespace(qk_layer_norms_perceiver=False),
+        vision_config=SimpleNamespace(embed_dim=D_MODEL),
     )
     theirs = IdeficsPerceiverResampler(config, D_MODEL, 3, HEADS, D_MODEL // HEADS, QUERIES).double()  # type: ignore[arg-type]
     with torch.no_grad():
@@ -108,7 +109,12 @@ def test_perceiver_resampler_equals_transformers() -> None:
         theirs.layer_norm.load_state_dict(module.norm.state_dict())
         for layer, (attention, feed_forward) in zip(module.layers, theirs.blocks, strict=True):
             q, k, v = layer.attention.in_proj_weight.chunk(3)
-            for linear, weight in (("q_proj", q), ("k_proj", k), ("v_proj", v), ("output_proj", layer.attention.out_proj.weight)):
+            for linear, weight in (
+                ("q_proj", q),
+                ("k_proj", k),
+                ("v_proj", v),
+                ("output_proj", layer.attention.out_proj.weight),
+            ):
                 getattr(attention, linear).weight.copy_(weight)
             attention.context_layer_norm.load_state_dict(layer.feature_norm.state_dict())
             attention.latents_layer_norm.load_state_dict(layer.query_norm.state_dict())

@@ -52,7 +52,8 @@ def test_a_clip_is_not_charged_for_the_longer_one_beside_it() -> None:
     document = next(documents_alone(batch_of(model, [DOCUMENTS[1:2]])))
     encoder, clips = model.media_encoders["audio"], document.media["audio"]
     alone = [
-        replace_media(values[:frames], frames) for values, (frames, _) in zip(clips.values, clips.shapes.tolist(), strict=True)
+        replace_media(values[:frames], frames)
+        for values, (frames, _) in zip(clips.values, clips.shapes.tolist(), strict=True)
     ]
 
     def counted(media: MediaBatch) -> int:

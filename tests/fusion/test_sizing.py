@@ -61,14 +61,14 @@ def test_the_expansion_helps_where_widths_are_too_coarse() -> None:
 def test_the_nearest_width_is_taken() -> None:
     """Against all widths, one by one."""
     config = configured("~encoders/image", "~encoders/audio")
-    size = sizing.solve(config, VOCAB_SIZE, "parameters", 3.0e6)
-    if size.config.fusion.feed_forward.expansion == config.fusion.feed_forward.expansion:
-        costs = {}
-        for width in range(8, 512, 8):
-            config.d_model = width
-            with torch.device("meta"):
-                costs[width] = parameter_counts(build_model(config, VOCAB_SIZE))["total"]
-        assert size.config.d_model == min(costs, key=lambda width: abs(costs[width] - 3.0e6))
+    costs = {}
+    for width in range(8, 512, 8):
+        config.d_model = width
+        with torch.device("meta"):
+            costs[width] = parameter_counts(build_model(config, VOCAB_SIZE))["total"]
+    target = 1.01 * costs[240]
+    assert abs(costs[232] - target) > abs(costs[240] - target) < abs(costs[248] - target)
+    assert sizing.solve(config, VOCAB_SIZE, "parameters", target).config.d_model == 240
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,11 @@ def test_the_nearest_width_is_taken() -> None:
     [
         ("flops", 10.0, r"target.flops=10 cannot be met within 2%: the nearest is \S+ with d_model=8"),
         ("parameters", 1e5, r"target.parameters=100000 cannot be met within 2%: the nearest is \S+ with d_model=8"),
-        ("parameters", 1e15, r"target.parameters=1e\+15 cannot be met within 2%: the nearest is \S+ with d_model=65536"),
+        (
+            "parameters",
+            1e15,
+            r"target.parameters=1e\+15 cannot be met within 2%: the nearest is \S+ with d_model=65536",
+        ),
         ("flops", -1.0, r"target.flops=-1.0 must be above 0"),
     ],
 )
