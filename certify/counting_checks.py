@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from certify.context import Context, alone, batched, switched
 from certify.documents import item_shapes, labelled
@@ -22,9 +19,10 @@ from encoders.perceiver_resampler import PerceiverResampler
 from encoders.projector import LinearProjector, MlpProjector
 from encoders.qformer import QFormer
 from encoders.text import TokenEmbedding
+from fusion.block import Block
 from fusion.counting import flops_per_sample, parameter_counts
 from fusion.feed_forward.swiglu import SwiGLU
-from fusion.flops import count, documents_alone, slow_encoder_layers, usage
+from fusion.flops import count, documents_alone, torch_count, usage
 from fusion.mixers.attention import SelfAttention
 from fusion.model import FusionModel
 
@@ -102,30 +100,10 @@ def operations_match_torch(context: Context) -> Result:
     return at_most("operations = torch's count", largest, EXACT, "; ".join(details))
 
 
-@torch.no_grad()
 def torch_flops(model: FusionModel, batch: InterleavedBatch) -> int:
-    """Operations of the forward pass over a batch as torch counts them while it runs.
-
-    By attention and encoder layers written out, for torch counts neither its fused attention on a CPU nor its fused
-    encoder layer.
-    """
-    counter = FlopCounterMode(display=False)
-    with switched(model, training=False), slow_encoder_layers(), sdpa_kernel(SDPBackend.MATH), _frozen(model), counter:
-        model.logits(model(batch)[batch.labels >= 0])
-    return int(counter.get_total_flops())
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter asks for a gradient, for a while: without gradients torch's counter fails at those that do."""
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
+    """Operations of the forward pass over a batch as torch counts them while it runs."""
+    with switched(model, training=False):
+        return torch_count(model, lambda: model.logits(model(batch)[batch.labels >= 0]))
 
 
 def _even_documents(context: Context) -> list[Document]:
@@ -148,7 +126,8 @@ def _even_documents(context: Context) -> list[Document]:
 
 def _dense_weights(model: FusionModel) -> int:
     """Weights of the blocks that every token uses, as far as they are known to be dense."""
-    layers = (part for block in model.fusion.layers() for part in (block.mixer, block.feed_forward))
+    blocks = (block for block in model.fusion.layers() if isinstance(block, Block))
+    layers = (part for block in blocks for part in (block.mixer, block.feed_forward))
     dense = (layer for layer in layers if isinstance(layer, SwiGLU | SelfAttention))
     return sum(p.numel() for layer in dense for p in layer.parameters() if p.dim() == 2)
 

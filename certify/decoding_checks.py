@@ -21,6 +21,8 @@ from data.types import PADDING_DOCUMENT, UNSUPERVISED, InterleavedBatch
 from fusion.generation import generate
 
 NEW_TOKENS = 6
+# Some tokens that must not be chosen, as special ones must not in the answers of a tokenizer.
+FORBIDDEN = tuple(range(0, 24, 2))
 
 
 def cached_equals_full(context: Context) -> Result:
@@ -56,7 +58,10 @@ def prefill_in_two_parts(context: Context) -> Result:
 
 
 def greedy_is_argmax_of_full(context: Context) -> Result:
-    """`generate` against the slow way: a full forward pass for every new token, without a cache."""
+    """`generate` against the slow way: a full forward pass for every new token, without a cache.
+
+    Some tokens are forbidden.
+    """
     documents, end_id = _prompts(context)
     answers = _generate(context, documents, end_id)
     slow = _slowly(context, documents, end_id)
@@ -77,7 +82,9 @@ def answers_do_not_depend_on_batch(context: Context) -> Result:
 
 def halves(context: Context, document: Document, cut: int) -> tuple[InterleavedBatch, InterleavedBatch]:
     """One row as two batches, of the tokens before and from `cut` on, each with its own media. Not padded."""
-    before = int(sum(1 for start, _ in spans(context.model, document) if start < cut and document.modality_ids[start]))
+    before = int(
+        sum(1 for start, _ in spans(context.model, document) if start < cut and document.modality_ids[start] > 0)
+    )
     result = []
     for place, media in ((slice(0, cut), document.media[:before]), (slice(cut, None), document.media[before:])):
         part = replace(
@@ -136,14 +143,16 @@ def _prompts(context: Context) -> tuple[list[Document], int]:
 
 
 def _generate(context: Context, documents: list[Document], end_id: int) -> list[list[int]]:
-    return generate(context.model, collate_prompts(documents), end_id=end_id, max_new_tokens=2 * NEW_TOKENS)
+    prompts, longest = collate_prompts(documents), 2 * NEW_TOKENS
+    return generate(context.model, prompts, end_id=end_id, max_new_tokens=longest, forbidden_ids=FORBIDDEN)
 
 
 def _slowly(context: Context, documents: list[Document], end_id: int) -> list[list[int]]:
     answers = np.zeros((len(documents), 0), dtype=np.int64)
+    allowed = [token for token in range(context.vocab_size) if token not in FORBIDDEN]
     for _ in range(2 * NEW_TOKENS):
         sequences = [extended(document, answer) for document, answer in zip(documents, answers, strict=True)]
         scores = logits(context.model, batched(sequences))
-        likeliest = [[int(scores[document.sample_id][-1].argmax())] for document in documents]
+        likeliest = [[allowed[int(scores[d.sample_id][-1, allowed].argmax())]] for d in documents]
         answers = np.append(answers, likeliest, axis=1)
     return [list(takewhile(lambda token: token != end_id, answer)) for answer in answers.tolist()]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from data.interleave import Document
-from data.types import TEXT, UNSUPERVISED, Modality
+from data.types import ABSENT_SHAPE, TEXT, UNSUPERVISED, Modality
 from encoders.base import MediaEncoder
 from fusion.model import FusionModel
 
@@ -68,10 +68,19 @@ def accepts(num_tokens: Callable[[Shape], int], shape: Shape) -> bool:
 
 
 def make_documents(model: FusionModel, vocab_size: int, seed: int) -> list[Document]:
-    """One document for each of the `layouts` of the model's modalities, with media of random sizes."""
+    """One document for each of the `layouts` of the model's modalities, with media of random sizes.
+
+    For a model with learned tokens for absent media, also one for each of these, with such a token within text.
+    """
     rng = np.random.default_rng(seed)
     orders = layouts(model.modalities)
-    return [make_document(model, vocab_size, order, rng, "-".join(order)) for order in orders]
+    documents = [make_document(model, vocab_size, order, rng, "-".join(order)) for order in orders]
+    for modality_id, name in enumerate(model.modalities[1:], start=1):
+        if model.num_tokens[name](ABSENT_SHAPE):
+            text = make_document(model, vocab_size, (TEXT, TEXT), rng, f"absent {name}")
+            text.modality_ids[2] = -modality_id
+            documents.append(labelled(text.token_ids, text.modality_ids, (), text.sample_id, rng))
+    return documents
 
 
 def make_document(
@@ -116,7 +125,7 @@ def spans(model: FusionModel, document: Document) -> list[tuple[int, int]]:
     result, start = [], 0
     while start < len(document):
         length = 1
-        if document.modality_ids[start]:
+        if document.modality_ids[start] > 0:
             modality, values = next(items)
             length = model.num_tokens[modality](tuple(values.shape))
         result.append((start, start + length))
@@ -127,8 +136,11 @@ def spans(model: FusionModel, document: Document) -> list[tuple[int, int]]:
 def changed(
     model: FusionModel, vocab_size: int, document: Document, start: int, stop: int, rng: np.random.Generator
 ) -> Document:
-    """The same document with other text and other media of the same shapes from `start` to `stop`."""
-    token_ids = document.token_ids.copy()
+    """The same document with other text and other media of the same shapes from `start` to `stop`.
+
+    Where a token stands for an absent medium, there is text in its place.
+    """
+    token_ids, modality_ids = document.token_ids.copy(), document.modality_ids.copy()
     media: list[tuple[Modality, Tensor]] = []
     for first, last in spans(model, document):
         inside = start <= first and last <= stop
@@ -136,10 +148,11 @@ def changed(
             token_ids[first:last] = (
                 token_ids[first:last] + rng.integers(1, vocab_size, size=last - first)
             ) % vocab_size
-        if document.modality_ids[first]:
+            modality_ids[first:last] = modality_ids[first:last].clip(min=0)
+        if document.modality_ids[first] > 0:
             modality, values = document.media[len(media)]
             media.append((modality, values + inside * torch.from_numpy(rng.standard_normal(tuple(values.shape)))))
-    return replace(document, token_ids=token_ids, media=tuple(media))
+    return replace(document, token_ids=token_ids, modality_ids=modality_ids, media=tuple(media))
 
 
 def extended(document: Document, token_ids: np.ndarray) -> Document:

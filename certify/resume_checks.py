@@ -21,10 +21,13 @@ from omegaconf import DictConfig, OmegaConf
 from certify.context import Context
 from certify.result import BIT_EQUAL, Result, at_most
 from certify.small_data import write_small_data
+from data.instantiate import instantiate
 from training.trackers.jsonl import read_metrics
 
 TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
 STEPS, CHECKPOINT_EVERY = 16, 3
+# A kill falls on one of these steps or up to two later, so that no two fall together.
+KILLS_FROM = (3, 7, 11)
 # A process that shows no progress for so long is given up.
 PATIENCE_SECONDS = 300.0
 # What measures the machine, not the training.
@@ -32,12 +35,11 @@ MEASUREMENTS = ("seconds", "time/", "memory/", "train/tokens_per_second")
 
 
 def resumed_equals_unbroken(context: Context) -> Result:
-    """Killed twice with SIGKILL at random steps and resumed by `train.py resume=`: every logged number must agree.
+    """Killed with SIGKILL at three random steps and resumed by `train.py resume=`: every logged number must agree.
 
     The data are generated, the steps are few, and half-way the model is evaluated; everything else is as configured.
     """
-    rng = random.Random(context.seed)
-    kills = [rng.randint(CHECKPOINT_EVERY, STEPS // 2 - 2), rng.randint(STEPS // 2, STEPS - 4)]
+    kills = random_steps(context.seed)
     with tempfile.TemporaryDirectory() as folder:
         training = Training(write_config(context.config, Path(folder), context.model.modalities))
         unbroken = training.start("unbroken")
@@ -47,8 +49,14 @@ def resumed_equals_unbroken(context: Context) -> Result:
         finally:
             kill(unbroken)
         names = differences(training.run_folder("unbroken"), broken)
-    detail = names[0] if names else f"{STEPS} steps, killed behind steps {kills[0]} and {kills[1]}"
-    return at_most("resumed twice after SIGKILL = never interrupted", len(names), BIT_EQUAL, detail)
+    detail = names[0] if names else f"{STEPS} steps, killed behind steps {', '.join(map(str, kills))}"
+    return at_most("resumed after SIGKILL = never interrupted", len(names), BIT_EQUAL, detail)
+
+
+def random_steps(seed: int) -> list[int]:
+    """Three steps at which to kill: behind the first checkpoint, apart from one another, and before the end."""
+    rng = random.Random(seed)
+    return [rng.randint(start, start + 2) for start in KILLS_FROM]
 
 
 @dataclass(frozen=True)
@@ -86,12 +94,13 @@ def write_config(config: DictConfig, folder: Path, modalities: Sequence[str]) ->
     """
     config = deepcopy(config)
     OmegaConf.set_struct(config, False)
-    manifest = write_small_data(folder / "data", modalities)
-    source = {"_target_": "data.manifest.ManifestSource", "path": str(manifest)}
+    kinds = instantiate(config.objective, "objective").reads
+    paths = {kind: str(write_small_data(folder / kind, modalities, kind)) for kind in kinds}
+    sources = {kind: {"_target_": "data.manifest.ManifestSource", "path": path} for kind, path in paths.items()}
     config.data.sources = None  # or the entries would be merged
-    config.data.sources = {"small": {"weight": 1.0, "source": source}}
+    config.data.sources = {kind: {"weight": 1.0, "source": source} for kind, source in sources.items()}
     config.data.validation = None
-    config.data.validation = {"small": source}
+    config.data.validation = sources
     config.data.samples_per_batch = 4
     config.evaluation, config.tracker, config.resume = None, {}, None
     config.runs, config.name = str(folder / "runs"), "certify"

@@ -11,40 +11,48 @@ import numpy as np
 import soundfile
 from PIL import Image
 
+from data.loader import ALIGNED, MESSAGES
 from data.types import AUDIO, IMAGE, Modality
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 220), "grey": (128, 128, 128)}
 RATE = 16_000
 
 
-def write_small_data(folder: Path, modalities: Sequence[Modality], num_samples: int = 16, seed: int = 0) -> Path:
-    """Writes media files and `manifest.jsonl`, and returns its path.
+def write_small_data(
+    folder: Path, modalities: Sequence[Modality], kind: str = MESSAGES, num_samples: int = 16, seed: int = 0
+) -> Path:
+    """Writes media files and `manifest.jsonl` of samples of one kind ("messages" or "aligned"), and returns its path.
 
-    Samples alternate between a typed question about an image, a question that is a sound, and one of text alone;
-    media of other modalities than image and audio have no file format here and are left out.
+    Conversations alternate between a typed question about an image, a question that is a sound, and one of text alone,
+    aligned samples between those with an image, a sound, or both beside the text; media of other modalities than image
+    and audio have no file format here and are left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    kinds = [kind for kind in (IMAGE, AUDIO) if kind in modalities]
-    mixes: list[list[Modality]] = [[], *([kind] for kind in kinds), kinds]
-    rows = [_row(folder, str(index), mixes[index % len(mixes)], rng) for index in range(num_samples)]
+    media = [medium for medium in (IMAGE, AUDIO) if medium in modalities]
+    mixes: list[list[Modality]] = [*([medium] for medium in media), media]
+    if kind == MESSAGES:
+        mixes.insert(0, [])
+    rows = [_row(folder, str(index), mixes[index % len(mixes)], kind, rng) for index in range(num_samples)]
     path = folder / "manifest.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
-def _row(folder: Path, name: str, kinds: Sequence[Modality], rng: np.random.Generator) -> dict[str, Any]:
+def _row(folder: Path, name: str, media: Sequence[Modality], kind: str, rng: np.random.Generator) -> dict[str, Any]:
     colour = str(rng.choice(list(COLOURS)))
     content: list[dict[str, str]] = []
-    if IMAGE in kinds:
+    if IMAGE in media:
         _write_image(folder / f"{name}.png", colour, rng)
         content.append({"type": "image", "path": f"{name}.png"})
-    if AUDIO in kinds:
+    if AUDIO in media:
         _write_sound(folder / f"{name}.wav", rng)
         content.append({"type": "audio", "path": f"{name}.wav"})
-    if not kinds:
+    if kind == ALIGNED:
+        return {"id": name, "aligned": [*content, {"type": "text", "text": f"{colour} {name}"}]}
+    if not media:
         content.append({"type": "text", "text": f"say {colour}"})
-    elif IMAGE in kinds:
+    elif IMAGE in media:
         content.append({"type": "text", "text": "which colour?"})
     answer = {"role": "assistant", "content": [{"type": "text", "text": colour}]}
     return {"id": name, "messages": [{"role": "user", "content": content}, answer]}

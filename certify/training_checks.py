@@ -96,14 +96,14 @@ def _gradient_problems(name: str, parameter: nn.Parameter, present: set[str]) ->
 def _parts(model: FusionModel, present: set[str]) -> list[str]:
     """Prefixes of the names of parameters that must learn: what is not a medium, the media that are present.
 
-    Of the fusion method, each block.
+    Of the fusion method, each block. No document is aligned, so that a shared space has nothing to learn from.
     """
     children = [
         f"{name}." for name, child in model.named_children() if any(p.requires_grad for p in child.parameters())
     ]
     blocks = [f"fusion.blocks.{index}." for index in range(len(model.fusion.blocks))]
     media = [f"media_encoders.{name}." for name in model.media_encoders if name in present]
-    return [name for name in children if name != "media_encoders."] + blocks + media
+    return [name for name in children if name not in ("media_encoders.", "shared_space.")] + blocks + media
 
 
 def _unsupervised(document: Document) -> Document:

@@ -49,6 +49,24 @@ def read_audio(media: Media, sample_rate: int, max_seconds: float | None = None)
     return resample(samples, rate, sample_rate)
 
 
+def sample_rate(media: Media) -> int | None:
+    """The rate that a sound says it has; None for raw samples, which do not say theirs.
+
+    Raises `BadSampleError` when the file is missing or not sound.
+    """
+    source = media.source
+    if isinstance(source, StoredClip):
+        rate = source.store.metadata.get("sample_rate")
+        return None if rate is None else int(rate)
+    if not isinstance(source, Path | bytes):
+        return None
+    name = str(source) if isinstance(source, Path) else "audio data"
+    try:
+        return int(soundfile.info(io.BytesIO(source) if isinstance(source, bytes) else source).samplerate)
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
+        raise BadSampleError(f"{name}: not readable sound ({' '.join(str(error).split())})") from error
+
+
 def resample(samples_S: Tensor, rate: int, new_rate: int) -> Tensor:
     """The same sound at another rate, by torchaudio's windowed sinc."""
     if rate == new_rate:
@@ -217,6 +235,11 @@ class AudioProcessor:
         self.features, self.scale, self.max_seconds = features, scale, max_seconds
         self.augmentation = augmentation
         self._stores: dict[Path, ArrayStore] = {}
+
+    @property
+    def augments(self) -> bool:
+        """Whether a generator makes a difference."""
+        return self.augmentation is not None
 
     def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
         """Values [F, M]. Raises `BadSampleError` for sound that cannot be read or is too long."""

@@ -7,18 +7,18 @@ Everything here raises `BadInputError` of one line, with the place in the config
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from omegaconf import DictConfig
 
-from data.instantiate import instantiate, resolved
+from data.instantiate import instantiate, is_given, resolved
 from data.interleave import Interleaver
-from data.loader import BatchStream
+from data.loader import MESSAGES, BatchStream
 from data.mixture import Mixture, Source, block_counts
 from data.tokenizer import Tokenizer
-from data.types import BadInputError, Modality, Processor
+from data.types import TEXT, BadInputError, Modality, Processor
 
 Sources = dict[str, tuple[Source, float]]
 
@@ -41,9 +41,14 @@ def build_sources(config: DictConfig) -> Sources:
 
 
 def build_validation(config: DictConfig) -> dict[str, Source]:
-    """The sources that are evaluated during training, by name; none if the config names none."""
+    """The sources that are evaluated during training, by name; none if the config names none.
+
+    Sources whose `path` is null, a file that was not given, are left out.
+    """
     sources: dict[str, Source] = {}
     for name, entry in _entries(config, "validation"):
+        if not is_given(entry):
+            continue
         sources[name] = instantiate(entry, f"data.validation.{name}")
         if len(sources[name]) == 0:
             raise BadInputError(f"data.validation.{name}: the source has no samples")
@@ -81,19 +86,6 @@ def build_interleaver(
         )
 
 
-def check_modalities(sources: Mapping[str, Source], interleaver: Interleaver) -> None:
-    """Raises `BadInputError` for a medium that cannot be encoded, in sources that know beforehand what they hold.
-
-    A source says so by an attribute `modalities`, modality -> where it was first seen; see `ManifestSource`.
-    """
-    for source in sources.values():
-        for modality, where in getattr(source, "modalities", {}).items():
-            try:
-                interleaver.check_modality(modality)
-            except BadInputError as error:
-                raise BadInputError(f"{where}: {error}") from error
-
-
 def build_stream(
     config: DictConfig,
     seed: int,
@@ -101,8 +93,12 @@ def build_stream(
     interleaver: Interleaver,
     rank: int = 0,
     world_size: int = 1,
+    reads: Collection[str] = (MESSAGES,),
 ) -> BatchStream:
-    """The training batches of one process, a pure function of `seed` and the number of the batch."""
+    """The training batches of one process, a pure function of `seed` and the number of the batch.
+
+    reads: the kinds of samples that the objective learns from.
+    """
     mixture = Mixture(sources, seed)
     with _refusals("data"):
         return BatchStream(
@@ -113,7 +109,30 @@ def build_stream(
             world_size=world_size,
             on_bad_sample=_value(config, "on_bad_sample"),
             pad_to=config.get("pad_to"),
+            modality_dropout=resolved(config.get("modality_dropout"), "data.modality_dropout"),
+            reads=reads,
         )
+
+
+def check_modalities(
+    sources: Sources, modalities: Sequence[Modality], processors: Mapping[Modality, Processor]
+) -> None:
+    """Refuses sources that say that they hold media which the model has no encoder, or the data no processor for.
+
+    Otherwise a training would find out at the first such sample, perhaps after hours.
+    """
+    for name, (source, _) in sources.items():
+        for modality in sorted(getattr(source, "modalities", ())):
+            if modality not in modalities:
+                known = ", ".join(item for item in modalities if item != TEXT) or "none"
+                raise BadInputError(
+                    f"data.sources.{name}: holds media of modality {modality!r}, for which the model has no encoder "
+                    f"(it has: {known}); add one with +encoders/{modality}=NAME"
+                )
+            if modality not in processors:
+                raise BadInputError(
+                    f"data.sources.{name}: media of modality {modality!r} need data.processors.{modality}"
+                )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from data.interleave import Document
-from data.types import PADDING_DOCUMENT, UNSUPERVISED, InterleavedBatch, MediaBatch, Modality
+from data.types import PADDING_DOCUMENT, UNSUPERVISED, Alignment, InterleavedBatch, MediaBatch, Modality
 
 # Rows end at a multiple of this, which vector units like and which keeps the number of different widths small.
 WIDTH_MULTIPLE = 8
@@ -64,6 +64,7 @@ def collate(
         sample_ids=tuple(document.sample_id for document in documents),
         media=_collate_media(documents),
         skipped=tuple(skipped),
+        alignment=_alignment(documents),
     )
 
 
@@ -72,15 +73,27 @@ def collate_prompts(documents: Iterable[Document]) -> InterleavedBatch:
     return collate([[document] for document in documents])
 
 
+def _alignment(documents: Sequence[Document]) -> Alignment | None:
+    """The segments of aligned samples, which are numbered anew without gaps."""
+    places = [place for place, document in enumerate(documents) if document.aligned >= 0]
+    if not places:
+        return None
+    samples = torch.unique(torch.tensor([documents[place].aligned for place in places]), return_inverse=True)[1]
+    # All tokens of a segment are of its modality.
+    modality_ids = torch.tensor([int(documents[place].modality_ids[0]) for place in places])
+    return Alignment(torch.tensor(places), samples, modality_ids)
+
+
 def _collate_media(documents: Sequence[Document]) -> dict[Modality, MediaBatch]:
     items: dict[Modality, list[tuple[int, Tensor]]] = {}
     for document_id, document in enumerate(documents):
         for modality, values in document.media:
             items.setdefault(modality, []).append((document_id, values))
-    return {modality: _pad(modality, items[modality]) for modality in sorted(items)}
+    return {modality: pad_media(modality, items[modality]) for modality in sorted(items)}
 
 
-def _pad(modality: Modality, items: Sequence[tuple[int, Tensor]]) -> MediaBatch:
+def pad_media(modality: Modality, items: Sequence[tuple[int, Tensor]]) -> MediaBatch:
+    """Items of one modality, each with the number of its document, padded with zeros to one batch."""
     tensors = [values for _, values in items]
     first = tensors[0]
     for values in tensors:

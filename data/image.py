@@ -65,6 +65,11 @@ class ImageProcessor:
         self.resize = v2.Resize((size, size), antialias=True)
         self.normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
 
+    @property
+    def augments(self) -> bool:
+        """Whether a generator makes a difference."""
+        return self.mirror or self.shift > 0
+
     def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
         """Values [3, size, size]. Raises `BadSampleError` for an image that cannot be read."""
         pixels = read_image(media)

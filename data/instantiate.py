@@ -56,6 +56,11 @@ def resolved(node: Any, key: str) -> Any:
         raise BadInputError(f"{key}: {_one_line(error)}") from error
 
 
+def is_given(source: Mapping[str, Any] | None) -> bool:
+    """Whether a source is there: not null, and its `path`, if it has one, not null."""
+    return source is not None and source.get("path", "") is not None
+
+
 def _targets(content: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(content, dict):
         if "_target_" in content:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -21,8 +21,10 @@ from torch import Tensor
 
 from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
 from data.types import (
+    ABSENT_SHAPE,
     TEXT,
     UNSUPERVISED,
+    Absent,
     AlignedSample,
     BadInputError,
     BadSampleError,
@@ -31,6 +33,7 @@ from data.types import (
     Modality,
     Processor,
     Sample,
+    Segment,
     Text,
 )
 
@@ -45,6 +48,7 @@ class Document:
     labels: the token that position i must predict, that is token i + 1; -100 where unsupervised.
     label_groups: index into `group_names`, "source/modality of the question"; -1 where unsupervised.
     media: modality and processed values of each item, in the order of their placeholders.
+    aligned: number, in its batch, of the aligned sample that this is a segment of; -1 for a conversation.
     """
 
     token_ids: np.ndarray
@@ -55,6 +59,7 @@ class Document:
     media: tuple[tuple[Modality, Tensor], ...]
     sample_id: str
     source: str
+    aligned: int = -1
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -79,9 +84,10 @@ class _Turn:
 class Interleaver:
     """Makes documents of samples.
 
-    processors: how a medium becomes values. num_tokens: how many tokens values of a shape become, as the model's
-    encoders count them. modalities: a modality's place in it is its id, "text" is 0. max_tokens: the longest
-    document. on_long_sample: "error", or "truncate" to drop whole trailing messages.
+    processors: how a medium becomes values. num_tokens: how many tokens values of a shape become, as the model counts
+    them; of `ABSENT_SHAPE`, those that stand for an absent medium. modalities: a modality's place in it is its id,
+    "text" is 0. max_tokens: the longest document. on_long_sample: "error", or "truncate" to drop whole trailing
+    messages.
     """
 
     def __init__(
@@ -139,6 +145,44 @@ class Interleaver:
             raise self._too_long(sample, total)
         return _assemble(conversation, turns)
 
+    def aligned(
+        self, sample: Sample | AlignedSample, rng: np.random.Generator | None = None, number: int = 0
+    ) -> list[Document]:
+        """As `segments`; and refuses, by a `BadSampleError`, what a contrastive objective cannot learn from: a
+        conversation, and a sample with fewer than two modalities.
+        """
+        if not isinstance(sample, AlignedSample):
+            raise BadSampleError(
+                f"{sample.name}: is a conversation, which a contrastive objective alone cannot learn from; "
+                "give the row `aligned`, or choose an objective that generates too"
+            )
+        if len(sample.segments) < 2:
+            raise BadSampleError(f"{sample.name}: aligned: must have segments of two modalities or more")
+        return self.segments(sample, rng, number)
+
+    def segments(
+        self, sample: AlignedSample, rng: np.random.Generator | None = None, number: int = 0
+    ) -> list[Document]:
+        """A document for each segment of an aligned sample: the tokens of a text, or the placeholders of a medium.
+
+        number: which aligned sample of the batch this is. Media are augmented if and only if `rng` is given.
+        Raises `BadSampleError` if a modality occurs twice, and for a segment that cannot be read, is empty or too long.
+        """
+        found = [TEXT if isinstance(segment, Text) else segment.modality for segment in sample.segments]
+        if len(set(found)) < len(found):
+            raise BadSampleError(
+                f"{sample.name}: aligned: has a modality twice ({', '.join(found)}), must have each once"
+            )
+        documents = []
+        for index, segment in enumerate(sample.segments):
+            turn, where = _Turn(), f"{sample.name}: aligned[{index}]"
+            self._add_segment(turn, segment, where, rng)
+            if not 1 <= len(turn.token_ids) <= self.max_tokens:
+                size = len(turn.token_ids)
+                raise BadSampleError(f"{where}: takes {size} tokens, must take 1 to max_tokens={self.max_tokens}")
+            documents.append(replace(_assemble(sample, [turn]), aligned=number))
+        return documents
+
     def _turns(self, sample: Sample, messages: Sequence[Message], rng: np.random.Generator | None) -> list[_Turn]:
         turns, question = [], TEXT
         if sample.tools:
@@ -167,28 +211,35 @@ class Interleaver:
     def _message(self, message: Message, turn: _Turn, where: str, rng: np.random.Generator | None) -> _Turn:
         turn.add([self.tokenizer.id(f"<|{message.role}|>")])
         for index, segment in enumerate(message.content):
-            try:
-                if isinstance(segment, Text):
-                    turn.add(self.tokenizer.encode(segment.text), supervised=turn.group is not None)
-                else:
-                    self._add_media(turn, segment, rng)
-            except BadInputError as error:
-                raise BadSampleError(f"{where}.content[{index}]: {error}") from error
+            self._add_segment(turn, segment, f"{where}.content[{index}]", rng)
         return turn
 
-    def check_modality(self, modality: Modality) -> None:
-        """Raises `BadSampleError` if media of this modality cannot be encoded."""
-        for what, configured in (
-            ("encoder in the model", [name for name in self.modalities if name in self._num_tokens]),
-            ("processor", list(self._processors)),
-        ):
-            if modality not in configured:
-                known = ", ".join(configured) or "none"
-                raise BadSampleError(f"modality {modality!r} has no {what}; configured: {known}")
+    def _add_segment(self, turn: _Turn, segment: Segment, where: str, rng: np.random.Generator | None) -> None:
+        try:
+            if isinstance(segment, Text):
+                turn.add(self.tokenizer.encode(segment.text), supervised=turn.group is not None)
+            elif isinstance(segment, Absent):
+                self._add_absent(turn, segment.modality)
+            else:
+                self._add_media(turn, segment, rng)
+        except BadInputError as error:
+            raise BadSampleError(f"{where}: {error}") from error
+
+    def _add_absent(self, turn: _Turn, modality: Modality) -> None:
+        """The learned token of a medium that is not there, if the model has one."""
+        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._num_tokens])
+        count = self._num_tokens[modality](ABSENT_SHAPE)
+        turn.add([self.tokenizer.id(MEDIA)] * count, -self.modalities.index(modality))
+
+    def _check_configured(self, modality: Modality, what: str, configured: Sequence[Modality]) -> None:
+        if modality not in configured:
+            known = ", ".join(configured) or "none"
+            raise BadSampleError(f"modality {modality!r} has no {what}; configured: {known}")
 
     def _add_media(self, turn: _Turn, media: Media, rng: np.random.Generator | None) -> None:
         modality = media.modality
-        self.check_modality(modality)
+        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._num_tokens])
+        self._check_configured(modality, "processor", list(self._processors))
         values = self._processors[modality](media, rng)
         shape = tuple(values.shape)
         try:
@@ -253,15 +304,14 @@ def _conversation(sample: Sample | AlignedSample) -> Sample:
 
 
 def _modality_of_last(message: Message) -> Modality:
-    last = message.content[-1] if message.content else None
-    return last.modality if isinstance(last, Media) else TEXT
+    return message.content[-1].modality if message.content else TEXT
 
 
 def _compact_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=dict)
 
 
-def _assemble(sample: Sample, turns: Sequence[_Turn]) -> Document:
+def _assemble(sample: Sample | AlignedSample, turns: Sequence[_Turn]) -> Document:
     token_ids = np.array([token for turn in turns for token in turn.token_ids], dtype=np.int64)
     modality_ids = np.array([modality for turn in turns for modality in turn.modality_ids], dtype=np.int64)
     group_names = tuple(dict.fromkeys(turn.group for turn in turns if turn.group))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -13,13 +15,18 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from data.absence import ModalityDropout
 from data.collate import collate
 from data.interleave import Document, Interleaver
 from data.mixture import Mixture
 from data.packing import pack
-from data.types import BadInputError, BadSampleError, InterleavedBatch
+from data.types import AlignedSample, BadInputError, BadSampleError, InterleavedBatch, Modality
 
 ON_BAD_SAMPLE = ("error", "skip")
+# Kinds of samples, by the name of their field in a manifest.
+MESSAGES, ALIGNED = "messages", "aligned"
+# What asks a training to stop; a terminal or a scheduler sends it to the main process and to every worker.
+STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 class BatchStream(Dataset[InterleavedBatch]):
@@ -28,7 +35,9 @@ class BatchStream(Dataset[InterleavedBatch]):
         positions [i * S, (i + 1) * S) -> this rank's part -> mixture -> interleaver -> rows -> batch
 
     samples_per_batch: S, over all processes together. on_bad_sample: "error" raises `BadSampleError`; "skip" leaves
-    the sample out and says why in `batch.skipped`. pad_to: a fixed row length for `torch.compile`.
+    the sample out and says why in `batch.skipped`. pad_to: a fixed row length for `torch.compile`. modality_dropout:
+    modality -> share of the samples that lose it (see `data.absence`). reads: the kinds of samples that the objective
+    learns from, "messages", "aligned" or both; another one is a bad sample.
     """
 
     def __init__(
@@ -40,6 +49,8 @@ class BatchStream(Dataset[InterleavedBatch]):
         world_size: int = 1,
         on_bad_sample: str = "error",
         pad_to: int | None = None,
+        modality_dropout: Mapping[Modality, float] | None = None,
+        reads: Collection[str] = (MESSAGES,),
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank={rank} must be in [0, world_size={world_size})")
@@ -58,6 +69,8 @@ class BatchStream(Dataset[InterleavedBatch]):
         self.world_size = world_size
         self.on_bad_sample = on_bad_sample
         self.pad_to = pad_to
+        self.modality_dropout = ModalityDropout(modality_dropout or {}, interleaver.modalities)
+        self.reads = frozenset(reads)
 
     def positions(self, index: int) -> range:
         """The positions of the mixture that this rank's part of batch `index` holds."""
@@ -67,20 +80,24 @@ class BatchStream(Dataset[InterleavedBatch]):
         return range(start + size * self.rank // self.world_size, start + size * (self.rank + 1) // self.world_size)
 
     def __getitem__(self, index: int) -> InterleavedBatch:
-        documents, skipped = [], []
+        documents: list[Document] = []
+        skipped = []
         for position in self.positions(index):
             try:
-                documents.append(self._document(position))
+                documents += self._documents(position)
             except BadSampleError as error:
                 if self.on_bad_sample == "error":
                     raise
                 skipped.append(str(error))
         return collate(pack(documents, self.interleaver.max_tokens), self.pad_to, skipped)
 
-    def _document(self, position: int) -> Document:
+    def _documents(self, position: int) -> list[Document]:
         name, sample, rng = self.mixture.at(position)
         # Losses are told apart by the name of the mixture, where two manifests have two names.
-        return self.interleaver.document(replace(sample, source=name), rng)
+        sample = self.modality_dropout(replace(sample, source=name), rng)
+        if ALIGNED in self.reads and (isinstance(sample, AlignedSample) or MESSAGES not in self.reads):
+            return self.interleaver.aligned(sample, rng, number=position)
+        return [self.interleaver.document(sample, rng)]
 
 
 @dataclass(frozen=True)
@@ -107,7 +124,7 @@ class BatchLoader(DataLoader[Any]):
     """A `DataLoader` that raises a worker's `BadInputError` as it was, in the process that asks for the batch."""
 
     def __iter__(self) -> Iterator[InterleavedBatch]:  # type: ignore[override]
-        with _interrupts_held_back():
+        with _stop_signals_held_back():
             batches = super().__iter__()
         for item in batches:
             if isinstance(item, _Failure):
@@ -135,12 +152,12 @@ def loader(stream: BatchStream, start: int, stop: int, num_workers: int = 0) -> 
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits; processes that are started meanwhile never see it, not even before `_start_worker`."""
+def _stop_signals_held_back() -> Iterator[None]:
+    """They wait; processes that are started meanwhile never see them, not even before `_start_worker`."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
@@ -148,11 +165,22 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _start_worker(_: int) -> None:
-    # Ctrl-C reaches every process of a terminal; the main one saves, leaves, and takes its workers with it.
+    """Leaves it to the main process to save, to end, and to take its workers with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        threading.Thread(target=_obey_main_process, args=(os.getppid(),), daemon=True).start()
+    elif hasattr(signal, "pthread_sigmask"):  # without the sender's number a worker has to obey everybody
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     sys.excepthook = _report_unless_disconnected
     # The cores belong to the model.
     torch.set_num_threads(1)
+
+
+def _obey_main_process(main_process: int) -> None:
+    """Ends this worker at a SIGTERM of the main process, which ends workers so, and at nobody else's."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != main_process:
+        pass
+    os._exit(0)
 
 
 def _report_unless_disconnected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

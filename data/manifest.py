@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,6 @@ from data.types import (
     BadInputError,
     BadSampleError,
     Media,
-    Modality,
     Sample,
     Segment,
     Text,
@@ -53,8 +52,6 @@ class ManifestSource:
     read, where the loader counts it. A medium that is missing is found when its row is read, and a corrupt one when
     it is decoded.
 
-    modalities: each modality of media -> where it was first seen; empty with "skip".
-
     Raises `BadInputError` when the file is missing or holds no row.
     """
 
@@ -62,11 +59,12 @@ class ManifestSource:
         if on_bad_sample not in ("error", "skip"):
             raise ValueError(f"on_bad_sample={on_bad_sample!r} must be one of error, skip")
         self.path = Path(path).expanduser()
-        self.modalities: dict[Modality, str] = {}
         places = []
+        self.modalities: set[str] = set()  # of the media of all rows, as far as they are parsed here
         for line_number, offset, line in self._lines():
             if on_bad_sample == "error":
-                self._note_modalities(self._parse(line, line_number))
+                segments = (segment for _, segment in _segments(self._parse(line, line_number)))
+                self.modalities |= {segment.modality for segment in segments if isinstance(segment, Media)}
             places.append((line_number, offset))
         if not places:
             raise BadInputError(f"{self.path}: holds no rows")
@@ -95,11 +93,6 @@ class ManifestSource:
             except BadSampleError:
                 continue  # what to do about it is decided where the row is read
             yield from _texts(sample)
-
-    def _note_modalities(self, sample: Sample | AlignedSample) -> None:
-        for field, segment in _segments(sample):
-            if isinstance(segment, Media):
-                self.modalities.setdefault(segment.modality, f"{sample.origin}: {field}")
 
     def _lines(self) -> Iterator[tuple[int, int, bytes]]:
         """Number from 1, offset and bytes of every line that is not blank."""
@@ -140,7 +133,15 @@ class Readable(Protocol):
 
 
 def write_manifest(source: Readable, folder: str | Path, max_samples: int | None = None, seed: int = 0) -> Path:
-    """Writes the first samples of a source to `folder/manifest.jsonl`, their media beside it, and returns its path.
+    """Writes a source to `folder/manifest.jsonl` as `write_manifests` does, and returns that path."""
+    name = Path(MANIFEST).stem
+    return write_manifests({name: source}, folder, max_samples, seed)[0]
+
+
+def write_manifests(
+    sources: Mapping[str, Readable], folder: str | Path, max_samples: int | None = None, seed: int = 0
+) -> list[Path]:
+    """Writes the first samples of each source to `folder/NAME.jsonl`, media beside them; returns the files' paths.
 
     Images become PNG, sound becomes WAV, other tensors become .npy; files and encoded bytes are copied as they are.
     A file is named by the hash of its content, so that an image with ten questions is stored once. What a source draws
@@ -151,15 +152,17 @@ def write_manifest(source: Readable, folder: str | Path, max_samples: int | None
     folder = Path(folder).expanduser()
     if folder.exists():
         raise BadInputError(f"{folder}: exists already, and is not overwritten")
-    count = len(source) if max_samples is None else min(max_samples, len(source))
+    names = [f"{name}.jsonl" for name in sources]
     with written_whole(folder) as temporary:
         (temporary / "media").mkdir()
-        with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
-            for index in with_progress(range(count), f"writing {folder.name}"):
-                sample = source.sample(index, np.random.default_rng([seed, index]))
-                row = format_row(sample, lambda media: _store(media, temporary / "media"))
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return folder / MANIFEST
+        for name, source in zip(names, sources.values(), strict=True):
+            count = len(source) if max_samples is None else min(max_samples, len(source))
+            with (temporary / name).open("w", encoding="utf-8") as file:
+                for index in with_progress(range(count), f"writing {folder.name}/{name}"):
+                    sample = source.sample(index, np.random.default_rng([seed, index]))
+                    row = format_row(sample, lambda media: _store(media, temporary / "media"))
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return [folder / name for name in names]
 
 
 def _segments(sample: Sample | AlignedSample) -> Iterator[tuple[str, Segment]]:

@@ -3,8 +3,9 @@
     {"id": "7", "messages": [{"role": "user", "content": [{"type": "image", "path": "7.png"}]}, ...], "tools": [...]}
     {"id": "8", "aligned": [{"type": "image", "path": "8.png"}, {"type": "text", "text": "a red kangaroo"}]}
 
-Every type but "text" is a modality with a `path` (relative to the manifest) or base64 `data`, so that a new modality
-needs no change here. Tools and tool calls have the shape of OpenAI's API. `source` and `metadata` are optional.
+Every type but "text" is a modality with a `path` (relative to the manifest), base64 `data`, or a `text` that an encoder
+reads, so that a new modality needs no change here; `"absent": true` in place of these says that such a medium is
+missing. Tools and tool calls have the shape of OpenAI's API. `source` and `metadata` are optional.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from data.types import (
     ROLES,
     TEXT,
+    Absent,
     AlignedSample,
     BadSampleError,
     Media,
@@ -105,10 +107,14 @@ def _segments(value: Any, folder: Path, where: str) -> tuple[Segment, ...]:
 def _segment(value: Any, folder: Path, where: str) -> Segment:
     value = _typed(value, dict, where)
     kind = _typed(_required(value, "type", where), str, f"{where}.type")
+    if value.get("absent") is True and kind != TEXT:
+        return Absent(kind)
     if kind == TEXT:
         return Text(_typed(_required(value, "text", where), str, f"{where}.text"))
-    if ("path" in value) == ("data" in value):
-        raise BadSampleError(f"{where}: a segment of type {kind!r} must have either path or data")
+    if sum(field in value for field in ("path", "data", "text")) != 1:
+        raise BadSampleError(f"{where}: a segment of type {kind!r} must have exactly one of path, data and text")
+    if "text" in value:
+        return Media(kind, _typed(value["text"], str, f"{where}.text").encode())
     if "path" in value:
         path = _typed(value["path"], str, f"{where}.path")
         if not path:
@@ -166,6 +172,8 @@ def _format_message(message: Message, write: Callable[[Media], str]) -> Row:
 def _format_segment(segment: Segment, write: Callable[[Media], str]) -> Row:
     if isinstance(segment, Text):
         return {"type": TEXT, "text": segment.text}
+    if isinstance(segment, Absent):
+        return {"type": segment.modality, "absent": True}
     return {"type": segment.modality, "path": write(segment)}
 
 

@@ -110,7 +110,27 @@ def speech_bank(sentences: Iterable[str], split: str, clips_per_voice: int) -> S
     """
     if clips_per_voice < 1:
         raise ValueError(f"clips_per_voice={clips_per_voice} must be 1 or more")
-    specs = list(_specs(sorted(set(sentences)), split, clips_per_voice))
+    return _bank(_specs(sorted(set(sentences)), split, clips_per_voice), split)
+
+
+def sparse_bank(sentences: Iterable[str], split: str, clips_per_sentence: int) -> SpeechBank:
+    """As `speech_bank`, where every sentence has only so many clips, each in a drawn voice of the split.
+
+    For more sentences than all voices could say.
+    """
+    if clips_per_sentence < 1:
+        raise ValueError(f"clips_per_sentence={clips_per_sentence} must be 1 or more")
+    names = variants(split)
+    rng = np.random.default_rng([1, SPLITS.index(split)])
+    drawn = [
+        (text, names[rng.integers(len(names))]) for text in sorted(set(sentences)) for _ in range(clips_per_sentence)
+    ]
+    # By voice, since the engine takes time to change it.
+    return _bank((_spec(text, variant, rng) for text, variant in sorted(drawn, key=lambda item: item[1])), split)
+
+
+def _bank(drawn: Iterable[ClipSpec], split: str) -> SpeechBank:
+    specs = list(drawn)
     plain = [asdict(spec) for spec in specs]
     fingerprint = hashlib.sha256(json.dumps([SAMPLE_RATE, plain]).encode()).hexdigest()[:12]
     folder = cache_folder() / "speech" / f"{split}-{fingerprint}"
@@ -130,9 +150,13 @@ def _specs(sentences: Sequence[str], split: str, clips_per_voice: int) -> Iterat
     for variant in variants(split):
         for text in sentences:
             for _ in range(clips_per_voice):
-                accent = ACCENTS[rng.integers(len(ACCENTS))]
-                rate, pitch, pitch_range = (int(rng.integers(*bounds)) for bounds in (RATES, PITCHES, PITCH_RANGES))
-                yield ClipSpec(text, f"{accent}+{variant}", rate, pitch, pitch_range)
+                yield _spec(text, variant, rng)
+
+
+def _spec(text: str, variant: str, rng: np.random.Generator) -> ClipSpec:
+    accent = ACCENTS[rng.integers(len(ACCENTS))]
+    rate, pitch, pitch_range = (int(rng.integers(*bounds)) for bounds in (RATES, PITCHES, PITCH_RANGES))
+    return ClipSpec(text, f"{accent}+{variant}", rate, pitch, pitch_range)
 
 
 def _render_into(folder: Path, specs: Sequence[ClipSpec], plain: list[dict[str, Any]]) -> None:

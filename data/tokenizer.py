@@ -89,6 +89,11 @@ class Tokenizer:
             raise ValueError(f"special_token={special_token!r} must be one of {', '.join(SPECIAL_TOKENS)}")
         return SPECIAL_TOKENS.index(special_token)
 
+    def forbidden_in_answers(self, tools: bool = False) -> tuple[int, ...]:
+        """The ids of special tokens that an answer must not hold: all but its end and, with `tools`, a call."""
+        allowed = (END, TOOL_CALL) if tools else (END,)
+        return tuple(self.id(token) for token in SPECIAL_TOKENS if token not in allowed)
+
     @property
     def vocab_size(self) -> int:
         """Number of tokens, special ones included."""

@@ -20,6 +20,8 @@ TEXT, IMAGE, AUDIO, VIDEO = "text", "image", "audio", "video"
 
 ROLES = ("system", "user", "assistant", "tool")
 UNSUPERVISED = -100
+# The shape of a medium that is not there.
+ABSENT_SHAPE: tuple[int, ...] = ()
 PADDING_DOCUMENT = -1
 
 
@@ -48,6 +50,11 @@ class Text:
 
     text: str
 
+    @property
+    def modality(self) -> Modality:
+        """`text`, as the segments of every other modality say theirs."""
+        return TEXT
+
 
 @dataclass(frozen=True)
 class Media:
@@ -61,7 +68,21 @@ class Media:
     source: Path | bytes | Tensor | Clip
 
 
-Segment = Text | Media
+@dataclass(frozen=True)
+class Absent:
+    """Where a medium of this modality would be: it was dropped in training, or is not there.
+
+    A model with learned missing-modality tokens reads one token here; for any other the segment does not exist.
+    """
+
+    modality: Modality
+
+    def __post_init__(self) -> None:
+        if self.modality == TEXT:
+            raise ValueError("modality='text' must be of a medium: text that is absent is left out")
+
+
+Segment = Text | Media | Absent
 
 
 @dataclass(frozen=True)
@@ -156,17 +177,41 @@ class MediaBatch:
 
 
 @dataclass(frozen=True)
+class Alignment:
+    """Which documents of a batch are segments of aligned samples; one entry a segment, all [S] int64.
+
+    documents: the document; samples: number of its aligned sample, from 0; modality_ids: its modality. An aligned
+    sample has at most one segment of each modality.
+    """
+
+    documents: Tensor
+    samples: Tensor
+    modality_ids: Tensor
+
+    @property
+    def num_samples(self) -> int:
+        """Aligned samples of the batch."""
+        return int(self.samples.max()) + 1
+
+    def to(self, device: torch.device | str) -> Alignment:
+        """The same on `device`."""
+        return Alignment(*(ids.to(device) for ids in (self.documents, self.samples, self.modality_ids)))
+
+
+@dataclass(frozen=True)
 class InterleavedBatch:
     """Packed, interleaved documents; every tensor is [B, L].
 
     token_ids: text tokens, and placeholders where a medium's features go.
-    modality_ids: 0 for text, else the place of the modality in the model's `modalities`.
+    modality_ids: 0 for text, else the place of the modality in the model's `modalities`; its negative where a learned
+        token stands for an absent medium.
     document_ids: which document a token belongs to, numbered through the whole batch; -1 is padding.
     positions: place in the document, from 0.
     labels: the token that position i must predict, that is the NEXT token; -100 where unsupervised.
     label_groups: index into `group_names` ("source/modality of the question"); -1 where unsupervised.
     sample_ids: name of each document, by document id.
     skipped: why samples that should have been in this batch are not.
+    alignment: which documents are segments of aligned samples; None if there are none.
     """
 
     token_ids: Tensor
@@ -179,12 +224,20 @@ class InterleavedBatch:
     sample_ids: tuple[str, ...]
     media: Mapping[Modality, MediaBatch] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    alignment: Alignment | None = None
 
     def to(self, device: torch.device | str) -> InterleavedBatch:
         """The same batch on `device`."""
         names = ("token_ids", "modality_ids", "document_ids", "positions", "labels", "label_groups")
         moved: dict[str, Any] = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
-        return replace(self, media={key: item.to(device) for key, item in self.media.items()}, **moved)
+        moved["media"] = {key: item.to(device) for key, item in self.media.items()}
+        return replace(self, alignment=self.alignment and self.alignment.to(device), **moved)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples: documents, where all segments of an aligned sample count as one."""
+        aligned = self.alignment
+        return len(self.sample_ids) - (len(aligned.documents) - aligned.num_samples if aligned else 0)
 
     @property
     def num_tokens(self) -> int:

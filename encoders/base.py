@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from data.types import BadInputError, MediaBatch
+from data.types import MediaBatch
 from encoders.projector import Projector, padding_mask
 
 
@@ -24,6 +24,10 @@ class Encoder(nn.Module):
 
     d_output: int
     example_shape: tuple[int, ...]
+    # Times the optimizer's learning rate; a pretrained encoder may learn more slowly than the rest.
+    lr_scale: float = 1.0
+    # Whether its features are computed once and kept on disk; then an item may also be given as its features [T, C].
+    cache: bool = False
 
     def num_tokens(self, shape: tuple[int, ...]) -> int:
         """Features that one item of `shape` (before padding) becomes."""
@@ -32,6 +36,12 @@ class Encoder(nn.Module):
     def forward(self, media: MediaBatch) -> Tensor:
         """Features [N, T, C]; item n has `num_tokens(shapes[n])` of them, and what follows is padding."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def example_features(self) -> Tensor:
+        """Features [1, T, C] of one small item of zeros, which depend on every weight that is trained."""
+        parameter = next(self.parameters())
+        values = torch.zeros((1, *self.example_shape), device=parameter.device, dtype=parameter.dtype)
+        return self(MediaBatch(values, torch.tensor([self.example_shape]), torch.zeros(1, dtype=torch.long)))
 
 
 def check_convolutions(channels: Sequence[int], strides: Sequence[int], kernels: Sequence[int]) -> None:
@@ -43,15 +53,6 @@ def check_convolutions(channels: Sequence[int], strides: Sequence[int], kernels:
         )
 
 
-def _check(module: nn.Module, output: Tensor, counts: Sequence[int], width: int) -> None:
-    expected = (len(counts), max(counts), width)
-    if output.dim() != 3 or len(output) != len(counts) or output.shape[1] < max(counts) or output.shape[2] != width:
-        raise BadInputError(
-            f"{type(module).__name__} returned a tensor of shape {tuple(output.shape)} where its num_tokens and its "
-            f"width promise {expected}"
-        )
-
-
 class MediaEncoder(nn.Module):
     """An encoder followed by a projector into the shared width.
 
@@ -60,9 +61,9 @@ class MediaEncoder(nn.Module):
 
     def __init__(self, encoder: Encoder, projector: Callable[..., Projector], d_model: int) -> None:
         super().__init__()
-        self.d_model = d_model
         self.encoder: Encoder = encoder
         self.projector: Projector = projector(d_input=encoder.d_output, d_model=d_model)
+        self._check_fit(d_model)
 
     def num_tokens(self, shape: tuple[int, ...]) -> int:
         """Tokens of the fused sequence that one item takes. The only place where this is computed."""
@@ -72,18 +73,20 @@ class MediaEncoder(nn.Module):
         """Tokens of each item."""
         return [self.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
 
-    def forward(self, media: MediaBatch) -> Tensor:
-        """Tokens of all items after one another, [sum of counts, D], without padding.
-
-        Raises `BadInputError` when encoder or projector return another shape than they promise.
-        """
+    def forward(self, media: MediaBatch | None) -> Tensor:
+        """Tokens of all items after one another, [sum of counts, D], without padding; None: of an example."""
+        if media is None:
+            return self._example_tokens().flatten(0, 1)
         features_NTC = self.encoder(media)
         counts = [self.encoder.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
-        _check(self.encoder, features_NTC, counts, self.encoder.d_output)
         tokens_NTD = self.projector(features_NTC, torch.tensor(counts, device=features_NTC.device))
-        counts = [self.projector.num_tokens(count) for count in counts]
-        _check(self.projector, tokens_NTD, counts, self.d_model)
-        return tokens_NTD[~padding_mask(tokens_NTD, torch.tensor(counts, device=tokens_NTD.device))]
+        counts_N = torch.tensor([self.projector.num_tokens(count) for count in counts], device=tokens_NTD.device)
+        return tokens_NTD[~padding_mask(tokens_NTD, counts_N)]
+
+    def _example_tokens(self, features_1TC: Tensor | None = None) -> Tensor:
+        features_1TC = self.encoder.example_features() if features_1TC is None else features_1TC
+        count = torch.tensor([features_1TC.shape[1]], device=features_1TC.device)
+        return self.projector(features_1TC, count)
 
     def absent(self) -> Tensor:
         """A scalar 0 that depends on every parameter, for a batch without this modality.
@@ -91,7 +94,22 @@ class MediaEncoder(nn.Module):
         Without it, processes that do and do not have the modality would disagree on which gradients to exchange,
         and hang.
         """
-        parameter = next(self.parameters())
-        values = torch.zeros((1, *self.encoder.example_shape), device=parameter.device, dtype=parameter.dtype)
-        shapes = torch.tensor([self.encoder.example_shape])
-        return 0.0 * self(MediaBatch(values, shapes, torch.zeros(1, dtype=torch.long))).sum()
+        return 0.0 * self(None).sum()
+
+    @torch.no_grad()
+    def _check_fit(self, d_model: int) -> None:
+        """Raises `ValueError` unless encoder and projector make of the example what they say."""
+        encoder, projector = self.eval().encoder, self.projector
+        names = f"{type(projector).__name__} does not fit {type(encoder).__name__}"
+        features = encoder.example_features()
+        expected = (1, encoder.num_tokens(encoder.example_shape), encoder.d_output)
+        if tuple(features.shape) != expected:
+            raise ValueError(f"{type(encoder).__name__} makes features {tuple(features.shape)} but promises {expected}")
+        try:
+            tokens = self._example_tokens(features)
+        except RuntimeError as error:
+            raise ValueError(f"{names}, whose features are {expected}: {str(error).splitlines()[0]}") from error
+        expected = (1, projector.num_tokens(expected[1]), d_model)
+        if tuple(tokens.shape) != expected:
+            raise ValueError(f"{names}: it makes tokens {tuple(tokens.shape)} where {expected} are needed")
+        self.train()

@@ -8,12 +8,13 @@ only what the user says and shows: system messages, earlier answers and the expe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data.types import IMAGE, TEXT, VIDEO, Media, Message, Sample, Segment, Text
+from data.absence import user_modalities, without
+from data.types import IMAGE, TEXT, VIDEO, Media, Message, Sample, Text
 from evaluation.identity import media_key
 from evaluation.metrics import normalise
 
@@ -76,36 +77,14 @@ def question_text(sample: Sample) -> str:
     return normalise(" ".join(texts))
 
 
-def modality_of(segment: Segment) -> str:
-    """`text`, or the modality of a medium."""
-    return segment.modality if isinstance(segment, Media) else TEXT
-
-
-def keep(sample: Sample, wanted: Callable[[str], bool]) -> Sample:
-    """The sample with only those user segments whose modality is `wanted`."""
-
-    def kept(message: Message) -> Message:
-        if message.role != "user":
-            return message
-        return replace(message, content=tuple(item for item in message.content if wanted(modality_of(item))))
-
-    return replace(sample, messages=tuple(kept(message) for message in sample.messages))
-
-
 def question_only(sample: Sample) -> Sample:
     """Without images and video: what the question alone gives away."""
-    return keep(sample, lambda modality: modality not in CONTEXT)
+    return without(sample, CONTEXT)
 
 
 def image_only(sample: Sample) -> Sample:
     """Images and video alone, without the question."""
-    return keep(sample, lambda modality: modality in CONTEXT)
-
-
-def user_modalities(sample: Sample) -> list[str]:
-    """Modalities of the user's segments, sorted."""
-    found = {modality_of(item) for message in sample.messages if message.role == "user" for item in message.content}
-    return sorted(found)
+    return without(sample, [modality for modality in user_modalities(sample) if modality not in CONTEXT])
 
 
 def media_of(sample: Sample, modality: str) -> tuple[Media, ...]:
@@ -159,7 +138,10 @@ def with_media(sample: Sample, modality: str, media: Sequence[Media]) -> Sample:
     def exchanged(message: Message) -> Message:
         if message.role != "user":
             return message
-        content = (next(replacements) if modality_of(item) == modality else item for item in message.content)
+        content = (
+            next(replacements) if isinstance(item, Media) and item.modality == modality else item
+            for item in message.content
+        )
         return replace(message, content=tuple(content))
 
     return replace(sample, messages=tuple(exchanged(message) for message in sample.messages))
@@ -169,7 +151,9 @@ def conditions(samples: Sequence[Sample], rng: np.random.Generator) -> tuple[dic
     """All conditions that these samples allow, and why others do not apply.
 
     Returns name -> changed samples in the same order, and name -> reason. `question_only` and `image_only`
-    need samples that hold both; `<modality>_shuffled` needs the same number of such media in every sample.
+    need samples that hold both; `<modality>_removed` stands for every modality, text too, whose absence is neither of
+    these, and needs samples that hold it beside another; `<modality>_shuffled` needs the same number of such media in
+    every sample.
     """
     found = [set(user_modalities(sample)) for sample in samples]
     result: dict[str, list[Sample]] = {}
@@ -179,7 +163,16 @@ def conditions(samples: Sequence[Sample], rng: np.random.Generator) -> tuple[dic
         result["image_only"] = [image_only(sample) for sample in samples]
     else:
         omitted["question_only"] = omitted["image_only"] = "not every sample holds an image and a question"
-    for modality in sorted(set().union(*found) - {TEXT}):
+    everything = set().union(*found)
+    halves = [everything & set(CONTEXT), everything - set(CONTEXT)] if result else []
+    for modality in sorted(everything):
+        if {modality} in halves:
+            continue  # question_only or image_only already is its absence
+        if all(modality in there and len(there) > 1 for there in found):
+            result[f"{modality}_removed"] = [without(sample, [modality]) for sample in samples]
+        else:
+            omitted[f"{modality}_removed"] = f"not every sample holds {modality} and something else"
+    for modality in sorted(everything - {TEXT}):
         try:
             result[f"{modality}_shuffled"] = shuffled(samples, modality, rng)
         except ValueError as reason:

@@ -13,6 +13,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from data.types import BadInputError
+from evaluation.metrics import main_score
 from evaluation.provenance import NOT_THE_EXPERIMENT
 from evaluation.report import read_report
 
@@ -55,8 +56,8 @@ class Group:
     runs: tuple[Run, ...]
 
     def task(self, name: str) -> Spread | None:
-        """Accuracy in a task, None if a run was not asked."""
-        scores = [run.report["tasks"][name]["accuracy"] for run in self.runs if name in run.report["tasks"]]
+        """Accuracy or recall@10 in a task, None if a run was not asked."""
+        scores = [main_score(run.report["tasks"][name]) for run in self.runs if name in run.report["tasks"]]
         if len(scores) != len(self.runs):
             return None
         spread = Spread.of([score["value"] for score in scores])

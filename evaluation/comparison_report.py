@@ -17,7 +17,9 @@ from rich.text import Text
 
 from evaluation.compare import Group, Spread, task_names, to_json, warnings
 from evaluation.figures import COLOURS, errors, save, style
-from evaluation.report import table, write_text
+from evaluation.markdown import table
+from evaluation.metrics import main_score
+from evaluation.report import write_text
 
 LEGEND = "[a, b]: 95 % interval over the questions of one run; (a-b): lowest and highest of several seeds."
 # Name in the table, part and key of the report, divisor, digits.
@@ -113,7 +115,7 @@ def draw_comparison(groups: Sequence[Group]) -> Figure:
 def draw_task(axes: Axes, groups: Sequence[Group], task: str) -> None:
     """Every run's accuracy with its interval, and a tick at the mean of several."""
     for row, group in enumerate(groups):
-        scores = [run.report["tasks"][task]["accuracy"] for run in group.runs if task in run.report["tasks"]]
+        scores = [main_score(run.report["tasks"][task]) for run in group.runs if task in run.report["tasks"]]
         offsets = (np.arange(len(scores)) - (len(scores) - 1) / 2) * min(0.2, 0.6 / max(len(scores), 1))
         for offset, score in zip(offsets, scores, strict=True):
             axes.errorbar(

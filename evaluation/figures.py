@@ -13,6 +13,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from evaluation.metrics import MAIN_RECALL, with_metric
+
 # Okabe and Ito's palette, which remains distinct under the common kinds of colour blindness.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 BLIND, CHANGED = "#7F7F7F", "#E69F00"
@@ -22,17 +24,20 @@ MAX_ANSWERS = 20
 
 CONDITION_NAMES = {
     "majority": "majority answer",
+    "largest_class": "the largest class, always",
     "question_majority": "majority answer per question",
     "question_only": "model without the image",
     "image_only": "model without the question",
 }
-BASELINES = ("majority", "question_majority")
+BASELINES = ("majority", "question_majority", "largest_class")
 
 
 def condition_name(condition: str) -> str:
     """How a condition of the audit is called in tables and figures."""
     if condition.endswith("_shuffled"):
         return f"model, {condition.removesuffix('_shuffled')} of another sample"
+    if condition.endswith("_removed"):
+        return f"model without the {condition.removesuffix('_removed')}"
     return CONDITION_NAMES.get(condition, condition)
 
 
@@ -47,7 +52,9 @@ def save(figure: Figure, path: Path) -> Path:
 def draw_all(report: Mapping[str, Any], metrics: Path | None, folder: Path) -> dict[str, Path]:
     """Draws every figure that the report has content for; returns title -> file."""
     folder.mkdir(parents=True, exist_ok=True)
-    figures = {"Scores beside the modality audit": ("scores", draw_scores(report))}
+    figures = {}
+    if with_metric(report, "accuracy"):
+        figures["Scores beside the modality audit"] = ("scores", draw_scores(report))
     for field, scores in breakdown_by_field(report).items():
         name = field.replace("_", " ")
         figures[f"Accuracy by {name}"] = (f"breakdown_{field}", draw_breakdown(name, scores))
@@ -83,7 +90,7 @@ def style(axes: Axes, grid: str) -> None:
 
 def draw_scores(report: Mapping[str, Any]) -> Figure:
     """Each task's accuracy above its audit; the blind baselines continue as vertical lines."""
-    tasks = list(report["tasks"])
+    tasks = list(with_metric(report, "accuracy"))
     rows = {task: score_rows(report, task) for task in tasks}
     heights = [len(rows[task]) + 1.2 for task in tasks]
     figure = Figure(figsize=(WIDTH, 0.34 * sum(heights) + 0.5), layout="constrained")
@@ -205,7 +212,8 @@ def read_curves(metrics: Path) -> dict[str, np.ndarray]:
     points: dict[str, list[tuple[float, float]]] = {}
     for row in read_rows(metrics):
         for name, value in row.items():
-            wanted = name == "train/loss" or (name.startswith("val/") and name.endswith("accuracy"))
+            score = name.startswith("val/") and name.endswith(("accuracy", MAIN_RECALL))
+            wanted = name == "train/loss" or score
             if wanted and isinstance(value, int | float) and "step" in row:
                 points.setdefault(name, []).append((row["step"], value))
     return {name: np.array(found) for name, found in points.items()}
@@ -254,10 +262,10 @@ def running_mean(curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def draw_accuracies(axes: Axes, curves: Mapping[str, np.ndarray]) -> None:
     """One line for each validation task; the mean over tasks is left to the table."""
-    tasks: Sequence[str] = [name for name in curves if name != "val/accuracy"] or list(curves)
+    tasks: Sequence[str] = [name for name in curves if name.count("/") > 1] or list(curves)
     for number, name in enumerate(tasks):
-        task = name.removeprefix("val/").removesuffix("/accuracy")
+        task = name.removeprefix("val/").rpartition("/")[0] or name
         axes.plot(*curves[name].T, color=COLOURS[number % 7], marker="os^Dv"[number % 5], markersize=3.5, label=task)
-    axes.set_ylabel("validation accuracy")
+    axes.set_ylabel(f"validation {next(iter(curves)).rpartition('/')[2]}")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.legend(frameon=False, loc="lower right")

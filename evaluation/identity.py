@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from data.array_store import StoredClip
-from data.types import Media, Message, Sample, Text
+from data.types import Absent, AlignedSample, Media, Message, Sample, Segment, Text
 
 
 def media_key(media: Media) -> Hashable:
@@ -35,20 +35,33 @@ def prompt_key(sample: Sample) -> Hashable:
 
 def content_key(message: Message) -> Hashable:
     """The segments of a message as hashable values."""
-    return tuple(item.text if isinstance(item, Text) else media_key(item) for item in message.content)
+    return tuple(media_key(item) if isinstance(item, Media) else item for item in message.content)
 
 
-def data_fingerprint(samples: Iterable[Sample]) -> str:
+def clusters_of(samples: Iterable[Sample], field: str) -> list[str]:
+    """Which samples are drawn together for intervals: those with an equal `field`; without it, each is alone."""
+    return [sample.metadata.get(field, f"sample {sample.id}") for sample in samples]
+
+
+def data_fingerprint(samples: Iterable[Sample | AlignedSample]) -> str:
     """sha256 over all words and all media of some samples, in order."""
     total = hashlib.sha256()
     known: dict[Hashable, str] = {}
     for sample in samples:
         total.update(f"sample {sample.id!r}".encode())
-        for message in sample.messages:
+        turns = sample.messages if isinstance(sample, Sample) else [Message("user", sample.segments)]
+        for message in turns:
             total.update(f"message {message.role!r}".encode())
             for item in message.content:
-                total.update(f"text {item.text!r}".encode() if isinstance(item, Text) else media_hash(item, known))
+                total.update(segment_hash(item, known))
     return total.hexdigest()
+
+
+def segment_hash(segment: Segment, known: dict[Hashable, str]) -> bytes:
+    """What a fingerprint takes in of a segment."""
+    if isinstance(segment, Text):
+        return f"text {segment.text!r}".encode()
+    return f"absent {segment.modality}".encode() if isinstance(segment, Absent) else media_hash(segment, known)
 
 
 def media_hash(media: Media, known: dict[Hashable, str]) -> bytes:

@@ -5,19 +5,22 @@ Shape legend: N answers, C clusters, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 CONFIDENCE = 0.95
 # Resampled counts are drawn in slices of about this many numbers, so that memory stays flat.
 SLICE = 4_000_000
+# The metric by which retrievals are compared.
+MAIN_RECALL = "recall@10"
 
 
 @dataclass(frozen=True)
 class Score:
-    """A mean with its 95 % interval over `n` answers, everything between 0 and 1."""
+    """A mean of answers, or a ratio of two, with its 95 % interval over `n` answers; a mean of hits is 0 to 1."""
 
     value: float
     low: float
@@ -68,6 +71,32 @@ def bootstrap(
     return Score(float(hits_N.mean()), float(low), float(high), len(hits_N))
 
 
+def bootstrap_ratio(
+    above: Sequence[float] | np.ndarray,
+    below: Sequence[float] | np.ndarray,
+    clusters: Sequence[str] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Score | None:
+    """The ratio of two means over the same N answers, `above` and `below`, with an interval as `bootstrap` has it.
+
+    Both means are taken over the same draws, so that what is common to them cancels. None if the mean `below` is not
+    above 0, where a ratio says nothing; draws in which it is not are left out.
+    """
+    above_N, below_N = (np.asarray(values, dtype=np.float64) for values in (above, below))
+    if len(above_N) != len(below_N) or not len(below_N):
+        raise ValueError(f"above has {len(above_N)} and below {len(below_N)} entries; they must have one per answer")
+    if below_N.mean() <= 0:
+        return None
+    above_R, below_R = (
+        resampled_means(*cluster_sums(values_N, clusters), resamples, np.random.default_rng(seed))
+        for values_N in (above_N, below_N)
+    )
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(above_R[below_R > 0] / below_R[below_R > 0], [tail, 100 - tail])
+    return Score(float(above_N.mean() / below_N.mean()), float(low), float(high), len(above_N))
+
+
 def cluster_sums(hits_N: np.ndarray, clusters: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
     """Per cluster, the sum of its answers and their number: two arrays [C]."""
     if clusters is None:
@@ -86,3 +115,13 @@ def resampled_means(sums_C: np.ndarray, sizes_C: np.ndarray, resamples: int, rng
         drawn_RC = rng.integers(num_clusters, size=shape, dtype=np.int32)
         means.append(sums_C[drawn_RC].sum(axis=1) / sizes_C[drawn_RC].sum(axis=1))
     return np.concatenate(means)
+
+
+def with_metric(report: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:
+    """The tasks of a report that have a metric, with their scores."""
+    return {task: scores for task, scores in report["tasks"].items() if name in scores}
+
+
+def main_score(scores: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The score by which runs are compared: accuracy, or recall of a retrieval."""
+    return scores["accuracy"] if "accuracy" in scores else scores[MAIN_RECALL]

@@ -8,14 +8,16 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
+from data.collate import collate_prompts
 from data.interleave import Interleaver
 from data.mixture import Source
 from data.tokenizer import Tokenizer
 from data.types import AUDIO, IMAGE, Sample
 from evaluation.attention import Attended, attended_media, draw_attention
+from evaluation.attention_mass import attention_mass, mass_scalars
 from evaluation.predict import Prediction, predict
 from evaluation.preview import picture, prompt_media, sound, words
-from evaluation.scoring import read_samples
+from evaluation.scoring import document_of, read_samples
 from fusion.model import FusionModel
 
 COLUMNS = ("task", "image", "question", "expected", "answer", "right")
@@ -23,6 +25,10 @@ COLUMNS = ("task", "image", "question", "expected", "answer", "right")
 
 class Gallery(Protocol):
     """What the monitor needs of a tracker (see `training/trackers/base.py`)."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Scalars."""
+        ...
 
     def image(self, step: int, name: str, image: Any, caption: str = "") -> None:
         """One picture."""
@@ -34,11 +40,13 @@ class Gallery(Protocol):
 
 
 class Monitor:
-    """Called as `monitor(model, step)`: asks all validation questions and returns the accuracies.
+    """Called as `monitor(model, step, tracker)`: asks all validation questions and returns the accuracies.
 
-    Logs to `tracker` a table of about `num_examples` questions, spread evenly over and within the tasks, and what the
-    answer to one question of each task attends to. The questions are the same at every step. `image_cell(pixels)` and
-    `audio_cell(samples, rate)` make the cells of the tracker's tables; without them cells are words.
+    Logs to the tracker a table of about `num_examples` questions, spread evenly over and within the tasks, and what the
+    answer to one question of each task attends to; and as scalars how the attention of each layer is divided between
+    modalities, over `mass_samples` questions of each task (see `attention_mass`). The questions are the same at every
+    step. `image_cell(pixels)` and `audio_cell(samples, rate)` make the cells of the tracker's tables; without them
+    cells are words.
     """
 
     def __init__(
@@ -46,46 +54,59 @@ class Monitor:
         sources: Mapping[str, Source],
         tokenizer: Tokenizer,
         interleaver: Interleaver,
-        tracker: Gallery | None = None,
         *,
         batch_size: int = 64,
         max_new_tokens: int = 16,
         num_examples: int = 8,
+        mass_samples: int = 16,
         on_bad_sample: str = "error",
         image_cell: Callable[..., Any] | None = None,
         audio_cell: Callable[..., Any] | None = None,
     ) -> None:
         if not sources:
             raise ValueError("sources is empty; there is nothing to validate on")
-        if num_examples < 0:
-            raise ValueError(f"num_examples={num_examples} must be 0 or more")
-        skipped: list[str] | None = [] if on_bad_sample == "skip" else None
+        for name, value in (("num_examples", num_examples), ("mass_samples", mass_samples)):
+            if value < 0:
+                raise ValueError(f"{name}={value} must be 0 or more")
+        self._unread: list[str] = []
+        unread = self._unread if on_bad_sample == "skip" else None
         self._samples: dict[str, list[Sample]] = {
-            name: read_samples(source, skipped) for name, source in sources.items()
+            name: read_samples(source, unread) for name, source in sources.items()
         }
         self._on_bad_sample = on_bad_sample
-        self._tokenizer, self._interleaver, self._tracker = tokenizer, interleaver, tracker
+        self._tokenizer, self._interleaver = tokenizer, interleaver
         self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
-        self._per_task = -(-num_examples // len(sources))
+        self._per_task, self._mass_samples = -(-num_examples // len(sources)), mass_samples
         self._image_cell, self._audio_cell = image_cell, audio_cell
 
-    def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
-        """`val/<task>/accuracy` of every task, and their mean `val/accuracy`; `model` is a `FusionModel`."""
+    @property
+    def metrics(self) -> list[str]:
+        """Names of what a call returns."""
+        return [*(f"val/{name}/accuracy" for name in self._samples), "val/accuracy", "val/skipped"]
+
+    def __call__(self, model: nn.Module, step: int, tracker: Gallery | None = None) -> dict[str, float]:
+        """`val/<task>/accuracy` of every task, their mean `val/accuracy`, and how many samples could not be used.
+
+        `model` is a `FusionModel`.
+        """
         assert isinstance(model, FusionModel)
         was_training = model.training
         model.eval()
         try:
-            predictions = {name: self._ask(model, samples) for name, samples in self._samples.items()}
-            if self._tracker is not None and self._per_task:
-                self._show(model, step, predictions)
+            asked = {name: self._ask(model, samples) for name, samples in self._samples.items()}
+            predictions = {name: [item for item in found if not item.skipped] for name, found in asked.items()}
+            if tracker is not None and self._per_task:
+                self._show(model, step, predictions, tracker)
+            if tracker is not None and self._mass_samples:
+                self._log_mass(tracker, model, step, predictions)
         finally:
             model.train(was_training)
-        accuracies = {name: accuracy(found) for name, found in predictions.items()}
-        metrics = {f"val/{name}/accuracy": value for name, value in accuracies.items()}
-        return {**metrics, "val/accuracy": float(np.mean(list(accuracies.values())))}
+        accuracies = [accuracy(found) for found in predictions.values()]
+        skipped = len(self._unread) + sum(bool(item.skipped) for found in asked.values() for item in found)
+        return dict(zip(self.metrics, [*accuracies, float(np.mean(accuracies)), float(skipped)], strict=True))
 
     def _ask(self, model: FusionModel, samples: Sequence[Sample]) -> list[Prediction]:
-        predictions = predict(
+        return predict(
             model,
             self._tokenizer,
             self._interleaver,
@@ -94,17 +115,27 @@ class Monitor:
             max_new_tokens=self._max_new_tokens,
             on_bad_sample=self._on_bad_sample,
         )
-        return [prediction for prediction in predictions if not prediction.skipped]
 
-    def _show(self, model: FusionModel, step: int, predictions: Mapping[str, Sequence[Prediction]]) -> None:
-        assert self._tracker is not None
+    def _show(
+        self, model: FusionModel, step: int, predictions: Mapping[str, Sequence[Prediction]], tracker: Gallery
+    ) -> None:
         chosen = {name: spread(found, self._per_task) for name, found in predictions.items()}
         rows = [self._row(name, prediction) for name, found in chosen.items() for prediction in found]
-        self._tracker.table(step, "val/examples", COLUMNS, rows)
+        tracker.table(step, "val/examples", COLUMNS, rows)
         examples = self._attention(model, chosen)
         if examples:
             caption = "attention of the position that begins the answer, mean over heads"
-            self._tracker.image(step, "val/attention", draw_attention(examples), caption)
+            tracker.image(step, "val/attention", draw_attention(examples), caption)
+
+    def _log_mass(
+        self, tracker: Gallery, model: FusionModel, step: int, predictions: Mapping[str, Sequence[Prediction]]
+    ) -> None:
+        chosen = [item.sample for found in predictions.values() for item in spread(found, self._mass_samples)]
+        documents = [found for sample in chosen if (found := document_of(self._interleaver, sample))]
+        if documents:
+            batch = collate_prompts(documents).to(next(model.parameters()).device)
+            if scalars := mass_scalars(attention_mass(model, batch), model.modalities):
+                tracker.log(step, scalars)
 
     def _row(self, task: str, prediction: Prediction) -> list[Any]:
         sample = prediction.sample

@@ -97,7 +97,13 @@ def answer_batch(
     """Greedy answers to prompts, one batch."""
     device = next(model.parameters()).device
     prompts = collate_prompts(documents).to(device)
-    tokens = generate(model, prompts, end_id=tokenizer.id(END), max_new_tokens=max_new_tokens)
+    tokens = generate(
+        model,
+        prompts,
+        end_id=tokenizer.id(END),
+        max_new_tokens=max_new_tokens,
+        forbidden_ids=tokenizer.forbidden_in_answers(),
+    )
     return [tokenizer.decode(ids) for ids in tokens]
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import soundfile
 
-from data.array_store import StoredClip
-from data.audio import read_audio
+from data.audio import read_audio, sample_rate
 from data.image import read_image
 from data.types import AUDIO, IMAGE, Media, Sample, Text
 
@@ -25,11 +21,7 @@ def sound(media: Media) -> tuple[np.ndarray, int]:
 
     A raw tensor does not say its rate, and is played at 16 kHz.
     """
-    rate = RATE_OF_TENSORS
-    if isinstance(media.source, StoredClip):
-        rate = int(media.source.store.metadata.get("sample_rate", rate))
-    elif isinstance(media.source, Path) and media.source.is_file():
-        rate = soundfile.info(media.source).samplerate
+    rate = sample_rate(media) or RATE_OF_TENSORS
     return read_audio(media, rate).cpu().numpy(), rate
 
 

@@ -13,10 +13,16 @@ from rich.table import Table
 
 from data.types import BadInputError
 from evaluation.figures import breakdown_by_field, condition_name, draw_all
+from evaluation.markdown import percent, table
+from evaluation.metrics import MAIN_RECALL, with_metric
+from evaluation.probe_report import draw_probes, probe_lines
+from evaluation.ranking import MEDIAN_RANK, RECALL_AT
+from evaluation.retrieval_figures import draw_shared_spaces
 
 # Heads of the terminal's columns, which must be short.
 SHORT_NAMES = {
     "majority": "majority\nanswer",
+    "largest_class": "largest\nclass",
     "question_majority": "per\nquestion",
     "question_only": "no\nimage",
     "image_only": "no\nquestion",
@@ -58,7 +64,8 @@ def choose_folder(
     if output is not None and old["provenance"].get("checkpoint_hash") != checkpoint_hash:
         raise BadInputError(f"output={output}: holds the report of another checkpoint; choose another folder")
     same_checkpoint = old["provenance"].get("checkpoint_hash") == checkpoint_hash
-    if same_checkpoint and set(old["tasks"]) != set(tasks):
+    # Those of a retrieval have a task for each direction in which a source is asked.
+    if same_checkpoint and set(old.get("sources", old["tasks"])) != set(tasks):
         there = ", ".join(old["tasks"])
         raise BadInputError(f"{folder}: holds a report on other tasks ({there}); choose a folder with output=...")
     return folder
@@ -71,7 +78,8 @@ def write_report(report: Mapping[str, Any], folder: Path, metrics: Path | None =
     """
     folder.mkdir(parents=True, exist_ok=True)
     keep_old_report(folder, report["provenance"]["checkpoint_hash"])
-    figures = draw_all(report, metrics, folder / "figures")
+    figures = draw_shared_spaces(report, folder / "figures") | draw_all(report, metrics, folder / "figures")
+    figures |= draw_probes(report, folder / "figures")
     write_text(folder / "report.md", to_markdown(report, figures))
     write_text(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -85,7 +93,7 @@ def keep_old_report(folder: Path, checkpoint_hash: str) -> None:
     if archive.exists():
         archive = archive.with_name(f"{archive.name}_{str(old['provenance'].get('checkpoint_hash'))[:8]}")
     archive.mkdir(parents=True, exist_ok=True)
-    for name in ("figures", "report.md", "report.json"):
+    for name in ("figures", "answers.jsonl", "report.md", "report.json"):
         if (folder / name).exists():
             if (archive / name).is_dir():
                 shutil.rmtree(archive / name)
@@ -99,12 +107,6 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def percent(score: Mapping[str, float], digits: int = 1) -> str:
-    """A score with its interval, in percent."""
-    value, low, high = (100 * score[key] for key in ("value", "low", "high"))
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
 def all_conditions(report: Mapping[str, Any]) -> list[str]:
     """Conditions that any task was audited under, in their first order."""
     audits = report.get("audit", {}).values()
@@ -113,19 +115,8 @@ def all_conditions(report: Mapping[str, Any]) -> list[str]:
 
 def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
     """The report for a reader."""
-    tasks, conditions = report["tasks"], all_conditions(report)
     lines = [f"# Report on {report['provenance'].get('run') or 'a run'}, step {report['train']['steps']}", ""]
-    lines += ["Accuracy (exact match but for case and white space) in percent, with 95 % interval and number n.", ""]
-    rows = [
-        [name, percent(score), f"{score['n']:,}"]
-        for task in tasks
-        for name, score in [
-            (f"**{task}**", tasks[task]["accuracy"]),
-            *((f"- {condition_name(key)}", found) for key, found in report.get("audit", {}).get(task, {}).items()),
-        ]
-    ]
-    lines += table(["task, and its modality audit", "accuracy", "n"], rows)
-    lines += ["", HOW_TO_READ if conditions else INTERVALS, ""]
+    lines += [*retrieval_lines(report), *accuracy_lines(report)]
     lines += [
         f"- {task}, {key} left out: {reason}"
         for task, found in report["omitted"].items()
@@ -135,7 +126,54 @@ def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
         lines += ["", f"## {title}", "", f"![{title}](figures/{path.name})"]
     for field, scores in breakdown_by_field(report).items():
         lines += ["", f"## Numbers by {field.replace('_', ' ')}", "", *breakdown_table(field, scores)]
-    return "\n".join([*lines, "", *cost_and_origin(report), ""])
+    return "\n".join([*lines, *probe_lines(report), "", *cost_and_origin(report), ""])
+
+
+def accuracy_lines(report: Mapping[str, Any]) -> list[str]:
+    """The tasks that have right answers, each above its audit; nothing if there are none."""
+    tasks = with_metric(report, "accuracy")
+    if not tasks:
+        return []
+    lines = ["Accuracy (exact match but for case and white space) in percent, with 95 % interval and number n.", ""]
+    rows = [
+        [name, percent(score), f"{score['n']:,}"]
+        for task in tasks
+        for name, score in [
+            (f"**{task}**", tasks[task]["accuracy"]),
+            *((f"- {condition_name(key)}", found) for key, found in report.get("audit", {}).get(task, {}).items()),
+        ]
+    ]
+    lines += table(["task, and its modality audit", "accuracy", "n"], rows)
+    if "sources" in report:  # classes, not questions
+        return [*lines, ""]
+    return [*lines, "", HOW_TO_READ if all_conditions(report) else INTERVALS, ""]
+
+
+def retrieval_lines(report: Mapping[str, Any]) -> list[str]:
+    """The tasks that are retrievals; nothing if there are none."""
+    tasks = with_metric(report, MAIN_RECALL)
+    if not tasks:
+        return []
+    rows = [
+        [
+            f"{task} ({report['chance'][task]['candidates']:,} candidates)",
+            *(
+                f"{percent(scores[f'recall@{k}'])}; {100 * report['chance'][task][f'recall@{k}']:.1f}"
+                for k in RECALL_AT
+            ),
+            f"{ranks_cell(scores[MEDIAN_RANK])}; {report['chance'][task][MEDIAN_RANK]:,.1f}",
+        ]
+        for task, scores in tasks.items()
+    ]
+    head = ["retrieval", *(f"recall@{k}" for k in RECALL_AT), "median rank"]
+    explained = "Recall in percent and median rank, each with 95 % interval; what chance reaches."
+    return [explained, "", *table(head, rows), ""]
+
+
+def ranks_cell(score: Mapping[str, float]) -> str:
+    """A rank with its interval."""
+    value, low, high = (score[key] for key in ("value", "low", "high"))
+    return f"{value:,.1f} [{low:,.1f}, {high:,.1f}]"
 
 
 INTERVALS = (
@@ -153,14 +191,6 @@ A model that uses a modality loses what stands above the blind baselines when th
 fall below them, since it was not trained without it.
 
 {INTERVALS}"""
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A markdown table; the first column is text, the others numbers."""
-    # Templates of questions hold "<colour>", which a browser would take for a tag.
-    cells = [[cell.replace("|", "\\|").replace("<", "&lt;") for cell in row] for row in rows]
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return ["| " + " | ".join(row) + " |" for row in [list(head), rule, *cells]]
 
 
 def breakdown_table(field: str, scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -205,19 +235,51 @@ def as_text(value: Any) -> str:
 
 
 def print_table(report: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints accuracy and interval of every task beside its audit, in percent."""
+    """Prints retrievals, and accuracy and interval of every other task beside its audit, in percent."""
+    console = console or Console()
+    if with_metric(report, MAIN_RECALL):
+        console.print(retrieval_table(report))
+    if with_metric(report, "accuracy"):
+        console.print(accuracy_table(report))
+
+
+def retrieval_table(report: Mapping[str, Any]) -> Table:
+    """Recall and median rank of every direction beside what chance reaches."""
+    title = "retrieval: recall in percent and median rank, with 95 % interval and chance"
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    shown.add_column("task", no_wrap=True)
+    for k in RECALL_AT:
+        shown.add_column(f"recall@{k}", justify="right", no_wrap=True)
+    shown.add_column("median rank", justify="right", no_wrap=True)
+    for task, scores in with_metric(report, MAIN_RECALL).items():
+        random = report["chance"][task]
+        cells = [
+            f"{terminal_cell(scores[f'recall@{k}'], 1)}\n[dim]chance {100 * random[f'recall@{k}']:.1f}[/dim]"
+            for k in RECALL_AT
+        ]
+        rank = scores[MEDIAN_RANK]
+        cells.append(f"{rank['value']:,.1f}\n[dim]{rank['low']:,.1f}-{rank['high']:,.1f}[/dim]")
+        cells[-1] += f"\n[dim]chance {random[MEDIAN_RANK]:,.1f}[/dim]"
+        shown.add_row(f"{task}\n[dim]n={rank['n']:,} of {random['candidates']:,}[/dim]", *cells)
+    return shown
+
+
+def accuracy_table(report: Mapping[str, Any]) -> Table:
+    """Accuracy of every task beside its audit."""
     conditions = all_conditions(report)
     shown = Table(title="accuracy in percent, with 95 % interval", title_justify="left", box=None, pad_edge=False)
     shown.add_column("task", no_wrap=True)
     shown.add_column("model", justify="right", style="bold", no_wrap=True)
     for condition in conditions:
         other = f"other\n{condition.removesuffix('_shuffled')}"
+        if condition.endswith("_removed"):
+            other = f"no\n{condition.removesuffix('_removed')}"
         shown.add_column(SHORT_NAMES.get(condition, other), justify="right", no_wrap=True)
-    for task, scores in report["tasks"].items():
+    for task, scores in with_metric(report, "accuracy").items():
         audit = report.get("audit", {}).get(task, {})
         cells = [terminal_cell(audit[condition], 0) if condition in audit else "-" for condition in conditions]
         shown.add_row(f"{task}\n[dim]n={scores['accuracy']['n']:,}[/dim]", terminal_cell(scores["accuracy"], 1), *cells)
-    (console or Console()).print(shown)
+    return shown
 
 
 def terminal_cell(score: Mapping[str, float], digits: int) -> str:

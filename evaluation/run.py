@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from omegaconf import OmegaConf
 from data.build import build_interleaver, build_processors
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
+from evaluation.answers import answer_rows, write_answers
+from evaluation.predict import Prediction
 from evaluation.provenance import (
     config_hashes,
     environment,
@@ -23,6 +25,7 @@ from evaluation.provenance import (
     training_facts,
 )
 from evaluation.report import choose_folder, write_report
+from evaluation.retrieval import RetrievalSettings, evaluate_retrieval
 from evaluation.scoring import evaluate
 from evaluation.settings import build_settings
 from fusion.checkpoint import LoadedModel, load_model, resolve
@@ -48,8 +51,8 @@ def evaluate_checkpoint(
     """Evaluates a run's checkpoint (`which`: newest or best) or a given step, and writes the report.
 
     `evaluation` is the config node, and `on_bad_sample` "error" or "skip"; None takes the one that the checkpoint was
-    trained with. `report.choose_folder`
-    says where the report goes.
+    trained with, and an evaluation without tasks is laid over that one. `report.choose_folder` says where the report
+    goes.
 
     Raises:
         BadInputError: the checkpoint, the evaluation or a sample cannot be used, or a report would be overwritten.
@@ -57,7 +60,7 @@ def evaluate_checkpoint(
     started = time.perf_counter()
     loaded = load_model(path, chosen_device(device), which=which)
     config = loaded.config
-    settings = build_settings(evaluation if evaluation is not None else config.get("evaluation"))
+    settings = build_settings(chosen_evaluation(evaluation, config.get("evaluation")))
     # Absolute, so that `checkpoint=.` or a path inside the run has parents.
     run_folder, step = loaded.step_folder.resolve().parent.parent, int(loaded.manifest["step"])
     checkpoint_hash = json_hash(loaded.manifest)
@@ -69,21 +72,31 @@ def evaluate_checkpoint(
     interleaver = build_interleaver(
         config.data, tokenizer, build_processors(config.data), loaded.model.num_tokens, loaded.model.modalities
     )
-    report = evaluate(
-        loaded.model,
-        tokenizer,
-        interleaver,
-        settings,
-        on_bad_sample or config.data.get("on_bad_sample", "error"),
-        progress,
-    )
+    handling = on_bad_sample or config.data.get("on_bad_sample", "error")
+    answers: list[dict[str, Any]] = []
+    if isinstance(settings, RetrievalSettings):
+        report = evaluate_retrieval(loaded.model, interleaver, settings, handling, progress)
+    else:
+
+        def keep(task: str, predictions: Sequence[Prediction]) -> None:
+            answers.extend(answer_rows(task, predictions, settings.cluster))
+
+        report = evaluate(loaded.model, tokenizer, interleaver, settings, handling, progress, keep)
     metrics = run_folder / "metrics.jsonl"
     report["train"] = training_facts(metrics, step)
     report["data"]["skipped"] = skipped_in_training(metrics, step)
     report["provenance"] |= origin(loaded, run_folder, step, checkpoint_hash, tokenizer)
     report["provenance"]["evaluation_seconds"] = round(time.perf_counter() - started, 1)
     write_report(report, folder, metrics)
+    write_answers(answers, folder)
     return Evaluated(report, folder)
+
+
+def chosen_evaluation(given: Mapping[str, Any] | None, stored: Any) -> Any:
+    """What is given; where that names no tasks (only, say, corruption curves), laid over what is stored."""
+    if given is None or "tasks" in given:
+        return stored if given is None else given
+    return OmegaConf.merge(stored or {}, given)
 
 
 def origin(

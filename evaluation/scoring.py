@@ -6,6 +6,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -17,10 +18,12 @@ from data.mixture import Source
 from data.tokenizer import Tokenizer
 from data.types import AlignedSample, BadSampleError, Sample
 from evaluation.audit import Prior, conditions, expected_answer, question_text
-from evaluation.identity import data_fingerprint
+from evaluation.deletion import deletion
+from evaluation.identity import clusters_of, data_fingerprint
 from evaluation.metrics import bootstrap, normalise
 from evaluation.predict import Prediction, predict
 from evaluation.progress import question_progress
+from evaluation.robustness import curves, points
 from evaluation.settings import Settings
 from fusion.counting import active_parameters, flops_per_sample, parameter_counts
 from fusion.model import FusionModel
@@ -37,9 +40,11 @@ def evaluate(
     settings: Settings,
     on_bad_sample: str = "error",
     progress: bool = True,
+    keep: Callable[[str, Sequence[Prediction]], None] = lambda task, predictions: None,
 ) -> dict[str, Any]:
     """Everything in a report that depends only on model, data and settings; the same at every batch size.
 
+    `keep` is told the answers to the questions of each task as they are, without those of the audit.
     Samples that cannot be read count as skipped, and take no part in any score, if `on_bad_sample` is "skip".
     """
     skipped: list[str] = []
@@ -48,12 +53,14 @@ def evaluate(
         name: Questions.prepare(name, read_samples(source, unread), settings) for name, source in settings.tasks.items()
     }
     prior = None
-    if settings.audit and settings.prior is not None:
+    if (settings.audit or settings.robustness is not None) and settings.prior is not None:
         prior = Prior.fit(read_samples(settings.prior, []))  # rows of other kinds may be among the training data
     report: dict[str, Any] = {key: {} for key in ("tasks", "breakdown", "audit", "omitted", "confusion")}
-    with question_progress(sum(task.size for task in tasks.values()), progress) as bar:
+    robust = settings.robustness
+    size = sum(task.size + extra_size(task.samples, settings) for task in tasks.values())
+    with question_progress(size, progress) as bar:
 
-        def ask(stage: str, samples: Sequence[Sample]) -> list[Prediction]:
+        def ask(stage: str, samples: Sequence[Sample], unreadable: str = on_bad_sample) -> list[Prediction]:
             bar.stage(stage)
             return predict(
                 model,
@@ -62,7 +69,7 @@ def evaluate(
                 samples,
                 batch_size=settings.batch_size,
                 max_new_tokens=settings.max_new_tokens,
-                on_bad_sample=on_bad_sample,
+                on_bad_sample=unreadable,
                 advance=bar.advance,
             )
 
@@ -70,10 +77,19 @@ def evaluate(
             predictions = ask(name, task.samples)
             skipped += [prediction.skipped for prediction in predictions if prediction.skipped]
             answered = readable(predictions, name, skipped)
+            keep(name, answered)
             report["tasks"][name] = {"accuracy": score(answered, settings)}
             report["breakdown"][name] = breakdown(answered, settings)
             report["confusion"][name] = confusion(answered)
             report["audit"][name], report["omitted"][name] = audit(name, task, answered, prior, settings, ask)
+            if robust is not None:
+                # What damage makes unreadable (a prompt that grew too long) is a wrong answer, not an end.
+                found = curves(name, answered, prior, settings, partial(ask, unreadable="skip"))
+                report.setdefault("robustness", {})[name] = found
+            if settings.attribution is not None:
+                bar.stage(f"{name}, deletion curves")
+                found = deletion(model, tokenizer, interleaver, name, answered, settings, bar.advance)
+                report.setdefault("attribution", {})[name] = found
     everything = [sample for task in tasks.values() for sample in task.samples]
     report["model"] = model_facts(model, interleaver, [task.samples for task in tasks.values()])
     report["data"] = {"skipped": 0, "skipped_in_evaluation": len(skipped), "reasons": skipped[:MAX_REASONS]}
@@ -82,6 +98,14 @@ def evaluate(
         "interval": f"95 % percentile bootstrap, {settings.bootstrap.resamples} resamples of {settings.cluster}s",
     }
     return report
+
+
+def extra_size(samples: Sequence[Sample], settings: Settings) -> int:
+    """Questions that robustness and attribution ask beside the others."""
+    asked = points(samples, settings.robustness) if settings.robustness else 0
+    if settings.attribution is not None:
+        asked += min(settings.attribution.max_samples or len(samples), len(samples))
+    return asked
 
 
 @dataclass(frozen=True)
@@ -182,9 +206,9 @@ def readable(predictions: Sequence[Prediction], task: str, skipped: Sequence[str
 
 
 def score(predictions: Sequence[Prediction], settings: Settings) -> dict[str, float | int]:
-    """Accuracy with its interval; samples without the cluster's field are clusters of their own."""
-    clusters = [item.sample.metadata.get(settings.cluster, f"sample {item.sample.id}") for item in predictions]
+    """Accuracy with its interval."""
     correct = [prediction.correct for prediction in predictions]
+    clusters = clusters_of([item.sample for item in predictions], settings.cluster)
     return bootstrap(correct, clusters, settings.bootstrap.resamples, settings.bootstrap.seed).to_json()
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data.instantiate import instantiate, resolved
+from data.corruptions import Corruption
+from data.instantiate import instantiate, is_given, resolved
 from data.mixture import Source
 from data.types import BadInputError
 
@@ -24,6 +25,48 @@ class Bootstrap:
 
 
 @dataclass(frozen=True)
+class Robustness:
+    """Which corruption curves are measured (see `evaluation.robustness`).
+
+    corruptions: name -> corruption; those whose modality a task does not have are passed over.
+    max_samples: questions per point of a curve, drawn at random; None takes all.
+    seed: of what is drawn for the damage, and of the choice of questions.
+    """
+
+    corruptions: Mapping[str, Corruption]
+    max_samples: int | None = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.corruptions:
+            raise ValueError("corruptions is empty; name at least one, or choose evaluation/robustness=null")
+        if self.max_samples is not None and self.max_samples < 1:
+            raise ValueError(f"max_samples={self.max_samples} must be at least 1, or null for all")
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """How attributions are checked by deletion (see `evaluation.deletion`).
+
+    shares: of the regions of a medium that are deleted. random_orders: how many are averaged, to compare with.
+    max_samples: questions, drawn at random; None takes all.
+    """
+
+    shares: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.7)
+    random_orders: int = 4
+    max_samples: int | None = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.shares or any(not 0 < share <= 1 for share in self.shares):
+            raise ValueError(f"shares={list(self.shares)} must be at least one number above 0 and up to 1")
+        for name in ("random_orders", "max_samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+
+
+@dataclass(frozen=True)
 class Settings:
     """One evaluation.
 
@@ -32,6 +75,7 @@ class Settings:
     audit_samples: questions per condition of the audit, drawn at random; None takes all.
     breakdown: fields of a sample's metadata by which scores are split.
     cluster: the field of metadata whose equal values are drawn together for intervals.
+    robustness: corruption curves; attribution: deletion curves; None leaves them out.
     """
 
     tasks: Mapping[str, Source]
@@ -43,21 +87,30 @@ class Settings:
     bootstrap: Bootstrap = Bootstrap()
     breakdown: Sequence[str] = ("answer_type", "template")
     cluster: str = "image"
+    robustness: Robustness | None = None
+    attribution: Attribution | None = None
 
     def __post_init__(self) -> None:
-        if not self.tasks:
-            raise ValueError("tasks is empty; an evaluation needs at least one")
-        for name, source in self.tasks.items():
-            if len(source) == 0:
-                raise ValueError(f"tasks.{name}: the source has no samples")
+        check_tasks(self.tasks)
         for name in ("batch_size", "max_new_tokens", "audit_samples"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
 
 
-def build_settings(config: Any) -> Settings:
-    """Settings from the `evaluation` node. Sources whose `path` is null, a file that was not given, are left out.
+def check_tasks(tasks: Mapping[str, Source]) -> None:
+    """Raises `ValueError` if there are no tasks, or one has no samples."""
+    if not tasks:
+        raise ValueError("tasks is empty; an evaluation needs at least one")
+    for name, source in tasks.items():
+        if len(source) == 0:
+            raise ValueError(f"tasks.{name}: the source has no samples")
+
+
+def build_settings(config: Any) -> Any:
+    """The settings that the `evaluation` node describes, `Settings` or those of another kind of evaluation.
+
+    Sources whose `path` is null, a file that was not given, are left out.
 
     Raises:
         BadInputError: there is nothing to evaluate, or an option is unknown or refused, in one line.
@@ -66,8 +119,8 @@ def build_settings(config: Any) -> Settings:
     tasks = given_tasks(content)
     if not tasks:
         raise BadInputError("evaluation: names no tasks; choose one, for instance evaluation=easy_vqa")
-    prior = content.get("prior")
-    return instantiate({**content, "tasks": tasks, "prior": prior if is_given(prior) else None}, "evaluation")
+    given = {key: value for key, value in content.items() if key != "prior" or is_given(value)}
+    return instantiate({**given, "tasks": tasks}, "evaluation")
 
 
 def has_tasks(config: Any) -> bool:
@@ -78,8 +131,3 @@ def has_tasks(config: Any) -> bool:
 def given_tasks(content: Mapping[str, Any]) -> dict[str, Any]:
     """The tasks whose source is there."""
     return {name: source for name, source in (content.get("tasks") or {}).items() if is_given(source)}
-
-
-def is_given(source: Mapping[str, Any] | None) -> bool:
-    """Whether a source is there: not null, and its `path`, if it has one, not null."""
-    return source is not None and source.get("path", "") is not None

@@ -1,14 +1,17 @@
-"""One layer of a fusion method."""
+"""One layer of a fusion method, with one set of weights or with a set for each modality."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
+from fusion.mixers.attention import SelfAttention
 from fusion.mixers.base import Mixer
 from fusion.sequence import Visibility
+
+WEIGHTS = ("shared", "per_modality")
 
 
 class Block(nn.Module):
@@ -24,7 +27,81 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.RMSNorm(d_model, eps=1e-6)
         self.feed_forward = feed_forward(d_model=d_model)
 
+    def make_cache(self, batch_size: int, max_length: int) -> Any:
+        """An empty cache of this layer."""
+        return self.mixer.make_cache(batch_size, max_length)
+
     def forward(self, x_BLD: Tensor, visibility: Visibility, positions_BL: Tensor, cache: Any = None) -> Tensor:
         """Hidden states [B, L, D]."""
         x_BLD = x_BLD + self.mixer(self.mixer_norm(x_BLD), visibility, positions_BL, cache)
         return x_BLD + self.feed_forward(self.feed_forward_norm(x_BLD))
+
+
+class ModalityBlock(nn.Module):
+    """A block for each modality, joined in attention alone (Mixture-of-Transformers, arXiv:2411.04996).
+
+    Norms, projections and feed-forward layers are those of a token's own modality; what its query sees are the keys
+    of all tokens of its group, whatever projection made them. Each set of weights runs on its own tokens only, so a
+    token costs what it does in a `Block`.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_modalities: int,
+        mixer: Callable[..., Mixer],
+        feed_forward: Callable[..., nn.Module],
+    ) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(Block(d_model, mixer, feed_forward) for _ in range(num_modalities))
+        if not all(isinstance(block.mixer, SelfAttention) for block in self.by_modality()):
+            name = type(self.by_modality()[0].mixer).__name__
+            raise ValueError(f"weights=per_modality needs mixer=attention, whose parts can be told apart, not {name}")
+
+    def by_modality(self) -> list[Block]:
+        """The blocks, by modality id."""
+        return [block for block in self.experts if isinstance(block, Block)]
+
+    def make_cache(self, batch_size: int, max_length: int) -> Any:
+        """An empty cache of this layer, for the tokens of all modalities."""
+        return self.by_modality()[0].make_cache(batch_size, max_length)
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        visibility: Visibility,
+        positions_BL: Tensor,
+        cache: Any = None,
+        only: int | None = None,
+    ) -> Tensor:
+        """Hidden states [B, L, D]; zero at padding.
+
+        `visibility` must have its `by_modality`, unless `only` says whose weights all tokens use.
+        """
+        if only is not None:
+            return self.by_modality()[only](x_BLD, visibility, positions_BL, cache)
+        rows, shape = visibility.by_modality, x_BLD.shape[:2]
+        assert rows is not None
+        blocks = self.by_modality()
+        mixers = [cast(SelfAttention, block.mixer) for block in blocks]
+        x_parts, positions = rows.fold(x_BLD.flatten(0, 1)), rows.fold(positions_BL.flatten())
+        heads = [
+            mixer.heads(block.mixer_norm(x), place)
+            for block, mixer, x, place in zip(blocks, mixers, x_parts, positions, strict=True)
+        ]
+        q, k, v = (
+            rows.unfold([x.transpose(1, 2) for x in parts]).unflatten(0, shape).transpose(1, 2)
+            for parts in zip(*heads, strict=True)
+        )
+        seen_BHLK = mixers[0].attend(q, k, v, visibility, cache)
+        seen_parts = rows.fold(seen_BHLK.transpose(1, 2).flatten(2).flatten(0, 1))
+        results = []
+        for block, mixer, x, seen in zip(blocks, mixers, x_parts, seen_parts, strict=True):
+            mixed = x + mixer.out(seen)
+            results.append(mixed + block.feed_forward(block.feed_forward_norm(mixed)))
+        return rows.unfold(results).unflatten(0, shape)
+
+
+def layers_of(blocks: nn.ModuleList) -> list[Block | ModalityBlock]:
+    """The members of a module list as what they are, which the type of the list does not tell."""
+    return [block for block in blocks if isinstance(block, Block | ModalityBlock)]

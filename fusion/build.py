@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -15,20 +14,22 @@ from fusion.model import FusionModel
 
 
 def build_model(config: DictConfig, vocab_size: int, encoders: Mapping[Modality, Encoder] | None = None) -> FusionModel:
-    """The model that `config` (`d_model` and the groups encoders, projector and fusion) describes.
+    """The model that `config` (`d_model` and the groups encoders, projector, fusion and shared_space) describes.
 
     `encoders` are taken instead of building those of the configuration. Weights come from torch's global generator:
     seed it before. Raises `BadInputError` with the message of the constructor that refused its arguments.
     """
-    parts: dict[str, Any] = {
-        "text": partial(instantiate(config.encoders.text, "encoders.text"), vocab_size=vocab_size),
-        "encoders": build_encoders(config) if encoders is None else encoders,
-        "projector": instantiate(config.projector, "projector"),
-        "fusion": instantiate(config.fusion, "fusion"),
-    }
     try:
-        return FusionModel(config.d_model, **parts)
-    except ValueError as error:  # of a part that is made inside, with sizes which only the model knows
+        return FusionModel(
+            d_model=config.d_model,
+            text=partial(instantiate(config.encoders.text, "encoders.text"), vocab_size=vocab_size),
+            encoders=build_encoders(config) if encoders is None else encoders,
+            projector=instantiate(config.projector, "projector"),
+            fusion=instantiate(config.fusion, "fusion"),
+            missing_token=config.get("missing_token", "none"),
+            shared_space=instantiate(config.shared_space, "shared_space") if config.get("shared_space") else None,
+        )
+    except ValueError as error:  # of a part that the model makes itself
         raise BadInputError(str(error)) from error
 
 

@@ -20,16 +20,16 @@ def parameter_counts(model: FusionModel) -> dict[str, int]:
 
 
 def flops_by_part(model: FusionModel, batch: InterleavedBatch) -> dict[str, float]:
-    """Operations of the forward pass, averaged over the documents of `batch`, each of them alone and unpadded.
+    """Operations of the forward pass of a sample of `batch`, on average, each document alone and unpadded.
 
     The parts are the encoders (with their projectors), the fusion method, and the head at every supervised position.
     `fusion/flops.py` says what is counted.
     """
-    return mean([count(model, usage(model, document)) for document in documents_alone(batch)])
+    return mean([count(model, usage(model, document)) for document in documents_alone(batch)], batch.num_samples)
 
 
 def flops_per_sample(model: FusionModel, batch: InterleavedBatch) -> float:
-    """Operations of the forward pass of a document, all parts together. See `flops_by_part`."""
+    """Operations of the forward pass of a sample, all parts together. See `flops_by_part`."""
     return sum(flops_by_part(model, batch).values())
 
 
@@ -44,3 +44,8 @@ def training_flops(forward: float) -> float:
 def active_parameters(model: nn.Module) -> int:
     """Parameters that one token uses; all of them, as long as no layer routes."""
     return sum(p.numel() for p in model.parameters())
+
+
+def trainable_parameters(model: nn.Module) -> int:
+    """Parameters that training changes; frozen encoders have none."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

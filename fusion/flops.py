@@ -7,6 +7,9 @@ same alone, packed, or padded in a batch, because only its own tokens are counte
 implementation: the dense reference and the folded path do the same for it, although they waste different amounts. And
 what a model of any size costs follows from the calls of a small one, which `fusion/sizing.py` needs.
 
+Encoders may be of any library, and keep their width when the model's changes: they are counted by torch while they
+run, each medium alone. Projectors, fusion methods and the head are counted here.
+
 A module that computes more than what its children do defines
 
     def flops(self, *inputs) -> int
@@ -19,17 +22,22 @@ counts as free.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from data.types import PADDING_DOCUMENT, InterleavedBatch, MediaBatch
 from encoders.base import MediaEncoder
-from fusion.mixers.attention import SelfAttention
+from fusion.cache import TokenPlaces
+from fusion.mixers.attention import GroupAttention
+from fusion.mixers.cross_attention import PairAttention
+from fusion.mixers.heads import AttentionHeads
 from fusion.model import FusionModel
 from fusion.sequence import Visibility
 
@@ -47,9 +55,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Usage:
-    """The calls that one document makes, and the positions at which the head is read."""
+    """The calls that one document makes, operations of its media in each encoder, positions where the head is read."""
 
     calls: tuple[Call, ...]
+    encoding: Mapping[str, int]
     num_scored: int
 
 
@@ -58,18 +67,41 @@ def usage(model: FusionModel, document: InterleavedBatch) -> Usage:
 
     The document is run once. Each medium is run by itself, lest a longer one in the same document pad it.
     """
-    media = {name: encoder for name, encoder in model.media_encoders.items() if isinstance(encoder, MediaEncoder)}
     mode = model.training
     model.eval()
+    encoding: dict[str, int] = {}
+    with torch.no_grad():
+        calls = _recorded(model, lambda: model(document), inside=lambda name: not name.startswith(ENCODERS))
+        for name, media in document.media.items():
+            encoder = model.media_encoders[name]
+            assert isinstance(encoder, MediaEncoder)
+            for item in _items(media):
+                encoding[name] = encoding.get(name, 0) + torch_count(encoder.encoder, partial(encoder.encoder, item))
+                calls += _recorded(model, partial(encoder, item), inside=lambda name: ".projector" in name)
+    model.train(mode)
+    return Usage(tuple(calls), encoding, int((document.labels >= 0).sum()))
+
+
+@torch.no_grad()
+def torch_count(module: nn.Module, run: Callable[[], Any]) -> int:
+    """Operations of `run`, which runs `module` or a part of it, as torch's `FlopCounterMode` counts them.
+
+    With attention and encoder layers written out, for it takes the fused ones of the CPU for nothing; and with no
+    parameter that asks for a gradient, for without gradients it fails at those that do.
+    """
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    for parameter in learning:
+        parameter.requires_grad_(False)
     try:
-        with slow_encoder_layers(), torch.no_grad():
-            calls = _recorded(model, lambda: model(document), inside=lambda name: not name.startswith(ENCODERS))
-            for name, encoder in media.items():
-                for item in _items(document.media.get(name)):
-                    calls += _recorded(model, lambda e=encoder, i=item: e(i), inside=lambda name: True)  # type: ignore[misc]
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            run()
     finally:
-        model.train(mode)
-    return Usage(tuple(calls), int((document.labels >= 0).sum()))
+        torch.backends.mha.set_fastpath_enabled(enabled)
+        for parameter in learning:
+            parameter.requires_grad_(True)
+    return int(counter.get_total_flops())
 
 
 def count(model: FusionModel, document: Usage) -> dict[str, int]:
@@ -78,11 +110,12 @@ def count(model: FusionModel, document: Usage) -> dict[str, int]:
     The calls may have been recorded from a model of other widths, and `model` may be on the meta device.
     """
     modules = dict(model.named_modules())
-    parts = {f"{name}_encoder": 0 for name in model.media_encoders} | {"fusion": 0, "head": 0}
+    parts = {f"{name}_encoder": document.encoding.get(name, 0) for name in model.media_encoders}
+    parts |= {"fusion": 0, "head": 0}
     for call in document.calls:
         first, _, rest = call.name.partition(".")
         part = f"{rest.partition('.')[0]}_encoder" if first == ENCODERS else first
-        operations = _own(modules[call.name], call)
+        operations = _own(modules, call)
         if operations:
             parts[part] = parts.get(part, 0) + operations
     parts["head"] += 2 * document.num_scored * model.text.weight.numel()
@@ -98,7 +131,8 @@ def documents_alone(batch: InterleavedBatch) -> Iterator[InterleavedBatch]:
         tensors["document_ids"] = torch.zeros_like(tensors["document_ids"])
         media = {name: _of_document(items, document) for name, items in batch.media.items()}
         kept = {name: items for name, items in media.items() if len(items)}
-        yield replace(batch, media=kept, sample_ids=(sample_id,), skipped=(), **tensors)  # type: ignore[arg-type]
+        alone = {"media": kept, "sample_ids": (sample_id,), "skipped": (), "alignment": None}
+        yield replace(batch, **alone, **tensors)  # type: ignore[arg-type]
 
 
 def _recorded(model: nn.Module, run: Callable[[], Any], inside: Callable[[str], bool]) -> list[Call]:
@@ -121,7 +155,12 @@ def _recorded(model: nn.Module, run: Callable[[], Any], inside: Callable[[str], 
     return calls
 
 
-def _own(module: nn.Module, call: Call) -> int:
+def _own(modules: Mapping[str, nn.Module], call: Call) -> int:
+    module = modules[call.name]
+    if (pairs := PAIRS.get(type(module))) is not None:
+        heads = modules[call.name.rpartition(".")[0]]
+        assert isinstance(heads, AttentionHeads)
+        return 4 * heads.num_heads * heads.head_dim * pairs(*call.inputs)
     if hasattr(module, "flops"):
         return int(module.flops(*call.inputs, **call.keywords))  # type: ignore[operator]
     rule = _rule(module)
@@ -129,7 +168,7 @@ def _own(module: nn.Module, call: Call) -> int:
 
 
 def _rule(module: nn.Module) -> Callable[..., int] | None:
-    return next((rule for kind, rule in RULES.items() if isinstance(module, kind)), None)
+    return next((rule for kind, rule in RULES.items() if isinstance(module, kind)), PAIRS.get(type(module)))
 
 
 def _linear(m: nn.Linear, x: Tensor) -> int:
@@ -156,14 +195,17 @@ def _multihead_attention(
     return 2 * batch * (projections + 2 * queries * keys * width)
 
 
-def _self_attention(m: SelfAttention, x_BLD: Tensor, visibility: Visibility, *_: Any, **__: Any) -> int:
-    return 4 * m.num_heads * m.head_dim * visible_pairs(visibility.group_ids)
-
-
-def visible_pairs(groups_BL: Tensor) -> int:
+def _pairs_in_groups(q: Tensor, k: Tensor, v: Tensor, visibility: Visibility, *_: Any) -> int:
     """Pairs of tokens of one group, both orders and each with itself; padding (-1) has none."""
+    groups_BL = visibility.group_ids
     _, counts = torch.unique(groups_BL[groups_BL != PADDING_DOCUMENT], return_counts=True)
     return int((counts**2).sum())
+
+
+def _pairs_of_documents(q: Tensor, k: Tensor, v: Tensor, queries: TokenPlaces, memory: TokenPlaces) -> int:
+    """Every query with all memory of its document."""
+    same = queries.documents.flatten()[:, None] == memory.documents.flatten()
+    return int((same & (queries.documents.flatten() != PADDING_DOCUMENT)[:, None]).sum())
 
 
 # What a module of a kind computes by itself, besides what its children do. Attention of torch's does not call its
@@ -172,7 +214,11 @@ RULES: dict[type[nn.Module] | tuple[type[nn.Module], ...], Callable[..., int]] =
     nn.Linear: _linear,
     (nn.Conv1d, nn.Conv2d, nn.Conv3d): _convolution,
     nn.MultiheadAttention: _multihead_attention,
-    SelfAttention: _self_attention,
+}
+# Attention without weights of its own: pairs of a query and a key. It is a child of the heads whose widths count.
+PAIRS: dict[type[nn.Module], Callable[..., int]] = {
+    GroupAttention: _pairs_in_groups,
+    PairAttention: _pairs_of_documents,
 }
 
 
@@ -197,17 +243,7 @@ def _of_document(media: MediaBatch, document: int) -> MediaBatch:
     return MediaBatch(values, shapes, torch.zeros_like(media.documents[indices.to(media.documents.device)]))
 
 
-@contextmanager
-def slow_encoder_layers() -> Iterator[None]:
-    """Without torch's fused inference layer, which does not call its children."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
-
-
-def mean(counts: Sequence[Mapping[str, int]]) -> dict[str, float]:
-    """The average of each part over documents."""
-    return {part: sum(c.get(part, 0) for c in counts) / len(counts) for part in counts[0]} if counts else {}
+def mean(counts: Sequence[Mapping[str, int]], num_samples: int) -> dict[str, float]:
+    """The sum of each part over all documents, per sample; an aligned sample has a document for each segment."""
+    parts = dict.fromkeys(part for document in counts for part in document)
+    return {part: sum(document.get(part, 0) for document in counts) / num_samples for part in parts}

@@ -1,10 +1,11 @@
 """Answers of a model: cached decoding in batches of mixed length.
 
-Shape legend: B prompts, L tokens of the longest prompt, V vocabulary.
+Shape legend: B prompts, L tokens of the longest prompt, V vocabulary, F forbidden tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -21,18 +22,22 @@ def generate(
     *,
     end_id: int,
     max_new_tokens: int,
+    forbidden_ids: Sequence[int] = (),
     temperature: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> list[list[int]]:
     """New tokens of each prompt, without the end token.
 
     `prompts` holds one document per row, padded on the right. Temperature 0 takes the likeliest token, anything
-    above samples with `generator`. Neither the other rows nor the padding change a row's answer.
+    above samples with `generator`. Tokens in `forbidden_ids` are never chosen (see `Tokenizer.forbidden_in_answers`).
+    Neither the other rows nor the padding change a row's answer.
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens} must be 1 or more")
     if temperature < 0:
         raise ValueError(f"temperature={temperature} must be 0 or more")
+    if end_id in forbidden_ids:
+        raise ValueError(f"forbidden_ids holds end_id={end_id}; no answer could end")
     was_training = model.training
     model.eval()
     lengths_B = (prompts.document_ids != PADDING_DOCUMENT).sum(1)
@@ -41,8 +46,10 @@ def generate(
     hidden_BD = model(prompts, cache)[rows_B, lengths_B - 1]
     answers: list[list[int]] = [[] for _ in range(len(lengths_B))]
     finished_B = torch.zeros_like(lengths_B, dtype=torch.bool)
+    forbidden_F = torch.tensor(forbidden_ids, dtype=torch.long, device=lengths_B.device)
     for step in range(max_new_tokens):
-        token_B = _choose(model.logits(hidden_BD), temperature, generator)
+        logits_BV = model.logits(hidden_BD).index_fill(-1, forbidden_F, -torch.inf)
+        token_B = _choose(logits_BV, temperature, generator)
         finished_B |= token_B == end_id
         for row, token in enumerate(token_B.tolist()):
             if not finished_B[row]:

@@ -10,61 +10,88 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fusion.block import Block
+from data.types import PADDING_DOCUMENT
+from fusion.block import WEIGHTS, Block, ModalityBlock, layers_of
+from fusion.folding import Folding, fold_by_modality
 from fusion.mixers.base import Mixer
 from fusion.sequence import EmbeddedSequence, Visibility
 
 
 class FusionMethod(nn.Module):
-    """A stack of blocks; a method decides, layer by layer, which tokens may see one another.
+    """A stack of blocks; a method decides which tokens see one another, layer by layer, and which weights they use.
 
         EmbeddedSequence -> block 0 .. block n-1, each with the groups of its layer -> hidden states [B, L, D]
 
-    A subclass defines `groups`. Everything else (embedding, positions, heads, packing, the objective) is shared,
-    so that methods differ in the method alone.
+    A subclass defines `groups`, or `forward` and `make_cache` where blocks do not run over the whole sequence.
+    Everything else (embedding, positions, heads, packing, the objective) is shared, so that methods differ in the
+    method alone.
+
+    weights: "shared", or "per_modality": a set for each of the `num_modalities`, text included.
+    bidirectional_media: whether the tokens of one medium (an image, a clip) see one another in both directions.
     """
 
     def __init__(
         self,
         d_model: int,
+        num_modalities: int,
         num_layers: int,
         mixer: Callable[..., Mixer],
         feed_forward: Callable[..., nn.Module],
+        weights: str = "shared",
+        bidirectional_media: bool = False,
     ) -> None:
         super().__init__()
         if num_layers < 1:
             raise ValueError(f"num_layers={num_layers} must be 1 or more")
-        self.blocks = nn.ModuleList(Block(d_model, mixer, feed_forward) for _ in range(num_layers))
+        if weights not in WEIGHTS:
+            raise ValueError(f"weights={weights!r} must be one of {', '.join(WEIGHTS)}")
+        self.num_modalities, self.weights, self.bidirectional_media = num_modalities, weights, bidirectional_media
+        self.blocks = nn.ModuleList(
+            Block(d_model, mixer, feed_forward)
+            if weights == "shared"
+            else ModalityBlock(d_model, num_modalities, mixer, feed_forward)
+            for _ in range(num_layers)
+        )
 
-    def layers(self) -> list[Block]:
-        """The blocks, in order."""
-        return [block for block in self.blocks if isinstance(block, Block)]
+    def layers(self) -> list[nn.Module]:
+        """The blocks that run over the whole sequence, in order."""
+        return list(self.blocks)
 
     def groups(self, layer: int, sequence: EmbeddedSequence) -> Tensor:
-        """Group ids [B, L] of `layer`: tokens see one another only where these are equal; -1 is padding."""
+        """Group ids [B, L] of `layer`: tokens see one another only where these are equal; -1 is padding.
+
+        Layers with the same groups must give the same tensor, which is then laid out once.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define groups")
 
     def visibilities(self, sequence: EmbeddedSequence) -> list[Visibility]:
-        """One `Visibility` per layer; layers with the same groups share one, so that it is laid out once."""
+        """One `Visibility` per layer; layers with the same groups share one."""
+        segment_ids = sequence.segment_ids if self.bidirectional_media else None
+        by_modality = self.by_modality(sequence) if self.weights == "per_modality" else None
         shared: list[Visibility] = []
         result = []
         for layer in range(len(self.blocks)):
             groups = self.groups(layer, sequence)
             known = next((item for item in shared if item.group_ids is groups), None)
             if known is None:
-                known = Visibility(groups)
+                known = Visibility(groups, segment_ids, by_modality)
                 shared.append(known)
             result.append(known)
         return result
 
+    def by_modality(self, sequence: EmbeddedSequence) -> Folding:
+        """The tokens of each modality as a row."""
+        padding = sequence.document_ids == PADDING_DOCUMENT
+        return fold_by_modality(sequence.modality_ids, padding, self.num_modalities)
+
     def make_cache(self, batch_size: int, max_length: int) -> list[Any]:
         """An empty cache, one entry a layer."""
-        return [block.mixer.make_cache(batch_size, max_length) for block in self.layers()]
+        return [block.make_cache(batch_size, max_length) for block in layers_of(self.blocks)]
 
     def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
         """Hidden states [B, L, D], before the model's final normalisation."""
         hidden = sequence.hidden
         caches = cache or [None] * len(self.blocks)
-        for block, visibility, layer_cache in zip(self.layers(), self.visibilities(sequence), caches, strict=True):
+        for block, visibility, layer_cache in zip(self.blocks, self.visibilities(sequence), caches, strict=True):
             hidden = block(hidden, visibility, sequence.positions, layer_cache)
         return hidden

@@ -17,7 +17,9 @@ from encoders.base import Encoder, MediaEncoder
 from encoders.projector import Projector
 from encoders.text import TokenEmbedding
 from fusion.method import FusionMethod
+from fusion.missing import MissingTokens
 from fusion.sequence import EmbeddedSequence
+from fusion.shared_space import SharedSpace
 
 
 class FusionModel(nn.Module):
@@ -28,8 +30,9 @@ class FusionModel(nn.Module):
         token ids ------------token embedding---------+            |
                                                                    v
         logits <--tied head-- norm <-- hidden states <-- fusion method (blocks)
+        embeddings of segments <--shared space--+
 
-    Modality ids are places in `modalities`: text first, then the encoders by name.
+    Modality ids are places in `modalities`: text first, then the encoders by name. missing_token: see `MissingTokens`.
     """
 
     def __init__(
@@ -39,6 +42,8 @@ class FusionModel(nn.Module):
         encoders: Mapping[Modality, Encoder],
         projector: Callable[..., Projector],
         fusion: Callable[..., FusionMethod],
+        missing_token: str = "none",
+        shared_space: Callable[..., SharedSpace] | None = None,
     ) -> None:
         super().__init__()
         if d_model < 1:
@@ -53,17 +58,21 @@ class FusionModel(nn.Module):
         )
         self.modality_embedding = nn.Embedding(len(self.modalities), d_model)
         nn.init.normal_(self.modality_embedding.weight, std=0.02)
-        self.fusion = fusion(d_model=d_model)
+        self.missing = MissingTokens(missing_token, len(encoders), d_model)
+        self.fusion = fusion(d_model=d_model, num_modalities=len(self.modalities))
         self.norm = nn.RMSNorm(d_model, eps=1e-6)
+        self.shared_space = shared_space(d_model=d_model, modalities=self.modalities) if shared_space else None
 
     @property
     def num_tokens(self) -> dict[Modality, Callable[[tuple[int, ...]], int]]:
-        """For each modality, the tokens that an item of a given shape takes."""
-        return {name: encoder.num_tokens for name, encoder in self._encoders().items()}
+        """For each modality, the tokens that an item of a given shape takes; of `ABSENT_SHAPE`, one that is absent."""
+        return {name: self.missing.counted(encoder.num_tokens) for name, encoder in self._encoders().items()}
 
     def embed(self, batch: InterleavedBatch) -> EmbeddedSequence:
         """Text and media as one sequence of embeddings [B, L, D]."""
         hidden = _unit(self.text(batch.token_ids))  # [B, L, D]
+        segment_ids = torch.zeros_like(batch.token_ids)
+        num_segments = 0
         for modality_id, (name, encoder) in enumerate(self._encoders().items(), start=1):
             media = batch.media.get(name)
             if media is None or len(media) == 0:
@@ -72,15 +81,22 @@ class FusionModel(nn.Module):
                 continue
             place_BL = (batch.modality_ids == modality_id) & (batch.document_ids != PADDING_DOCUMENT)
             tokens = encoder(media)  # [tokens of all items, D]
+            counts = encoder.counts(media)
             if len(tokens) != int(place_BL.sum()):
-                raise BadSampleError(_mismatch(batch, name, encoder.counts(media), place_BL))
+                raise BadSampleError(_mismatch(batch, name, counts, place_BL))
             hidden = hidden.masked_scatter(place_BL[..., None], _unit(tokens).to(hidden.dtype))
-        hidden = hidden + self.modality_embedding(batch.modality_ids)
-        return EmbeddedSequence(hidden, batch.modality_ids, batch.document_ids, batch.positions)
+            segment_ids[place_BL] = _numbers(counts, num_segments).to(segment_ids.device)
+            num_segments += len(counts)
+        missing_BL = batch.modality_ids < 0
+        segment_ids[missing_BL] = _numbers([1] * int(missing_BL.sum()), num_segments).to(segment_ids.device)
+        modality_ids = batch.modality_ids.abs()
+        hidden = self.missing(hidden, batch.modality_ids) + self.modality_embedding(modality_ids)
+        return EmbeddedSequence(hidden, modality_ids, batch.document_ids, batch.positions, segment_ids)
 
     def forward(self, batch: InterleavedBatch, cache: list[Any] | None = None) -> Tensor:
         """Normalised hidden states [B, L, D]; `logits` turns the ones that are needed into scores."""
-        return self.norm(self.fusion(self.embed(batch), cache))
+        hidden = self.norm(self.fusion(self.embed(batch), cache))
+        return hidden if self.shared_space is None else self.shared_space.joined(hidden)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token, [..., V], of hidden states [..., D]."""
@@ -97,6 +113,11 @@ class FusionModel(nn.Module):
 def _unit(x: Tensor) -> Tensor:
     """Scaled to a root mean square of 1, so that tokens of every modality enter the first block equally loud."""
     return nn.functional.rms_norm(x, x.shape[-1:], eps=1e-6)
+
+
+def _numbers(counts: list[int], first: int) -> Tensor:
+    """`counts[i]` times the number `first + 1 + i`, for each item."""
+    return torch.arange(first + 1, first + 1 + len(counts)).repeat_interleave(torch.tensor(counts, dtype=torch.long))
 
 
 def _mismatch(batch: InterleavedBatch, name: Modality, counts: list[int], place_BL: Tensor) -> str:

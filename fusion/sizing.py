@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from data.types import BadInputError, InterleavedBatch
 from encoders.base import Encoder
@@ -47,9 +48,9 @@ def solve(
 ) -> Size:
     """The configuration whose model costs nearest to `target`, found by its width; at most 2 % away.
 
-    quantity: "parameters", or "flops" of the forward pass of a document, averaged over those of `batch`. `d_model`
-    stays a multiple of twice every number of heads, which are fixed, as are depth and encoders. Where the steps between two
-    widths are too coarse, the expansion of the feed-forward layer makes up for it.
+    quantity: "parameters", or "flops" of the forward pass of a sample, averaged over those of `batch`. `d_model`
+    stays a multiple of twice every number of heads, which are fixed, as are depth and encoders. Where the steps between
+    two widths are too coarse, the expansion of the feed-forward layer makes up for it.
 
     Raises `BadInputError` with the nearest possible cost when none is within 2 %.
     """
@@ -79,19 +80,37 @@ def width_step(config: DictConfig) -> int:
     return 2 * math.lcm(*heads)
 
 
+class StandIn(Encoder):
+    """An encoder whose parameters count, but which is not run, so that what follows it may be on the meta device."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder: Encoder = encoder
+        self.d_output, self.example_shape = encoder.d_output, encoder.example_shape
+
+    def num_tokens(self, shape: tuple[int, ...]) -> int:
+        """Those of the encoder."""
+        return self.encoder.num_tokens(shape)
+
+    def example_features(self) -> Tensor:
+        """Of the right shape."""
+        return torch.zeros(1, self.num_tokens(self.example_shape), self.d_output)
+
+
 def _costs(config: DictConfig, vocab_size: int, batch: InterleavedBatch | None) -> Callable[[int, float], float]:
     """(width, factor of the expansion) -> cost. Encoders are built once, for they have widths of their own."""
     with torch.random.fork_rng(devices=[]):
         encoders = build_encoders(config)
+        stand_ins = {name: StandIn(encoder) for name, encoder in encoders.items()}
         documents = _usages(_sized(config, width_step(config), 1.0), vocab_size, encoders, batch) if batch else []
 
     @cache
     def cost(width: int, scale: float) -> float:
         with torch.device("meta"):
-            model = build_model(_sized(config, width, scale), vocab_size, encoders)
+            model = build_model(_sized(config, width, scale), vocab_size, stand_ins)
         if batch is None:
             return parameter_counts(model)["total"]
-        return sum(mean([count(model, document) for document in documents]).values())
+        return sum(mean([count(model, document) for document in documents], batch.num_samples).values())
 
     return cost
 

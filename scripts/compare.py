@@ -1,4 +1,4 @@
-"""Compare the reports of runs; runs that differ by their seed alone are shown as one row."""
+"""Compare the reports of runs, or train and compare fusion methods at equal cost."""
 
 from __future__ import annotations
 
@@ -12,17 +12,41 @@ if TYPE_CHECKING:
 
 @entry_point("compare")
 def main(config: DictConfig) -> None:
-    """Prints the table and writes it with a figure."""
+    """Prints the table and writes it with a figure; of a bake-off, trains what is missing first."""
+    if config.bakeoff is None:
+        compare_runs(config)
+    else:
+        run_bakeoff(config)
+
+
+def compare_runs(config: DictConfig) -> None:
+    """Runs that differ by their seed alone are shown as one row."""
     from pathlib import Path
 
     from evaluation.compare import group_runs, load_runs
     from evaluation.comparison_report import print_comparison, write_comparison
 
     paths = [config.runs] if isinstance(config.runs, str) else list(config.runs)
+    folder = Path(config.output or "runs/comparison")
     groups = group_runs(load_runs(paths))
-    write_comparison(groups, Path(config.output))
+    write_comparison(groups, folder)
     print_comparison(groups)
-    print(f"comparison: {Path(config.output) / 'compare.md'}")
+    print(f"comparison: {folder / 'compare.md'}")
+
+
+def run_bakeoff(config: DictConfig) -> None:
+    """A killed bake-off goes on with what is missing."""
+    from pathlib import Path
+
+    from bakeoff.report import print_results, write
+    from bakeoff.run import run
+    from data.instantiate import instantiate
+
+    results = run(instantiate(config.bakeoff, "bakeoff"), Path(config.runs), config.name)
+    folder = Path(config.output or Path(config.runs) / config.name)
+    write(results, folder)
+    print_results(results)
+    print(f"bake-off: {folder / 'bakeoff.md'}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from omegaconf.errors import (
 import conf
 
 CONF = Path(str(conf.__file__)).parent
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 # Libraries that write checkpoints turn a full disk into errors of their own.
 FULL_DISK = re.compile(r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing")
 

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
 @entry_point("prepare_data")
 def main(config: DictConfig) -> None:
-    """Exports the chosen source to `output`."""
+    """Exports the chosen source, or each of its splits, to `output`."""
     from data.instantiate import instantiate
-    from data.manifest import write_manifest
+    from data.manifest import write_manifests
 
     source = instantiate(config.source, "source")
-    path = write_manifest(source, config.output, config.max_samples, config.seed)
-    print(f"wrote {path}")
+    sources = source if isinstance(source, dict) else {"manifest": source}
+    for path in write_manifests(sources, config.output, config.max_samples, config.seed):
+        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def main(config: DictConfig) -> None:
 
     from hydra.core.hydra_config import HydraConfig
 
-    from evaluation.monitor import Monitor
+    from evaluation.alignment_monitor import make_monitor
     from evaluation.settings import has_tasks
     from training.run import train
     from training.run_folder import resumed_run
@@ -27,7 +27,7 @@ def main(config: DictConfig) -> None:
     if config.resume:
         run_folder, step_folder, config = resumed_run(config.resume, HydraConfig.get().overrides.task)
         print(f"resuming {run_folder} from {step_folder.name}")
-    monitor = partial(Monitor, on_bad_sample=config.data.on_bad_sample, image_cell=ImageCell, audio_cell=AudioCell)
+    monitor = partial(make_monitor, on_bad_sample=config.data.on_bad_sample, image_cell=ImageCell, audio_cell=AudioCell)
     run_folder, is_main = train(config, monitor, step_folder)
     if is_main and has_tasks(config.evaluation):
         from evaluation.report import print_table

@@ -22,7 +22,7 @@ class Session:
     """Answers to conversations; keeps nothing between two of them."""
 
     def __init__(self, model: FusionModel, tokenizer: Tokenizer, interleaver: Interleaver) -> None:
-        self._model, self._tokenizer, self._interleaver = model.eval(), tokenizer, interleaver
+        self.model, self.tokenizer, self.interleaver = model.eval(), tokenizer, interleaver
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> Session:
@@ -63,14 +63,15 @@ class Session:
     ) -> str:
         """The assistant's next turn in a conversation; the same for the same seed. Raises as `answer` does."""
         sample = Sample("question", tuple(messages), tuple(tools), source="session")
-        device = next(self._model.parameters()).device
-        prompts = collate_prompts([self._interleaver.prompt(sample)]).to(device)
+        device = next(self.model.parameters()).device
+        prompts = collate_prompts([self.interleaver.prompt(sample)]).to(device)
         (tokens,) = generate(
-            self._model,
+            self.model,
             prompts,
-            end_id=self._tokenizer.id(END),
+            end_id=self.tokenizer.id(END),
             max_new_tokens=max_new_tokens,
+            forbidden_ids=self.tokenizer.forbidden_in_answers(tools=bool(tools)),
             temperature=temperature,
             generator=torch.Generator(device).manual_seed(seed),
         )
-        return self._tokenizer.decode(tokens)
+        return self.tokenizer.decode(tokens)

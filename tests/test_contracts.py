@@ -20,12 +20,24 @@ GROUPS = ("fusion", "mixer", "feed_forward", "projector", "position")
 # What a model is made of; two choices that agree in it are the same model.
 MODEL_KEYS = ("d_model", "encoders", "projector", "fusion", "seed")
 D_MODEL = 32
+# Options of fusion methods whose other value is certified too, wherever a method has them.
+OTHER_VALUES = {"weights": "per_modality", "bidirectional_media": "true"}
 
 
 def choices() -> list[str]:
     """An override for every file of every group."""
     encoders = sorted(f"encoders/{folder.name}" for folder in (CONF / "encoders").iterdir() if folder.is_dir())
     return [f"{group}={file.stem}" for group in (*GROUPS, *encoders) for file in sorted((CONF / group).glob("*.yaml"))]
+
+
+def fusion_variants() -> list[str]:
+    """For every fusion method that has some of `OTHER_VALUES`, its overrides to all of them."""
+    options = {file.stem: OmegaConf.load(file) for file in sorted((CONF / "fusion").glob("*.yaml"))}
+    return [
+        " ".join([f"fusion={name}", *(f"fusion.{key}={value}" for key, value in OTHER_VALUES.items() if key in keys)])
+        for name, keys in options.items()
+        if OTHER_VALUES.keys() & keys.keys()
+    ]
 
 
 @cache
@@ -40,7 +52,8 @@ def configured(choice: str) -> str:
     with initialize_config_module("conf", version_base="1.3"):
         group, _, _ = choice.partition("=")
         known = OmegaConf.select(compose("train"), group.replace("/", ".")) is not None
-        config = compose("train", overrides=[choice if known else f"+{choice}", f"d_model={D_MODEL}"])
+        first, *options = choice.split(" ")
+        config = compose("train", overrides=[first if known else f"+{first}", *options, f"d_model={D_MODEL}"])
     keys = (*MODEL_KEYS, "objective", "optimizer")
     parts = OmegaConf.create({key: config[key] for key in (*keys, "mixer", "feed_forward", "position")})
     resolved = OmegaConf.to_container(parts, resolve=True)
@@ -53,7 +66,7 @@ def test_all_groups_are_found() -> None:
     assert {*GROUPS, "encoders/text", "encoders/image", "encoders/audio"} <= groups
 
 
-@pytest.mark.parametrize("choice", choices())
+@pytest.mark.parametrize("choice", choices() + fusion_variants())
 def test_every_choice_is_certified(choice: str) -> None:
     failed = [f"{r.name}: {r.deviation:.1e} ({r.detail})" for r in certified(configured(choice)) if not r.passed]
     assert not failed, "\n".join(failed)

@@ -21,6 +21,7 @@ import conf
 from data import speech
 from data.types import BadInputError
 from scripts.train import main
+from tests.data.emoji_packages import fill_cache
 from training.trackers.jsonl import read_metrics
 
 EXPERIMENTS = sorted(file.stem for file in (Path(str(conf.__file__)).parent / "experiment").glob("*.yaml"))
@@ -28,12 +29,13 @@ STEPS, SAMPLES, VOICES = 2, 4, 2
 
 
 @pytest.fixture(scope="module")
-def few_voices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Banks of speech with a few voices, rendered for these tests and shared by them."""
+def small_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Banks of speech with a few voices and packages of a few emoji, made for these tests and shared by them."""
     variants = speech.variants
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INTERFUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(speech, "variants", lambda split: variants(split)[:VOICES])
+        fill_cache()
         yield
 
 
@@ -65,7 +67,7 @@ def cut_down(config: DictConfig) -> DictConfig:
     return config
 
 
-@pytest.mark.usefixtures("few_voices")
+@pytest.mark.usefixtures("small_cache")
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_two_steps_and_a_report(experiment: str, tmp_path: Path) -> None:
     with initialize_config_module("conf", version_base="1.3"):
@@ -89,4 +91,4 @@ def test_two_steps_and_a_report(experiment: str, tmp_path: Path) -> None:
 
 
 def test_experiments_are_found() -> None:
-    assert {"easy_vqa", "easy_vqa_quick"} <= set(EXPERIMENTS)
+    assert {"easy_vqa", "easy_vqa_quick", "emoji_alignment"} <= set(EXPERIMENTS)

@@ -101,8 +101,8 @@ def test_the_checkpoint_is_rebuilt_outside(followed: Path) -> None:
             PACKAGES,
             "encoders.vibration.patsh: no such option; the nearest valid name is",
         ),
-        (["~encoders/vibration"], PACKAGES, "modality 'vibration' has no encoder in the model; configured: none"),
-        (["data.processors.vibration=null"], PACKAGES, "modality 'vibration' has no processor; configured: none"),
+        (["~encoders/vibration"], PACKAGES, "modality 'vibration', for which the model has no encoder (it has: none)"),
+        (["data.processors.vibration=null"], PACKAGES, "media of modality 'vibration' need data.processors.vibration"),
         (
             ["projector=qformer", "projector.num_heads=5"],
             PACKAGES,

@@ -10,7 +10,19 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PACKAGES = ("data", "encoders", "fusion", "training", "evaluation", "serving", "certify", "conf", "scripts", "tests")
+PACKAGES = (
+    "data",
+    "encoders",
+    "fusion",
+    "training",
+    "evaluation",
+    "serving",
+    "certify",
+    "bakeoff",
+    "conf",
+    "scripts",
+    "tests",
+)
 MAX_LINES, MAX_SCRIPT_LINES = 350, 80
 VAGUE_NAMES = {"utils.py", "util.py", "helpers.py", "helper.py", "common.py", "misc.py"}
 # A home or scratch folder of somebody's machine, at the start of a path.

@@ -36,6 +36,11 @@ class AnomalyGuard:
         self.consecutive = self.consecutive + 1 if reason else 0
         return reason
 
+    def pass_over(self) -> str:
+        """Why an update without a single supervised token must not be made; counts it, too."""
+        self.consecutive += 1
+        return "no supervised tokens"
+
     def _reason(self, loss: float, grad_norm: float) -> str | None:
         if not math.isfinite(loss):
             return f"the loss is {loss}"

@@ -114,6 +114,39 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     return [block for module in lists for block in module]
 
 
+class _Gathered(torch.autograd.Function):
+    """Tensors of one shape, of all processes, [processes, ...]; gradients go back to where they came from, summed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        grad = grad.contiguous()
+        dist.all_reduce(grad)
+        return grad[dist.get_rank()]
+
+
+def gather_rows(x: Tensor) -> tuple[Tensor, int]:
+    """The rows of all processes, by rank, and the place where those of this process begin; with gradient.
+
+    Every process must call this with rows of one shape, whose number may differ, and must go backward through the
+    result if one does.
+    """
+    if not dist.is_initialized():
+        return x, 0
+    sizes = [torch.zeros((), dtype=torch.long, device=x.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, torch.tensor(len(x), device=x.device))
+    counts = [int(size) for size in sizes]
+    padding = x.new_zeros(max(counts) - len(x), *x.shape[1:])
+    gathered = _Gathered.apply(torch.cat([x, padding]))
+    rows = torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
+    return rows, sum(counts[: dist.get_rank()])
+
+
 def local(tensor: Tensor) -> Tensor:
     """The part that lies in this process; shares memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -12,13 +12,13 @@ class Ema:
     """average = d * average + (1 - d) * weights after each update, with d = min(decay, (1 + t) / (10 + t)).
 
     The growing d, t being the number of updates, lets the average leave the random initialisation quickly (as in
-    TensorFlow's ExponentialMovingAverage). Buffers are not averaged: evaluation takes those of the model.
+    TensorFlow's ExponentialMovingAverage). Buffers and frozen weights are not averaged: evaluation takes the model's.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self.parameters = dict(model.named_parameters())
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.averages = {name: p.detach().clone() for name, p in self.parameters.items()}
 
     @torch.no_grad()

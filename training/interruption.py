@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Who stops a process often tells it and then its group; so soon after the first, a signal is not a second wish.
+ECHO_SECONDS = 1.0
 
 
 class TrainingInterrupted(SystemExit):
@@ -23,10 +26,11 @@ class TrainingInterrupted(SystemExit):
 
 
 class StopSignals:
-    """While entered, SIGINT and SIGTERM are noted instead of obeyed; a second one is obeyed at once."""
+    """While entered, SIGINT and SIGTERM are noted instead of obeyed; one that comes later is obeyed at once."""
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._since = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -40,9 +44,12 @@ class StopSignals:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        sys.stderr.write("\nstopping: this step is finished and saved first (once more to stop at once)\n")
-        self._restore()
+        if self.received is None:
+            self.received, self._since = number, time.monotonic()
+            sys.stderr.write("\nstopping: this step is finished and saved first (once more to stop at once)\n")
+        elif time.monotonic() - self._since > ECHO_SECONDS:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -20,11 +20,15 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class NamedParameter:
-    """A parameter, its name in the model and the module that owns it."""
+    """A parameter, its name in the model, the module that owns it, and a factor on its learning rate.
+
+    The factor is the product of `lr_scale` of the modules around it, where they have one (see `encoders.base.Encoder`).
+    """
 
     name: str
     parameter: nn.Parameter
     owner: nn.Module
+    lr_scale: float = 1.0
 
     @property
     def is_embedding(self) -> bool:
@@ -59,11 +63,21 @@ class NamedParameter:
 def named_parameters(model: nn.Module) -> Iterator[NamedParameter]:
     """The trainable parameters of a model with their owners; a shared one once."""
     seen: set[int] = set()
+    scales = {name: float(getattr(module, "lr_scale", 1.0)) for name, module in model.named_modules()}
     for prefix, module in model.named_modules():
+        scale = math.prod(scales[name] for name in _ancestry(prefix))
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and id(parameter) not in seen:
                 seen.add(id(parameter))
-                yield NamedParameter(f"{prefix}.{name}" if prefix else name, parameter, module)
+                yield NamedParameter(f"{prefix}.{name}" if prefix else name, parameter, module, scale)
+
+
+def _ancestry(name: str) -> Iterator[str]:
+    """The names of a module and of the modules around it: a.b.c, a.b, a and the root."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+    yield ""
 
 
 class Optimizers:
@@ -87,7 +101,7 @@ class Optimizers:
 
     @property
     def learning_rate(self) -> float:
-        """The present rate of the first group."""
+        """The present rate of the first group, and of every other of its optimizer that has no factor of its own."""
         return self.param_groups[0]["lr"]
 
     def step(self) -> None:
@@ -165,12 +179,13 @@ def muon(
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} must be one of {', '.join(DTYPES)}")
     groups, rest = [], []
-    for item in named_parameters(model):
+    # Those without a factor first: the rate of the first group is the one that is logged.
+    for item in sorted(named_parameters(model), key=lambda item: item.lr_scale != 1.0):
         matrices = item.matrices()
         if matrices is None or (isinstance(item.owner, CONVOLUTIONS) and not convolutions):
             rest.append(item)
         else:
-            groups.append({"params": [item.parameter], "matrices": matrices})
+            groups.append({"params": [item.parameter], "matrices": matrices, "lr": lr * item.lr_scale})
     if not groups:
         raise ValueError(f"muon: {type(model).__name__} has no matrices; use optimizer=adamw")
     first = Muon(groups, lr, momentum, nesterov, weight_decay, steps, scale, DTYPES[dtype])
@@ -183,12 +198,12 @@ def _adamw(
 ) -> torch.optim.AdamW:
     if weight_decay < 0:
         raise ValueError(f"weight_decay={weight_decay} must be 0 or more")
-    decaying = [item.parameter for item in items if item.decays]
-    others = [item.parameter for item in items if not item.decays]
-    groups = [
-        {"params": parameters, "weight_decay": decay}
-        for parameters, decay in ((decaying, weight_decay), (others, 0.0))
-        if parameters
+    groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
+    for item in items:
+        groups.setdefault((item.lr_scale != 1.0, not item.decays, item.lr_scale), []).append(item.parameter)
+    settings = [
+        {"params": parameters, "weight_decay": 0.0 if spared else weight_decay, "lr": lr * scale}
+        for (_, spared, scale), parameters in sorted(groups.items(), key=lambda group: group[0])
     ]
     first, second = betas
-    return torch.optim.AdamW(groups, lr=lr, betas=(first, second), eps=eps, fused=True)
+    return torch.optim.AdamW(settings, lr=lr, betas=(first, second), eps=eps, fused=True)

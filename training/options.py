@@ -19,7 +19,8 @@ class TrainerOptions:
     evaluate_every, checkpoint_every: in steps; None: at the end only. keep_checkpoints: how many of the newest stay.
     best_metric: name of a metric of the evaluation; its best checkpoint stays too. best_mode: `max` or `min`.
     on_anomaly: `stop` or `skip` the update when the loss or gradient is not finite, or when the gradient's norm exceeds
-    `spike_factor` times the median of the last updates (None: no limit); max_consecutive_skips: stop after so many.
+    `spike_factor` times the median of the last updates (None: no limit); max_consecutive_skips: stop after so
+    many updates in a row that were not made, also for want of usable samples.
     device: `auto`, `cpu`, `cuda`, ...
     """
 

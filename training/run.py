@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -23,31 +24,46 @@ from data.build import (
 from data.instantiate import instantiate
 from data.interleave import Interleaver
 from data.loader import BatchStream, loader
-from data.mixture import Source
+from data.mixture import Mixture, Source
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from fusion.build import build_model
 from fusion.checkpoint import validate_targets
-from fusion.counting import active_parameters, flops_by_part, parameter_counts
+from fusion.counting import active_parameters, flops_by_part, parameter_counts, trainable_parameters
 from fusion.model import FusionModel
 from fusion.sizing import QUANTITIES, solve
 from training.distributed import Processes, start
+from training.feature_cache import cached_processors
+from training.objectives.base import Objective
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
 from training.trackers.base import Tracker
 from training.trackers.fan_out import build_tracker
 from training.trainer import Trainer
 
-Monitor = Callable[[torch.nn.Module, int], dict[str, float]]
-MakeMonitor = Callable[[Mapping[str, Source], Tokenizer, Interleaver, Tracker], Monitor]
+
+class Monitor(Protocol):
+    """Asks a model the validation questions."""
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """Names of what a call returns."""
+        ...
+
+    def __call__(self, model: torch.nn.Module, step: int, tracker: Tracker) -> dict[str, float]:
+        """Scores by name; examples go to the tracker."""
+        ...
+
+
+MakeMonitor = Callable[[Mapping[str, Source], Tokenizer, Interleaver], Monitor]
 
 
 def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None = None) -> tuple[Path, bool]:
     """Trains; returns the run folder and whether this process is the one that reports.
 
-    `checkpoint` is the step folder to go on from. Nothing outside this project's packages and the trusted ones is
-    instantiated, for nothing else could be loaded from the checkpoints. Everything that can be refused (configuration,
-    data, model) is refused before the run folder is made.
+    `checkpoint` is the step folder to go on from. Everything that can be refused (configuration, data, model) is
+    refused before the run folder is made. Nothing outside this project's packages and the trusted ones is
+    instantiated, for nothing else could be loaded from the checkpoints.
     """
     validate_targets(config)
     torch.set_num_threads(config.compute_threads or len(os.sched_getaffinity(0)))
@@ -63,11 +79,17 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     sources, validation = build_sources(config.data), build_validation(config.data)
     tokenizer = Tokenizer.load(checkpoint / "tokenizer.json") if checkpoint else build_tokenizer(config.data, sources)
     model = build_model(config, tokenizer.vocab_size)
-    interleaver = build_interleaver(
-        config.data, tokenizer, build_processors(config.data), model.num_tokens, model.modalities
+    processors = build_processors(config.data)
+    check_modalities(sources, model.modalities, processors)
+    interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
+    cached = cached_processors(config, model, Mixture(sources, config.seed), processors, processes.device)
+    reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
+    objective = build_objective(config.objective, model)
+    stream = build_stream(
+        config.data, config.seed, sources, reader, processes.rank, processes.world_size, objective.reads
     )
-    check_modalities({**{name: source for name, (source, _) in sources.items()}, **validation}, interleaver)
-    stream = build_stream(config.data, config.seed, sources, interleaver, processes.rank, processes.world_size)
+    monitor = make_monitor(validation, tokenizer, interleaver) if validation else None
+    _check_best_metric(config.trainer.best_metric, monitor)
     if checkpoint is None and any(_targets(config).values()):
         config = _sized(config, tokenizer.vocab_size, stream)
         seed_everything(config.seed)  # the same weights as if this size had been configured
@@ -80,7 +102,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     trainer = Trainer(
         model=model,
-        objective=instantiate(config.objective, "objective"),
+        objective=objective,
         optimizer=instantiate(config.optimizer, "optimizer"),
         schedule=instantiate(config.schedule, "schedule"),
         load=lambda begin, end: loader(stream, begin, end, config.data.num_workers),
@@ -89,7 +111,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
         config=plain,
         tokenizer_path=run_folder / "tokenizer.json",
         tracker=tracker,
-        evaluate=make_monitor(validation, tokenizer, interleaver, tracker) if validation else None,
+        evaluate=partial(monitor, tracker=tracker) if monitor else None,
         processes=processes,
         resume=checkpoint,
     )
@@ -101,6 +123,29 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     finally:
         tracker.finish()
     return run_folder
+
+
+def _check_best_metric(name: str | None, monitor: Monitor | None) -> None:
+    """Complains before the training about what the first validation would find."""
+    if name is None:
+        return
+    if monitor is None:
+        raise BadInputError(
+            f"trainer.best_metric={name}: there is no validation to measure it; "
+            "give data.validation (for data=manifest: data.validation_file=FILE), or trainer.best_metric=null"
+        )
+    if name not in monitor.metrics:
+        raise BadInputError(f"trainer.best_metric={name}: must be one of {', '.join(monitor.metrics)}")
+
+
+def build_objective(config: DictConfig, model: FusionModel) -> Objective:
+    """The configured objective. Raises `BadInputError` if the model lacks what it needs."""
+    objective = instantiate(config, "objective")
+    try:
+        objective.check(model)
+    except ValueError as error:
+        raise BadInputError(f"objective: {error}") from error
+    return objective
 
 
 def _shared_folder(config: DictConfig, processes: Processes) -> Path:
@@ -126,8 +171,8 @@ def _costs(model: FusionModel, stream: BatchStream) -> dict[str, Any]:
     parameters = {f"parameters/{name}": count for name, count in parameter_counts(model).items()}
     parts = flops_by_part(model, stream[0])
     flops = {f"flops/{name}": count for name, count in parts.items()}
-    total = {"flops_per_training_sample": sum(parts.values())}
-    return {**parameters, "parameters/active": active_parameters(model), **flops, **total}
+    used = {"parameters/active": active_parameters(model), "parameters/trainable": trainable_parameters(model)}
+    return {**parameters, **used, **flops, "flops_per_training_sample": sum(parts.values())}
 
 
 def _step(checkpoint: Path | None) -> int | None:

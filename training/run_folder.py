@@ -43,11 +43,16 @@ def new_run_folder(config: DictConfig) -> Path:
 def resumed_run(path: str, overrides: Sequence[str]) -> tuple[Path, Path, DictConfig]:
     """Run folder, checkpoint and configuration of the run to go on with; values in `overrides` replace its own.
 
-    Raises `BadInputError` when an override names something that the run does not have.
+    Raises `BadInputError` when the run's configuration is missing, or an override names something that is not in it.
     """
-    step_folder = resolve(Path(path))
+    step_folder = resolve(Path(path)).absolute()  # resume=. has parents too
     run_folder = step_folder.parent.parent
-    config = OmegaConf.load(run_folder / "config.yaml")
+    try:
+        config = OmegaConf.load(run_folder / "config.yaml")
+    except FileNotFoundError as error:
+        raise BadInputError(
+            f"{run_folder / 'config.yaml'}: missing; a resume needs the whole folder of the run"
+        ) from error
     if not isinstance(config, DictConfig):
         raise BadInputError(f"{run_folder / 'config.yaml'} does not hold a configuration")
     OmegaConf.set_struct(config, True)

@@ -145,7 +145,8 @@ class Trainer:
         begun = time.monotonic()
         totals = accumulate(self.model, self.objective, batches, self.processes, self.options.precision)
         self.norms = gradients.norms(self.parts, self.processes)
-        reason = self.guard.judge(totals.mean, self.norms["total"]) if totals.count else "no supervised tokens"
+        judged = totals.count > 0
+        reason = self.guard.judge(totals.mean, self.norms["total"]) if judged else self.guard.pass_over()
         self.optimizer.set_lr_factor(self.schedule(self.step, self.options.max_steps))
         if reason is None:
             gradients.clip(self.model, self.norms["total"], self.options.clip_norm)
@@ -162,14 +163,14 @@ class Trainer:
         seconds = time.monotonic() - begun + data_seconds
         self.report.window.add(totals, seconds, data_seconds, accepted=reason is None)
         if reason is not None:
-            self._refuse(reason)
+            self._refuse(reason, is_anomaly=judged)
 
-    def _refuse(self, reason: str) -> None:
-        """An update was not made: goes on or stops, as configured."""
+    def _refuse(self, reason: str, is_anomaly: bool) -> None:
+        """An update was not made: goes on or stops, as configured; too many in a row always stop."""
         self.counters.skipped_updates += 1
         in_a_row = self.guard.consecutive
         too_many = in_a_row >= self.options.max_consecutive_skips
-        stops = in_a_row > 0 and (too_many or self.options.on_anomaly == "stop")
+        stops = too_many or (is_anomaly and self.options.on_anomaly == "stop")
         text = f"step {self.step}: {reason}; the update was not made"
         self.report.alert("training stopped" if stops else "update skipped", text, "error" if stops else "warn")
         if stops:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from certify import counting_checks, suite, training_checks
+from certify import counting_checks, decoding_checks, suite, training_checks
 from certify.context import Context
 from certify.decoding_checks import (
     answers_do_not_depend_on_batch,
@@ -41,6 +41,7 @@ from fusion import cache
 from fusion.block import Block
 from fusion.mixers import attention
 from fusion.model import FusionModel
+from fusion.sequence import Visibility
 from training.accumulation import StepTotals
 
 Patch = pytest.MonkeyPatch
@@ -91,7 +92,7 @@ def evaluation_takes_a_shortcut(context: Context, patch: Patch) -> None:
 
 
 def fast_attention_forgets_causality(context: Context, patch: Patch) -> None:
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(q: Tensor, k: Tensor, v: Tensor, segment_ids: Tensor | None) -> Tensor:
         return nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
 
     patch.setattr(attention, "causal_attention", attend)
@@ -116,20 +117,26 @@ def cache_forgets_everything(context: Context, patch: Patch) -> None:
     """Each new token sees itself alone."""
     original = cache.AttentionCache.append
 
-    def append(self: Any, keys: Tensor, values: Tensor, groups: Tensor) -> Tensor:
-        mask = original(self, keys, values, groups)
+    def append(self: Any, keys: Tensor, values: Tensor, visibility: Visibility) -> Tensor:
+        mask = original(self, keys, values, visibility)
         own = torch.arange(mask.shape[-1]) == self.lengths_B[:, None, None] - 1
-        return mask & own if groups.shape[1] == 1 else mask
+        return mask & own if mask.shape[1] == 1 else mask
 
     patch.setattr(cache.AttentionCache, "append", append)
+
+
+def generation_forgets_what_is_forbidden(context: Context, patch: Patch) -> None:
+    original = decoding_checks.generate
+    patch.setattr(decoding_checks, "generate", lambda *args, forbidden_ids, **rest: original(*args, **rest))
 
 
 def cache_counts_padding(context: Context, patch: Patch) -> None:
     """Rows that were padded on the right go on behind their padding, which is then seen."""
     original = cache.AttentionCache.append
 
-    def append(self: Any, keys: Tensor, values: Tensor, groups: Tensor) -> Tensor:
-        return original(self, keys, values, groups[:, :1].expand(groups.shape))
+    def append(self: Any, keys: Tensor, values: Tensor, visibility: Visibility) -> Tensor:
+        groups = visibility.group_ids
+        return original(self, keys, values, Visibility(groups[:, :1].expand(groups.shape)))
 
     patch.setattr(cache.AttentionCache, "append", append)
 
@@ -148,10 +155,10 @@ def positions_restart_when_decoding(context: Context, patch: Patch) -> None:
 def second_prefill_overwrites_the_first(context: Context, patch: Patch) -> None:
     original = cache.AttentionCache.append
 
-    def append(self: Any, keys: Tensor, values: Tensor, groups: Tensor) -> Tensor:
-        if groups.shape[1] > 1:
+    def append(self: Any, keys: Tensor, values: Tensor, visibility: Visibility) -> Tensor:
+        if keys.shape[2] > 1:
             self.lengths_B = torch.zeros_like(self.lengths_B)
-        return original(self, keys, values, groups)
+        return original(self, keys, values, visibility)
 
     patch.setattr(cache.AttentionCache, "append", append)
 
@@ -269,6 +276,7 @@ CASES: list[tuple[Callable[[Context], Any], Sabotage]] = [
     (cached_equals_full, positions_restart_when_decoding),
     (prefill_in_two_parts, second_prefill_overwrites_the_first),
     (greedy_is_argmax_of_full, cache_forgets_everything),
+    (greedy_is_argmax_of_full, generation_forgets_what_is_forbidden),
     (answers_do_not_depend_on_batch, cache_counts_padding),
     (accumulated_equals_large_batch, micro_batches_are_averaged),
     (trains_without_a_modality, absent_modality_leaves_the_graph),

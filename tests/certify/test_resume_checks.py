@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_module
 
-from certify.resume_checks import STEPS, Training, differences, kill_behind, last_step, wait, write_config
+from certify.resume_checks import (
+    CHECKPOINT_EVERY,
+    STEPS,
+    Training,
+    differences,
+    kill_behind,
+    last_step,
+    random_steps,
+    wait,
+    write_config,
+)
 
 FORGETFUL = """
 from scripts.train import main
@@ -23,7 +33,7 @@ main()
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Trainings of a small model: left alone, killed twice, killed once and resumed without the optimizer's state."""
+    """Trainings of a small model: left alone, killed three times, killed once and resumed by a forgetful trainer."""
     folder = tmp_path_factory.mktemp("resume")
     with initialize_config_module("conf", version_base="1.3"):
         config = compose("train", overrides=["d_model=32"])
@@ -34,7 +44,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     unbroken = training.start("unbroken")
     kill_behind(training.start("killed"), names["killed"], 4)
     shutil.copytree(names["killed"], names["forgetful"])
-    kill_behind(training.start("killed", resume=True), names["killed"], 10)
+    for step in (8, 11):
+        kill_behind(training.start("killed", resume=True), names["killed"], step)
     wait(unbroken, names["unbroken"])
     last = [(training.start("killed", resume=True), names["killed"])]
     last.append((forgetful.start("forgetful", resume=True), names["forgetful"]))
@@ -43,8 +54,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return names
 
 
-def test_killed_twice_equals_unbroken(runs: dict[str, Path]) -> None:
+def test_killed_three_times_equals_unbroken(runs: dict[str, Path]) -> None:
     assert differences(runs["unbroken"], runs["killed"]) == []
+
+
+def test_the_check_kills_three_times_at_random_steps() -> None:
+    chosen = [random_steps(seed) for seed in range(50)]
+    assert len({tuple(kills) for kills in chosen}) > 5
+    for kills in chosen:
+        assert len(set(kills)) == 3
+        assert kills == sorted(kills)
+        assert kills[0] >= CHECKPOINT_EVERY
+        assert kills[-1] < STEPS
 
 
 def test_every_step_was_logged(runs: dict[str, Path]) -> None:

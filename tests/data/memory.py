@@ -14,7 +14,11 @@ from data.types import AUDIO, IMAGE, BadSampleError, Media, Message, Sample, Tex
 
 MODALITIES = ("text", "audio", "image")
 # An image of 4 x 4 pixels is 4 patches of 2 x 2; every two frames of sound become one token.
-NUM_TOKENS = {IMAGE: lambda shape: shape[1] * shape[2] // 4, AUDIO: lambda shape: shape[0] // 2}
+# What is absent takes one.
+NUM_TOKENS = {
+    IMAGE: lambda shape: shape[1] * shape[2] // 4 if shape else 1,
+    AUDIO: lambda shape: shape[0] // 2 if shape else 1,
+}
 WORDS = ("what", "is", "it", "a red circle", "yes", "no", "who speaks")
 
 

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 from omegaconf import OmegaConf
 
@@ -10,9 +8,7 @@ from data.build import (
     build_stream,
     build_tokenizer,
     build_validation,
-    check_modalities,
 )
-from data.manifest import ManifestSource
 from data.types import BadInputError
 from tests.data.memory import MODALITIES, NUM_TOKENS
 
@@ -47,25 +43,6 @@ def stream(node, seed=0, **options):
     tokenizer = build_tokenizer(node, sources)
     maker = build_interleaver(node, tokenizer, build_processors(node), NUM_TOKENS, MODALITIES)
     return build_stream(node, seed, sources, maker, **options)
-
-
-def test_a_modality_that_cannot_be_encoded_is_named_with_its_row(tmp_path):
-    """It is in the last row only, and is found before the first step."""
-    answer = {"role": "assistant", "content": "yes"}
-    rows = [
-        {"messages": [{"role": "user", "content": [{"type": kind, "path": "x"}]}, answer]}
-        for kind in ("image", "audio", "image", "smell")
-    ]
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    node = config()
-    sources = build_sources(node)
-    maker = build_interleaver(node, build_tokenizer(node, sources), build_processors(node), NUM_TOKENS, MODALITIES)
-    check_modalities({"memory": sources["one"][0]}, maker)
-    message = r"rows.jsonl:4: messages\[0\].content\[0\]: modality 'smell' has no encoder in the model; configured: "
-    with pytest.raises(BadInputError, match=message):
-        check_modalities({"rows": ManifestSource(path)}, maker)
-    check_modalities({"rows": ManifestSource(path, on_bad_sample="skip")}, maker)  # the loader skips and counts it
 
 
 def test_the_config_becomes_a_stream_of_batches():
@@ -165,6 +142,11 @@ def test_a_bug_in_a_constructor_keeps_its_traceback():
 def test_values_that_a_constructor_refuses_name_their_place(overrides, message):
     with pytest.raises(BadInputError, match=message):
         stream(config(**overrides))
+
+
+def test_validation_without_a_file_is_left_out():
+    manifest = {"_target_": "data.manifest.ManifestSource", "path": None}
+    assert build_validation(config(validation={"manifest": manifest})) == {}
 
 
 def test_an_empty_validation_source_is_named():

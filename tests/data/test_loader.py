@@ -53,6 +53,24 @@ def test_a_resumed_loader_gives_bit_equal_batches(num_workers):
         assert_equal(batch, expected)
 
 
+def test_modality_dropout_is_a_function_of_the_position():
+    """The same samples lose the same on any number of processes and workers, and the others stay as they were."""
+    dropout = {"modality_dropout": {AUDIO: 0.4, IMAGE: 0.2}}
+    whole = [stream(**dropout)[index] for index in range(8)]
+    for batch, expected in zip(loader(stream(**dropout), 0, 8, num_workers=2), whole, strict=True):
+        assert_equal(batch, expected)
+    for index, batch in enumerate(whole):
+        shares = [stream(rank=rank, world_size=2, **dropout)[index] for rank in range(2)]
+        assert sorted([*documents(shares[0]), *documents(shares[1])]) == documents(batch)
+    absent = [int((batch.modality_ids < 0).sum()) for batch in whole]
+    assert 0 < sum(absent) < 8 * 6
+    plain = [stream()[index] for index in range(8)]
+    assert not any((batch.modality_ids < 0).any() for batch in plain)
+    assert [sorted(batch.sample_ids) for batch in plain] == [sorted(batch.sample_ids) for batch in whole]
+    with pytest.raises(ValueError, match=r"modality_dropout\.smell"):
+        stream(modality_dropout={"smell": 0.1})
+
+
 def test_batches_differ_from_one_another_and_between_seeds():
     batches = [stream()[index].token_ids.tolist() for index in range(4)]
     batches += [stream(seed=1)[index].token_ids.tolist() for index in range(4)]
@@ -156,7 +174,8 @@ from tests.data.test_loader import loader, stream
 stop = []
 batches = iter(loader(stream(), 0, 10**9, num_workers=2))
 next(batches)
-signal.signal(signal.SIGINT, lambda *_: stop.append(True))
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: stop.append(True))
 print("ready", flush=True)
 while not stop:
     next(batches)
@@ -166,8 +185,31 @@ print("stopped", flush=True)
 """
 
 
-@pytest.mark.parametrize("program", [ENDLESS, PATIENT])
-def test_ctrl_c_is_left_to_the_main_process(program):
+@pytest.mark.parametrize(
+    ("program", "number"), [(ENDLESS, signal.SIGINT), (PATIENT, signal.SIGINT), (PATIENT, signal.SIGTERM)]
+)
+def test_stopping_is_left_to_the_main_process(program, number):
+    process = started(program)
+    os.killpg(process.pid, number)
+    assert ended(process) == ("stopped\n", "", 0)
+    assert alone(process)
+
+
+def test_workers_end_when_the_main_process_is_told_to():
+    process = started(PATIENT)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process) == ("stopped\n", "", 0)
+    assert alone(process)
+
+
+def test_workers_end_when_the_main_process_is_killed():
+    process = started(PATIENT)
+    process.kill()
+    assert ended(process)[2] == -signal.SIGKILL
+
+
+def started(program):
+    """A process in a group of its own, with two workers at work."""
     process = subprocess.Popen(
         [sys.executable, "-c", program],
         stdout=subprocess.PIPE,
@@ -177,12 +219,25 @@ def test_ctrl_c_is_left_to_the_main_process(program):
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    os.killpg(process.pid, signal.SIGINT)
+    return process
+
+
+def ended(process):
+    """What it printed, and its exit code; its output ends when its last worker has ended."""
     try:
         out, errors = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert (out, errors, process.returncode) == ("stopped\n", "", 0)
+    return out, errors, process.returncode
+
+
+def alone(process):
+    """Whether nothing is left of its group."""
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,8 @@ def test_an_aligned_row() -> None:
         (user({"type": "text", "text": 5}), "train.jsonl:12: messages[0].content[0].text: must be text, not 5"),
         (
             user({"type": "text", "text": "hi"}, {"type": "image"}),
-            "train.jsonl:12: messages[0].content[1]: a segment of type 'image' must have either path or data",
+            "train.jsonl:12: messages[0].content[1]: a segment of type 'image' must have exactly one of path, data"
+            " and text",
         ),
         (user({"type": "image", "path": ""}), "train.jsonl:12: messages[0].content[0].path: must not be empty"),
         (user({"type": "image", "path": 7}), "train.jsonl:12: messages[0].content[0].path: must be text, not 7"),

@@ -97,6 +97,14 @@ def test_another_tokenizer_is_refused(tokenizer, tmp_path):
         Tokenizer.load(path)
 
 
+def test_answers_may_hold_text_their_end_and_only_with_tools_a_call(tokenizer):
+    every = range(tokenizer.vocab_size)
+    special = {"<|pad|>", "<|media|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|tools|>"}
+    for tools, forbidden in ((False, special | {"<|tool_call|>"}), (True, special)):
+        ids = tokenizer.forbidden_in_answers(tools=tools)
+        assert {tokenizer.token(token) for token in every if token in ids} == forbidden
+
+
 def test_bad_arguments_are_named(tokenizer):
     with pytest.raises(ValueError, match="vocab_size=264 must be at least 265"):
         Tokenizer.train(TEXTS, 264)

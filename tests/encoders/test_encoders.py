@@ -1,7 +1,6 @@
-import pytest
 import torch
 
-from data.types import BadInputError, MediaBatch
+from data.types import MediaBatch
 from encoders.audio import AudioEncoder
 from encoders.base import MediaEncoder
 from encoders.image import ImageEncoder
@@ -69,28 +68,3 @@ def test_projectors_keep_the_number_of_tokens_and_the_embedding_is_its_own_head(
     text = TokenEmbedding(20, 10)
     ids = torch.tensor([3, 4])
     torch.testing.assert_close(text.logits(text(ids)), text.weight[ids] @ text.weight.T)
-
-
-class Careless(LinearProjector):
-    """Gives one token less than it says."""
-
-    def forward(self, features_NTC: torch.Tensor, counts_N: torch.Tensor) -> torch.Tensor:
-        return super().forward(features_NTC, counts_N)[:, 1:]
-
-
-class Narrow(AudioEncoder):
-    """Gives other features than `d_output` says."""
-
-    def forward(self, media: MediaBatch) -> torch.Tensor:
-        return super().forward(media)[..., :12]
-
-
-def test_an_encoder_and_a_projector_that_do_not_fit_are_named() -> None:
-    batch = audio_batch([16, 9], 16)
-    with pytest.raises(
-        BadInputError, match=r"Careless returned a tensor of shape \(2, 1, 12\) .* promise \(2, 2, 12\)"
-    ):
-        MediaEncoder(audio_encoder(), Careless, 12)(batch)
-    narrow = Narrow(MELS, [16, 16, 16], [2, 2, 2], [5, 3, 3], num_layers=0, num_heads=2)
-    with pytest.raises(BadInputError, match=r"Narrow returned .* \(2, 2, 12\) .* promise \(2, 2, 16\)"):
-        MediaEncoder(narrow, LinearProjector, 12)(batch)

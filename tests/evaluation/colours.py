@@ -83,7 +83,7 @@ def whistle(question: int, index: int) -> Tensor:
     return 0.5 * phase.sin() + 0.01 * torch.randn(samples, generator=generator)
 
 
-def tiny_model(vocab_size: int, seed: int = 0) -> FusionModel:
+def tiny_model(vocab_size: int, seed: int = 0, missing_token: str = "none") -> FusionModel:
     torch.manual_seed(seed)
     mixer = partial(SelfAttention, num_heads=2, num_kv_heads=1, position=Rope)
     return FusionModel(
@@ -95,6 +95,7 @@ def tiny_model(vocab_size: int, seed: int = 0) -> FusionModel:
         },
         projector=MlpProjector,
         fusion=partial(EarlyFusion, num_layers=2, mixer=mixer, feed_forward=SwiGLU),
+        missing_token=missing_token,
     )
 
 

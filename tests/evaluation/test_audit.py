@@ -1,5 +1,6 @@
 """The audit changes exactly what each condition claims, and nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from data.array_store import ArrayStore, StoredClip, write_store
-from data.types import Media, Message, Sample, Text
+from data.types import Absent, Media, Message, Sample, Text
 from evaluation.audit import (
     Prior,
     conditions,
@@ -38,7 +39,7 @@ def speech(name: str) -> Media:
 def test_question_only_removes_the_image_and_nothing_else() -> None:
     sample = ask(0)
     changed = question_only(sample)
-    assert changed.messages[1].content == (Text("what colour?"),)
+    assert changed.messages[1].content == (Absent("image"), Text("what colour?"))
     assert changed.messages[0] == sample.messages[0]
     assert changed.messages[2] == sample.messages[2]
     assert (changed.id, changed.metadata) == (sample.id, sample.metadata)
@@ -48,7 +49,8 @@ def test_question_only_removes_the_image_and_nothing_else() -> None:
 def test_image_only_removes_typed_and_spoken_questions() -> None:
     for question in ("what colour?", speech("q.wav")):
         changed = image_only(ask(0, question=question))
-        assert changed.messages[1].content == (Media("image", Path("a.png")),)
+        gone = () if isinstance(question, str) else (Absent("audio"),)
+        assert changed.messages[1].content == (Media("image", Path("a.png")), *gone)
         assert expected_answer(changed) == "red"
 
 
@@ -111,6 +113,15 @@ def test_conditions_apply_where_they_mean_something() -> None:
     found, omitted = conditions(text, rng)
     assert not found
     assert "image" in omitted["question_only"]
+    three = [
+        replace(s, messages=(Message("user", (*s.messages[1].content, Text("loudly?"))), s.messages[2])) for s in spoken
+    ]
+    found, _ = conditions(three, rng)
+    assert set(found) >= {"question_only", "image_only", "audio_removed", "text_removed"}
+    assert "image_removed" not in found, "that is question_only"
+    assert found["audio_removed"][0].messages[0].content[1:] == (Absent("audio"), Text("loudly?"))
+    assert found["text_removed"][0].messages[0].content == three[0].messages[0].content[:2]
+    assert "something else" in conditions(text, rng)[1]["text_removed"]
     same = [ask(i) for i in range(3)]
     assert "3 of 3 media are equal" in conditions(same, rng)[1]["image_shuffled"]
 

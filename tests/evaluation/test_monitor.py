@@ -34,6 +34,10 @@ class Recorder:
     def __init__(self) -> None:
         self.tables: list[tuple[int, str, Any, Any]] = []
         self.images: list[tuple[int, str, Any, str]] = []
+        self.scalars: list[tuple[int, dict[str, float]]] = []
+
+    def log(self, step: int, metrics: Any) -> None:
+        self.scalars.append((step, dict(metrics)))
 
     def image(self, step: int, name: str, image: Any, caption: str = "") -> None:
         self.images.append((step, name, image, caption))
@@ -48,18 +52,23 @@ def test_accuracies_are_those_of_the_answers(trained: Parts) -> None:
     for name, source in SOURCES.items():
         predictions = predict(model, tokenizer, interleaver, read_samples(source))
         expected[f"val/{name}/accuracy"] = np.mean([item.correct for item in predictions])
-    expected["val/accuracy"] = np.mean(list(expected.values()))
+    expected |= {"val/accuracy": np.mean(list(expected.values())), "val/skipped": 0}
     assert Monitor(SOURCES, tokenizer, interleaver)(model, 1) == pytest.approx(expected)
     assert Monitor(SOURCES, *trained[1:])(trained[0], 1)["val/accuracy"] >= 0.9
 
 
+def test_the_names_of_its_metrics_are_known_before(trained: Parts) -> None:
+    monitor = Monitor(SOURCES, *trained[1:])
+    assert list(monitor(trained[0], 1)) == monitor.metrics
+
+
 def test_the_model_s_mode_and_the_random_state_are_left_alone(trained: Parts) -> None:
     model, tokenizer, interleaver = trained
-    monitor = Monitor(SOURCES, tokenizer, interleaver, Recorder())
+    monitor = Monitor(SOURCES, tokenizer, interleaver)
     before = torch.get_rng_state()
     for mode in (True, False):
         model.train(mode)
-        monitor(model, 1)
+        monitor(model, 1, Recorder())
         assert model.training is mode
     assert torch.equal(before, torch.get_rng_state())
 
@@ -71,12 +80,11 @@ def test_examples_show_the_image_the_question_and_both_answers(trained: Parts) -
         SOURCES,
         tokenizer,
         interleaver,
-        seen,
         num_examples=4,
         image_cell=lambda pixels: ("image", pixels),
         audio_cell=lambda samples, rate, caption: ("audio", samples, rate, caption),
     )
-    monitor(model, 7)
+    monitor(model, 7, seen)
     step, name, columns, rows = seen.tables[0]
     assert (step, name, columns) == (7, "val/examples", COLUMNS)
     assert [row[0] for row in rows] == ["typed", "typed", "spoken", "spoken"]
@@ -181,5 +189,7 @@ def test_bad_samples_stop_or_are_passed_over(trained: Parts) -> None:
     model, tokenizer, interleaver = trained
     with pytest.raises(BadSampleError, match="uint8"):
         Monitor({"typed": OneBroken()}, tokenizer, interleaver)(model, 1)
-    monitor = Monitor({"typed": OneBroken()}, tokenizer, interleaver, Recorder(), on_bad_sample="skip")
-    assert monitor(model, 1)["val/accuracy"] >= 0.9
+    monitor = Monitor({"typed": OneBroken()}, tokenizer, interleaver, on_bad_sample="skip")
+    found = monitor(model, 1, Recorder())
+    assert found["val/accuracy"] >= 0.9
+    assert found["val/skipped"] == 1

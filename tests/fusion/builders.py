@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -13,6 +15,7 @@ from encoders.projector import MlpProjector
 from encoders.text import TokenEmbedding
 from fusion.early import EarlyFusion
 from fusion.feed_forward.swiglu import SwiGLU
+from fusion.method import FusionMethod
 from fusion.mixers.attention import SelfAttention
 from fusion.model import FusionModel
 from fusion.positions.rope import Rope
@@ -28,7 +31,13 @@ def perturb(module: torch.nn.Module, seed: int = 0) -> None:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
 
 
-def small_model(implementation: str = "auto", num_layers: int = 2, seed: int = 0) -> FusionModel:
+def small_model(
+    implementation: str = "auto",
+    num_layers: int = 2,
+    seed: int = 0,
+    fusion: Callable[..., FusionMethod] = EarlyFusion,
+    **options: Any,
+) -> FusionModel:
     """A model of image, audio and text with perturbed weights."""
     torch.manual_seed(seed)
     mixer = partial(SelfAttention, num_heads=4, num_kv_heads=2, position=Rope, implementation=implementation)
@@ -40,7 +49,7 @@ def small_model(implementation: str = "auto", num_layers: int = 2, seed: int = 0
             "audio": AudioEncoder(NUM_MELS, [16, 16], [2, 2], [3, 3], num_layers=1, num_heads=2),
         },
         projector=MlpProjector,
-        fusion=partial(EarlyFusion, num_layers=num_layers, mixer=mixer, feed_forward=SwiGLU),
+        fusion=partial(fusion, num_layers=num_layers, mixer=mixer, feed_forward=SwiGLU, **options),
     )
     perturb(model)
     return model

@@ -6,6 +6,7 @@ import torch
 from fusion.attention_maps import attention_maps
 from fusion.cache import AttentionCache
 from fusion.generation import generate
+from fusion.sequence import Visibility
 from tests.fusion.builders import batch_of, small_model
 
 PROMPTS = [[["image", 3, ("audio", 13), 4]], [[2]], [[3, ("audio", 6), 2]], [["image", 9]]]
@@ -56,6 +57,29 @@ def test_stops_at_the_end_token_of_each_row() -> None:
     assert generate(model, batch, end_id=end, max_new_tokens=6) == expected
 
 
+@pytest.mark.parametrize("temperature", [0.0, 2.0])
+def test_forbidden_tokens_are_never_chosen(temperature: float) -> None:
+    model = small_model().eval()
+    batch = batch_of(model, PROMPTS)
+
+    def answer(forbidden: list[int]) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(1)
+        options = {"max_new_tokens": 6, "temperature": temperature, "generator": generator}
+        return generate(model, batch, end_id=-1, forbidden_ids=forbidden, **options)
+
+    chosen = sorted({token for row in answer([]) for token in row})
+    forbidden = chosen[: len(chosen) // 2 + 1]
+    free, held = answer([]), answer(forbidden)
+    assert not set(forbidden) & {token for row in held for token in row}
+    assert [len(row) for row in held] == [len(row) for row in free]
+
+
+def test_an_answer_must_be_able_to_end() -> None:
+    model = small_model()
+    with pytest.raises(ValueError, match="forbidden_ids holds end_id=3"):
+        generate(model, batch_of(model, PROMPTS), end_id=3, max_new_tokens=1, forbidden_ids=[2, 3])
+
+
 def test_sampling_follows_its_generator() -> None:
     model = small_model().eval()
     batch = batch_of(model, PROMPTS)
@@ -78,7 +102,7 @@ def test_full_cache_is_an_error() -> None:
     cache = AttentionCache(1, 3, 1, 2, like=torch.zeros(1))
     keys = torch.zeros(1, 1, 4, 2)
     with pytest.raises(ValueError, match=r"max_length=3 of the cache is too short for 4 tokens"):
-        cache.append(keys, keys, torch.zeros(1, 4, dtype=torch.long))
+        cache.append(keys, keys, Visibility(torch.zeros(1, 4, dtype=torch.long)))
 
 
 def test_attention_maps_are_distributions_over_the_visible_past() -> None:

@@ -9,6 +9,7 @@ import torch
 from hydra import compose, initialize_config_module
 from PIL import Image
 
+from data.tokenizer import SPECIAL_TOKENS, TOOL_CALL
 from data.types import BadInputError, Media, Message, Text
 from evaluation.predict import predict
 from evaluation.scoring import read_samples
@@ -62,6 +63,16 @@ def test_sampling_follows_its_seed(folder: Path, capsys: pytest.CaptureFixture[s
     assert answers[0] != answers[2]
 
 
+def test_no_special_token_is_ever_answered(folder: Path) -> None:
+    """So hot that every token is about as likely as any other."""
+    session, tools = Session.load(folder / "run"), [{"type": "function"}]
+    question = [Message("user", (Text("is it red?"),))]
+    for given, allowed in (((), set()), (tools, {TOOL_CALL})):
+        answers = [session.reply(question, given, max_new_tokens=60, temperature=1e3, seed=n) for n in range(5)]
+        assert len("".join(answers)) > 100
+        assert {token for token in SPECIAL_TOKENS if token in "".join(answers)} <= allowed
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -85,7 +96,7 @@ def test_a_session_answers_as_the_evaluation_does(folder: Path) -> None:
     """Asked one by one after one another, in any order: nothing is kept between two questions."""
     model, tokenizer, interleaver = parts()
     session = Session.load(folder / "run")
-    model.load_state_dict(session._model.state_dict())
+    model.load_state_dict(session.model.state_dict())
     samples = [sample for kind in ("typed", "spoken") for sample in read_samples(Colours(kind, 8))]
     expected = [item.answer for item in predict(model, tokenizer, interleaver, samples)]
     for place in np.random.default_rng(0).permutation(len(samples)):

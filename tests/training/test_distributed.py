@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from data.loader import loader
-from tests.training.tiny import tiny_model, tiny_stream, tiny_trainer
-from tests.training.worker import OPTIONS, adamw_with_decay, evaluate, signalling, split_by_audio
+from fusion.checkpoint import read_weights, resolve
+from tests.training.aligned import OBJECTIVES, gradients_of
+from tests.training.tiny import fusion_configs, tiny_model, tiny_stream, tiny_trainer
+from tests.training.worker import OPTIONS, adamw_with_decay, evaluate, lora_model, signalling, split_by_audio
 from training import gradients
 from training.accumulation import accumulate
 from training.distributed import Processes
@@ -35,7 +37,7 @@ def folder(tmp_path_factory):
     command += ["-m", "tests.training.worker", "distributed", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert ended.returncode == 0, ended.stderr[-9000:]
     return folder
 
 
@@ -64,9 +66,10 @@ def assert_close(run, expected):
         assert values == pytest.approx(wanted[step], rel=2e-4, abs=1e-5), f"step {step}"
 
 
-def test_gradients_equal_those_of_one_process_when_one_has_no_audio(folder):
-    found = torch.load(folder / "found.pt")
-    model = tiny_model()
+@pytest.mark.parametrize("fusion", fusion_configs())
+def test_gradients_equal_those_of_one_process_when_one_has_no_audio(folder, fusion):
+    found = torch.load(folder / "found.pt")[fusion]
+    model = tiny_model(fusion=fusion_configs()[fusion])
     spoken, typed = split_by_audio(tiny_stream(model, samples_per_batch=1))
     totals = accumulate(model, NextToken(), [*spoken, *typed])
     assert found["count"] == totals.count
@@ -75,6 +78,20 @@ def test_gradients_equal_those_of_one_process_when_one_has_no_audio(folder):
     norms = gradients.norms(gradients.parts(model), Processes(0, 1, torch.device("cpu")))
     assert found["norms"] == pytest.approx(norms, rel=1e-4)
     assert norms["audio"] > 0
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_contrastive_gradients_of_two_processes_equal_those_of_one(folder, kind):
+    found, other = (torch.load(folder / f"{kind}_{rank}.pt") for rank in (0, 1))
+    expected = gradients_of(kind)
+    assert found["count"] == expected["count"]
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert [sum(pair) for pair in zip(found["aligned"], other["aligned"], strict=True)] == expected["aligned"]
+    if kind == "both":  # or nothing would be seen of a process without any
+        assert any(min(pair) == 0 < max(pair) for pair in zip(found["aligned"], other["aligned"], strict=True))
+    for name, gradient in expected["gradients"].items():
+        torch.testing.assert_close(found["gradients"][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+    assert expected["gradients"]["shared_space.logit_scale"].abs().max() > 0
 
 
 def test_a_training_of_two_processes_equals_that_of_one(folder, one_process):
@@ -97,3 +114,12 @@ def test_two_processes_continue_what_one_began(folder, one_process):
 def test_adamw_with_decay_is_the_same_in_two_processes(folder, tmp_path):
     tiny_trainer(tmp_path, optimizer=adamw_with_decay, max_steps=4).fit()
     assert_close(folder / "adamw", tmp_path)
+
+
+def test_a_frozen_encoder_with_lora_is_the_same_in_two_processes(folder, tmp_path):
+    tiny_trainer(tmp_path, model=lora_model(), **OPTIONS).fit()
+    assert_close(folder / "lora", tmp_path)
+    two, one = (read_weights(resolve(run), averaged=True) for run in (folder / "lora", tmp_path))
+    assert two.keys() == one.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4, msg=name)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from data.types import BadInputError
 from fusion.checkpoint import read_weights, resolve
 from tests.training.tiny import same_metrics, tiny_model, tiny_stream, tiny_trainer
 from tests.training.worker import OPTIONS, evaluate, signalling
+from training import interruption
 from training.interruption import StopSignals, TrainingInterrupted
 from training.trackers.jsonl import read_metrics
 
@@ -72,7 +74,41 @@ def test_a_signal_saves_says_how_to_go_on_and_leaves_no_trace(tmp_path, unbroken
     assert same_weights(tmp_path, unbroken)
 
 
-def test_a_second_signal_is_obeyed_at_once():
+def test_a_signal_to_the_whole_group_leaves_the_workers_alive_until_all_is_saved(tmp_path):
+    """As a scheduler stops a job: every process of it is told, some of them twice."""
+    command = [sys.executable, "-m", "tests.training.worker", "train", str(tmp_path), "--steps", "100000"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([*command, "--workers", "2"], env=environment, start_new_session=True, **pipes)
+    try:
+        while last_step(tmp_path) < 4 and process.poll() is None:
+            time.sleep(0.01)
+        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
+        out, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    step = int(resolve(tmp_path).name.removeprefix("step_"))
+    assert f"stopped at step {step}; go on with: resume={tmp_path}" in out
+    assert errors.strip().splitlines()[-1].startswith("stopping: this step is finished and saved first")
+    assert "Traceback" not in errors
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def last_step(run):
+    path = run / "metrics.jsonl"
+    return read_metrics(path)[-1]["step"] if path.exists() and read_metrics(path) else 0
+
+
+def test_an_echo_of_a_signal_is_not_a_second_one():
+    with StopSignals() as signals:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signals.received == signal.SIGINT
+
+
+def test_a_second_signal_is_obeyed_at_once(monkeypatch):
+    monkeypatch.setattr(interruption, "ECHO_SECONDS", 0.0)
     with StopSignals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
         assert signals.received == signal.SIGINT

@@ -121,6 +121,7 @@ def test_media_become_files_that_open(tmp_path: Path) -> None:
     tracker.histogram(5, "gate", torch.tensor([0.0, 1.0, math.nan]))
     rows = [[ImageCell(picture(), "it"), AudioCell(tone(), 8000), "<b>red & round</b>", 0.5]]
     tracker.table(5, "samples", ["image", "question", "answer", "score"], rows)
+    tracker.summary({"parameters": 7, "accuracy": 0.1})
     tracker.summary({"accuracy": np.float32(0.5), "name": "run"})
     folder = tmp_path / "samples" / "step_5"
     assert np.array_equal(np.asarray(Image.open(folder / "attention-layer_0.png")), picture())
@@ -130,7 +131,7 @@ def test_media_become_files_that_open(tmp_path: Path) -> None:
     assert sum(json.loads((folder / "gate.histogram.json").read_text())["counts"]) == 2
     read = json.loads((folder / "samples.json").read_text())
     assert read == [{"image": "it", "question": "", "answer": "<b>red & round</b>", "score": 0.5}]
-    assert json.loads((tmp_path / "summary.json").read_text()) == {"accuracy": 0.5, "name": "run"}
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"parameters": 7, "accuracy": 0.5, "name": "run"}
 
 
 def test_a_page_of_samples_plays_and_cannot_be_hijacked() -> None:

@@ -268,6 +268,13 @@ def test_a_batch_without_supervision_is_passed_over(tmp_path):
     assert lines[-1]["train/skipped_updates"] == 1
 
 
+def test_a_training_of_which_nothing_can_be_used_stops(tmp_path):
+    empty = collate([], skipped=("rows.jsonl:3: no such file",))
+    trainer = tiny_trainer(tmp_path, load=lambda start, stop: [empty] * (stop - start), max_consecutive_skips=4)
+    with pytest.raises(AnomalyError, match=r"step 4: no supervised tokens; .*4 times in a row"):
+        trainer.fit()
+
+
 def test_what_is_logged(tmp_path):
     tiny_trainer(tmp_path, max_steps=6, log_every=3).fit()
     first, last = read_metrics(tmp_path / "metrics.jsonl")

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
+import conf
 from data.interleave import Interleaver
 from data.loader import BatchStream, loader
 from data.mixture import Mixture
@@ -72,6 +73,23 @@ def tiny_model(seed=0, **changes):
     return model
 
 
+def fusion_configs():
+    """Name -> config of every fusion method, with the mixer, the feed-forward layer and the sizes of CONFIG.
+
+    Weights are those of each modality where a method has the choice: that is the harder case.
+    """
+    mixer, feed_forward = CONFIG["fusion"]["mixer"], CONFIG["fusion"]["feed_forward"]
+    known = {"mixer": mixer, "feed_forward": feed_forward, "position": mixer["position"]}
+    known["mixer"] = {**mixer, "qk_norm": True}
+    found = {}
+    for path in sorted(Path(conf.__path__[0], "fusion").glob("*.yaml")):
+        config = OmegaConf.merge({**known, "fusion": OmegaConf.load(path)}, {"fusion": {"num_layers": 2}})
+        if "weights" in config.fusion:
+            config.fusion.weights = "per_modality"
+        found[path.stem] = OmegaConf.to_container(config, resolve=True)["fusion"]
+    return found
+
+
 def tiny_stream(model, samples_per_batch=4, num_samples=12, seed=0, **options):
     """Conversations about an image, typed and spoken; batch i is a pure function of i."""
     processors = {IMAGE: RawProcessor(), AUDIO: RawProcessor()}
@@ -89,7 +107,8 @@ def tiny_trainer(run_folder, resume=None, evaluate=None, num_workers=0, processe
     stream = stream or tiny_stream(model)
     tokenizer_path = Path(run_folder) / "tokenizer.json"
     tokenizer_path.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer().save(tokenizer_path)
+    if processes is None or processes.is_main:
+        tokenizer().save(tokenizer_path)
     tracker = JsonlTracker(Path(run_folder))
     load = changes.pop("load", None) or (lambda start, stop: loader(stream, start, stop, num_workers))
     optimizer = changes.pop("optimizer", None) or partial(muon, lr=0.02, adamw_lr=3e-3)

@@ -1,6 +1,6 @@
 """Trainings in processes of their own, to be killed, interrupted, or run beside others.
 
-python -m tests.training.worker train RUN --kill-at BATCH [--resume]
+python -m tests.training.worker train RUN [--kill-at BATCH] [--resume] [--steps N] [--workers N]
 torchrun --nproc_per_node=2 -m tests.training.worker distributed FOLDER
 """
 
@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from data.loader import loader
-from tests.training.tiny import tiny_model, tiny_stream, tiny_trainer
+from tests.training.aligned import OBJECTIVES, gradients_of
+from tests.training.tiny import CONFIG, fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from training import distributed, gradients
 from training.accumulation import accumulate
 from training.objectives.next_token import NextToken
@@ -43,11 +44,25 @@ def signalling(load, batch, number):
     return load_and_signal
 
 
+def lora_model():
+    """The tiny model with a ViT of transformers that is frozen but for its LoRA."""
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
+    image = {
+        "_target_": "encoders.hugging_face.TransformersEncoder",
+        "architecture": {"model_type": "vit", "image_size": 4, "patch_size": 2, **sizes},
+        "fine_tuning": {"_target_": "encoders.lora.Lora", "rank": 2},
+        "lr_scale": 0.5,
+    }
+    return tiny_model(encoders={**CONFIG["encoders"], "image": image})
+
+
 def train(arguments):
     stream = tiny_stream(tiny_model())
-    load = signalling(lambda start, stop: loader(stream, start, stop), arguments.kill_at, signal.SIGKILL)
-    run = arguments.folder
-    tiny_trainer(run, load=load, evaluate=evaluate, resume=run if arguments.resume else None, **OPTIONS).fit()
+    load = signalling(
+        lambda start, stop: loader(stream, start, stop, arguments.workers), arguments.kill_at, signal.SIGKILL
+    )
+    run, options = arguments.folder, {**OPTIONS, "max_steps": arguments.steps}
+    tiny_trainer(run, load=load, evaluate=evaluate, resume=run if arguments.resume else None, **options).fit()
 
 
 def split_by_audio(stream, count=6):
@@ -58,24 +73,35 @@ def split_by_audio(stream, count=6):
     return spoken[:count], typed[:count]
 
 
-def run_distributed(arguments):
-    """Gradients where only the first process has sound; a training from scratch; one that a single process began."""
-    torch.set_num_threads(1)
-    processes = distributed.start("cpu")
-    model = tiny_model()
+def sharded_gradients(fusion, processes):
+    """Gradients of a model with this fusion method, their norms, and the number of supervised tokens."""
+    model = tiny_model(fusion=fusion)
     batches = split_by_audio(tiny_stream(model, samples_per_batch=1))[processes.rank]
     distributed.shard(model, processes)
     totals = accumulate(model, NextToken(), batches, processes)
     norms = gradients.norms(gradients.parts(model), processes)
-    found = {name: distributed.to_full(p.grad) for name, p in model.named_parameters()}
+    whole = {name: distributed.to_full(p.grad) for name, p in model.named_parameters()}
+    return {"gradients": whole, "norms": norms, "count": totals.count}
+
+
+def run_distributed(arguments):
+    """Gradients where only the first process has sound; a training from scratch; one that a single process began."""
+    torch.set_num_threads(1)
+    processes = distributed.start("cpu")
+    found = {name: sharded_gradients(fusion, processes) for name, fusion in fusion_configs().items()}
     if processes.is_main:
-        torch.save({"gradients": found, "norms": norms, "count": totals.count}, arguments.folder / "found.pt")
+        torch.save(found, arguments.folder / "found.pt")
+    for kind in OBJECTIVES:
+        contrastive = gradients_of(kind, processes)
+        torch.save(contrastive, arguments.folder / f"{kind}_{processes.rank}.pt")
     two = arguments.folder / "two"
     tiny_trainer(two, processes=processes, evaluate=evaluate, **OPTIONS).fit()
     begun = arguments.folder / "begun"
     tiny_trainer(begun, processes=processes, evaluate=evaluate, resume=begun, **OPTIONS).fit()
     last = arguments.folder / "adamw"
     tiny_trainer(last, processes=processes, optimizer=adamw_with_decay, max_steps=4).fit()
+    lora = arguments.folder / "lora"
+    tiny_trainer(lora, processes=processes, model=lora_model(), **OPTIONS).fit()
     processes.close()
 
 
@@ -85,5 +111,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--kill-at", type=int)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--workers", type=int, default=0)
     given = parser.parse_args()
     (train if given.mode == "train" else run_distributed)(given)

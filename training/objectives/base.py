@@ -1,16 +1,17 @@
 """What an objective returns.
 
-An objective is any callable `(model, batch) -> LossTerms`. It returns sums, never means: the trainer divides by the
-count of the whole accumulation window over all processes, so that accumulating is the same as a larger batch.
+An objective turns a model's hidden states of a batch into `LossTerms`. It returns sums, never means: the trainer
+divides by the count of the whole accumulation window over all processes, so that accumulating is the same as a larger
+batch (but for contrastive objectives, whose loss depends on what is in a batch together).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from torch import Tensor, nn
 
+from data.loader import MESSAGES
 from data.types import InterleavedBatch
 
 
@@ -27,9 +28,18 @@ class LossTerms:
     groups: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
 
 
-class Objective(Protocol):
-    """The signature of an objective."""
+class Objective:
+    """Base class; a subclass defines `terms`. reads: the kinds of samples that it learns from (see `BatchStream`)."""
+
+    reads: tuple[str, ...] = (MESSAGES,)
 
     def __call__(self, model: nn.Module, batch: InterleavedBatch) -> LossTerms:
-        """The loss of one micro-batch, summed."""
-        ...
+        """The loss of one micro-batch, summed; `model(batch)` gives hidden states [B, L, D]."""
+        return self.terms(model, model(batch), batch)
+
+    def terms(self, model: nn.Module, hidden_BLD: Tensor, batch: InterleavedBatch) -> LossTerms:
+        """The loss, given the hidden states, so that several objectives can share one forward pass."""
+        raise NotImplementedError(f"{type(self).__name__} must define terms")
+
+    def check(self, model: nn.Module) -> None:
+        """Raises `ValueError`, before the training starts, for a model that lacks what is needed."""

@@ -9,19 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from data.types import UNSUPERVISED, InterleavedBatch
-from training.objectives.base import LossTerms
+from training.objectives.base import LossTerms, Objective
 
 
-class NextToken:
+class NextToken(Objective):
     """Cross-entropy of the next token, in nats, at the positions that carry a label.
 
     Logits are computed at those positions only: in a conversation about media they are a small part of the row,
     and the full [B, L, V] is by far the largest tensor of a step.
     """
 
-    def __call__(self, model: nn.Module, batch: InterleavedBatch) -> LossTerms:
-        """The summed loss; `model(batch)` gives hidden states [B, L, D] and `model.logits` their scores."""
-        hidden_BLD = model(batch)
+    def terms(self, model: nn.Module, hidden_BLD: Tensor, batch: InterleavedBatch) -> LossTerms:
+        """The summed loss; `model.logits` gives the scores of hidden states."""
         supervised_BL = batch.labels != UNSUPERVISED
         labels_S = batch.labels[supervised_BL]
         logits_SV = model.logits(hidden_BLD[supervised_BL])  # type: ignore[operator]

@@ -67,7 +67,7 @@ class Tracker(Protocol):
         ...
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """The run's last word, for tables that compare runs."""
+        """Facts about the whole run, for tables that compare runs; later calls add to earlier ones."""
         ...
 
     def finish(self) -> None:

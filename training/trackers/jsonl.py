@@ -31,6 +31,7 @@ class JsonlTracker:
         self.metrics_path = self.run_folder / "metrics.jsonl"
         self.alerts_path = self.run_folder / "alerts.jsonl"
         self._step = 0
+        self._summary: dict[str, Any] = {}
 
     def start(self, run_name: str, config: Mapping[str, Any], resume_step: int | None = None) -> None:
         """Make the folder, or cut what a killed run logged after its checkpoint.
@@ -79,9 +80,9 @@ class JsonlTracker:
         _append_line(self.alerts_path, {"step": self._step, "level": level, "title": title, "text": text})
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """`summary.json`."""
-        content = {name: _json_number(value) if _is_number(value) else value for name, value in values.items()}
-        _write(self.run_folder / "summary.json", _to_bytes(_to_json(content, indent=1) + "\n"))
+        """`summary.json`, with what earlier calls said."""
+        self._summary |= {name: _json_number(value) if _is_number(value) else value for name, value in values.items()}
+        _write(self.run_folder / "summary.json", _to_bytes(_to_json(self._summary, indent=1) + "\n"))
 
     def finish(self) -> None:
         """Nothing is pending: every call has written its file."""

@@ -1,0 +1,116 @@
+"""What the runs of a bake-off say, read from their folders.
+
+Shape legend: S seeds, N questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bakeoff.settings import Bakeoff
+from bakeoff.statistics import Comparison, Estimate, compare_all
+from bakeoff.trials import Entry, costs
+from data.types import BadInputError
+from evaluation.answers import read_answers
+from evaluation.compare import load_run
+from training.trackers.jsonl import read_metrics
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method at one budget, over its seeds. scores: task -> estimate; the rest are means over the seeds."""
+
+    method: str
+    budget: str
+    tuned: float
+    d_model: int
+    parameters: float
+    flops: float
+    seconds: float
+    memory_gb: float
+    scores: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The whole bake-off: rows and comparisons by budget, tuning scores by method and value."""
+
+    option: str
+    rows: tuple[Row, ...]
+    comparisons: Mapping[str, tuple[Comparison, ...]]
+    tuning: Mapping[str, Mapping[float, float]]
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks."""
+        return list(self.rows[0].scores)
+
+
+def gather(
+    bakeoff: Bakeoff,
+    entries: Sequence[Entry],
+    folders: Mapping[str, Path],
+    tuned: Mapping[str, float],
+    tuning: Mapping[str, Mapping[float, float]],
+) -> Results:
+    """Reads the reports and answers of all runs; `folders` by the name of the trial.
+
+    Raises `BadInputError` when a run lacks its answers, or was asked other questions than the first.
+    """
+    rows: list[Row] = []
+    comparisons: dict[str, tuple[Comparison, ...]] = {}
+    for budget in bakeoff.budgets:
+        of_method = {
+            method: [folders[e.trial.name] for e in entries if (e.method, e.budget) == (method, budget)]
+            for method in bakeoff.methods
+        }
+        correct, clusters = read_correct(of_method)
+        scores, found = compare_all(correct, clusters, bakeoff.baselines, bakeoff.resamples)
+        comparisons[budget] = tuple(found)
+        for method, runs in of_method.items():
+            own = {task: scores[task][method] for task in scores}
+            rows.append(_row(method, budget, tuned[method], runs, own))
+    return Results(bakeoff.tuning.option, tuple(rows), comparisons, tuning)
+
+
+def _row(method: str, budget: str, tuned: float, folders: Sequence[Path], scores: Mapping[str, Estimate]) -> Row:
+    runs = [load_run(folder) for folder in folders]
+    spent = [costs(folder) for folder in folders]
+    memory = [
+        max(float(line.get("memory/peak_mb", 0.0)) for line in read_metrics(f / "metrics.jsonl")) for f in folders
+    ]
+    return Row(
+        method=method,
+        budget=budget,
+        tuned=tuned,
+        d_model=int(runs[0].config["d_model"]),
+        parameters=float(np.mean([cost["parameters"] for cost in spent])),
+        flops=float(np.mean([cost["flops"] for cost in spent])),
+        seconds=float(np.mean([run.report["train"]["seconds"] for run in runs])),
+        memory_gb=float(np.mean(memory)) / 1024,
+        scores=scores,
+    )
+
+
+def read_correct(
+    of_method: Mapping[str, Sequence[Path]],
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, list[str]]]:
+    """task -> method -> correct [S, N], and task -> the cluster of each question [N].
+
+    Raises `BadInputError` when the runs were not asked the same questions.
+    """
+    correct: dict[str, dict[str, list[list[bool]]]] = {}
+    asked: dict[str, list[tuple[str, str]]] = {}
+    for method, folders in of_method.items():
+        for folder in folders:
+            for task, answers in read_answers(folder).items():
+                questions = [(str(answer["id"]), str(answer["cluster"])) for answer in answers]
+                if asked.setdefault(task, questions) != questions:
+                    raise BadInputError(f"{folder}: was asked other questions in {task} than the first run")
+                correct.setdefault(task, {}).setdefault(method, []).append([bool(a["correct"]) for a in answers])
+    arrays = {task: {m: np.array(values) for m, values in methods.items()} for task, methods in correct.items()}
+    return arrays, {task: [cluster for _, cluster in questions] for task, questions in asked.items()}

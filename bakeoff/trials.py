@@ -1,0 +1,110 @@
+"""The trainings of a bake-off, and where each lies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from bakeoff.settings import Bakeoff
+from data.types import BadInputError
+
+# By what, beside the width, a model is brought to a cost.
+EXPANSION = "feed_forward.expansion"
+# Where train.py writes what a budget equalises.
+SUMMARY_KEYS = {"flops": "flops_per_training_sample", "parameters": "parameters/total"}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: its name, which is that of its run folder, and its overrides of train.py."""
+
+    name: str
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One of the compared runs."""
+
+    method: str
+    budget: str
+    seed: int
+    trial: Trial
+
+
+def tuning_trials(bakeoff: Bakeoff, method: str, targets: Mapping[str, float]) -> dict[float, Trial]:
+    """Value -> the short training that tries it, at the size of the tuned budget and without a final evaluation."""
+    tuning = bakeoff.tuning
+    return {
+        value: Trial(
+            f"tune-{method}-{value:g}",
+            (
+                *bakeoff.base,
+                *bakeoff.methods[method],
+                *targeted(bakeoff, method, bakeoff.tuned_budget, targets),
+                *tuning.overrides,
+                f"{tuning.option}={value}",
+                f"seed={tuning.seed}",
+                "evaluation.tasks=null",
+            ),
+        )
+        for value in tuning.values
+    }
+
+
+def entries(
+    bakeoff: Bakeoff,
+    tuned: Mapping[str, float],
+    sizes: Mapping[str, Sequence[str]],
+    targets: Mapping[str, float],
+) -> list[Entry]:
+    """All compared runs, seed by seed; the reference meets every budget as it is, and is trained once.
+
+    `sizes` are those that tuning found. Operations depend a little on the data, and the first samples on the seed, so
+    a method would be of another width for every seed if each were sized anew; parameters depend on nothing.
+    """
+    found = []
+    for seed in bakeoff.seeds:
+        for budget in bakeoff.budgets:
+            for method, overrides in bakeoff.methods.items():
+                found_size = budget == bakeoff.tuned_budget and method != bakeoff.reference
+                size = tuple(sizes[method]) if found_size else targeted(bakeoff, method, budget, targets)
+                given = (*bakeoff.base, *overrides, *size, f"{bakeoff.tuning.option}={tuned[method]}", f"seed={seed}")
+                name = f"{method}-{budget}-seed{seed}" if size else f"{method}-seed{seed}"
+                found.append(Entry(method, budget, seed, Trial(name, given)))
+    return found
+
+
+def size_of(run_folder: Path) -> tuple[str, ...]:
+    """The overrides that give another run the size of this one. Raises `BadInputError` if it cannot be read."""
+    try:
+        config = OmegaConf.load(run_folder / "config.yaml")
+    except OSError as error:
+        raise BadInputError(f"{run_folder / 'config.yaml'}: cannot be read: {error.strerror}") from error
+    expansion = OmegaConf.select(config, EXPANSION)
+    beside = () if expansion is None else (f"{EXPANSION}={expansion}",)
+    return (f"d_model={OmegaConf.select(config, 'd_model')}", *beside)
+
+
+def targeted(bakeoff: Bakeoff, method: str, budget: str, targets: Mapping[str, float]) -> tuple[str, ...]:
+    """The override that brings a method to the reference's cost; none for the reference."""
+    return () if method == bakeoff.reference else (f"target.{budget}={targets[budget]:.0f}",)
+
+
+def read_summary(run_folder: Path) -> dict[str, Any]:
+    """What a run wrote at its end. Raises `BadInputError` if it wrote nothing."""
+    try:
+        return json.loads((run_folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{run_folder / 'summary.json'}: cannot be read: {error}") from error
+
+
+def costs(run_folder: Path) -> dict[str, float]:
+    """What a run costs, by budget."""
+    summary = read_summary(run_folder)
+    return {budget: float(summary[key]) for budget, key in SUMMARY_KEYS.items()}

@@ -1,0 +1,48 @@
+"""Weights from a file into a model of another library."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` or torch file, by name; nothing but tensors is unpickled.
+
+    Raises `ValueError` for a file that is not one.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path}: not a readable file of weights ({str(error).splitlines()[0]})") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path}: holds no weights by name")
+    return dict(content)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Gives `model` the weights of a file: by name, or by position where all names differ but all shapes agree.
+
+    Raises `ValueError` naming the first tensor that does not fit.
+    """
+    weights, expected = read_weights(path), model.state_dict()
+    if not weights.keys() & expected.keys() and len(weights) == len(expected):
+        # Another author's names for the same architecture, in the order in which the layers are made.
+        weights = dict(zip(expected, weights.values(), strict=True))
+    for name in [*expected, *(name for name in weights if name not in expected)]:
+        there = list(weights[name].shape) if name in weights else "missing"
+        here = list(expected[name].shape) if name in expected else "missing"
+        if there != here:
+            raise ValueError(f"{path}: of another architecture: {name} is {there} there and {here} in the model")
+    model.load_state_dict(weights)

@@ -1,0 +1,209 @@
+"""What an answer rests on: scores of image patches, spans of sound and words, by gradient and by attention.
+
+gradient: gradient times input (Shrikumar et al., arXiv:1605.01713) of the log-probability of the answer, summed over a
+region. The input of a medium is what sets its raw values apart from its neutral content (the mean colour of the image,
+the mean spectrum of the sound), so that a score says, to first order, what is lost when the region becomes neutral; the
+input of a word is its embedding. Exact for a model that is linear.
+magnitude: the same products, their absolute values summed. A normalised network hardly changes when a feature is
+scaled, so that signed products of what matters cancel; their size still tells where it is.
+attention: rollout (Abnar and Zuidema, arXiv:2005.00928) to the position that begins the answer: attention weights,
+averaged over heads and with the residual connection, multiplied through the layers.
+
+Shape legend: B documents, one a row, L tokens in a row, R regions of a document, D `d_model`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.collate import collate_prompts
+from data.interleave import Document, Interleaver
+from data.tokenizer import SPECIAL_TOKENS, USER, Tokenizer
+from data.types import IMAGE, TEXT, UNSUPERVISED, BadSampleError, InterleavedBatch, Message, Modality, Sample, Text
+from encoders.base import MediaEncoder
+from fusion.attention_maps import attention_maps
+from fusion.model import FusionModel
+
+GRADIENT, MAGNITUDE, ATTENTION = "gradient", "magnitude", "attention"
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a document that is scored and can be deleted.
+
+    item: place in `document.media`, None for a word. part: where in its values. tokens: places in the document; empty
+    where a projector mixes the features of an item into other tokens, so that attention does not say its place.
+    """
+
+    modality: Modality
+    label: str
+    tokens: tuple[int, ...]
+    item: int | None = None
+    part: tuple[slice, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A document with one answer as its only target, the regions of its prompt, and where the answer begins.
+
+    begin: the position that predicts the first token of the answer.
+    """
+
+    document: Document
+    regions: tuple[Region, ...]
+    begin: int
+
+
+def answered(
+    model: FusionModel, tokenizer: Tokenizer, interleaver: Interleaver, sample: Sample, answer: str
+) -> Answered:
+    """The prompt of a sample followed by `answer`, whatever answer the sample expects.
+
+    Raises `BadSampleError` when a medium cannot be read, or the prompt leaves no room for the answer.
+    """
+    prompt = interleaver.prompt(sample)
+    whole = (*sample.messages[:-1], Message("assistant", (Text(answer),)))
+    document = interleaver.document(replace(sample, messages=whole))
+    begin = len(prompt) - 1
+    if len(document) <= len(prompt):
+        raise BadSampleError(f"{sample.name}: there is no room for the answer behind the prompt")
+    labels = document.labels.copy()
+    labels[:begin] = UNSUPERVISED
+    document = replace(document, labels=labels)
+    regions = (*_media_regions(model, document), *_words(tokenizer, document, begin))
+    return Answered(document, regions, begin)
+
+
+def _media_regions(model: FusionModel, document: Document) -> list[Region]:
+    """A region for each feature of each encoder, in the order of the media."""
+    found: list[Region] = []
+    taken = dict.fromkeys(model.modalities, 0)
+    for item, (modality, values) in enumerate(document.media):
+        encoder = model.media_encoders[modality]
+        assert isinstance(encoder, MediaEncoder)
+        features = encoder.encoder.num_tokens(tuple(values.shape))
+        count = encoder.num_tokens(tuple(values.shape))
+        places = np.flatnonzero(document.modality_ids == model.modalities.index(modality))[taken[modality] :][:count]
+        taken[modality] += count
+        parts = parts_of(modality, values, features)
+        by_part = places.reshape(len(parts), -1).tolist() if count == features else [[]] * len(parts)
+        for number, (part, mine) in enumerate(zip(parts, by_part, strict=True)):
+            found.append(Region(modality, f"{modality} {number + 1}", tuple(mine), item, part))
+    return found
+
+
+def parts_of(modality: Modality, values: Tensor, count: int) -> list[tuple[slice, ...]]:
+    """Where in its values each of `count` features lies: patches of an image row by row, else spans of the first axis.
+
+    The features of an image that are no square of patches are not told apart.
+    """
+    if modality != IMAGE:
+        edges = np.linspace(0, len(values), count + 1).round().astype(int)
+        return [(slice(a, b),) for a, b in pairwise(edges.tolist())]
+    side = math.isqrt(count) if math.isqrt(count) ** 2 == count else 1
+    rows, columns = (np.linspace(0, size, side + 1).round().astype(int).tolist() for size in values.shape[1:])
+    return [
+        (slice(None), slice(top, bottom), slice(left, right))
+        for top, bottom in pairwise(rows)
+        for left, right in pairwise(columns)
+    ]
+
+
+def _words(tokenizer: Tokenizer, document: Document, begin: int) -> list[Region]:
+    """The words that a user wrote before the answer, each with its punctuation."""
+    words: list[list[int]] = []
+    role, last = -1, -2
+    for place, token in enumerate(document.token_ids[:begin].tolist()):
+        if document.modality_ids[place]:
+            continue
+        if token < len(SPECIAL_TOKENS):
+            role = token
+        elif role == tokenizer.id(USER):
+            if last != place - 1 or tokenizer.decode([token])[:1].isspace():
+                words.append([])
+            words[-1].append(place)
+            last = place
+    return [
+        Region(TEXT, tokenizer.decode(document.token_ids[places].tolist()).strip(), tuple(places)) for places in words
+    ]
+
+
+def neutral(modality: Modality, values: Tensor) -> Tensor:
+    """What a region becomes when it is deleted: the image's mean colour, else the mean over the first axis."""
+    return values.mean(dim=(1, 2) if modality == IMAGE else 0, keepdim=True).expand_as(values)
+
+
+def answer_scores(model: FusionModel, batch: InterleavedBatch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability [B] of the labelled tokens of each row, and whether greedy decoding would give them [B]."""
+    target_BL = batch.labels != UNSUPERVISED
+    log_probabilities = model.logits(hidden_BLD[target_BL]).float().log_softmax(-1)
+    labels = batch.labels[target_BL]
+    picked = log_probabilities.gather(-1, labels[:, None])[:, 0]
+    rows = target_BL.nonzero()[:, 0]
+    wrong = (log_probabilities.argmax(-1) != labels).float()
+    zeros = picked.new_zeros(len(target_BL))
+    return zeros.index_add(0, rows, picked), zeros.index_add(0, rows, wrong) == 0
+
+
+def attribute(model: FusionModel, items: Sequence[Answered]) -> list[dict[str, np.ndarray]]:
+    """For each item: method -> scores [R]. A method is left out where it cannot tell all regions apart.
+
+    The model must be in evaluation mode, where no item influences another.
+    """
+    batch = collate_prompts([item.document for item in items]).to(next(model.parameters()).device)
+    found = _gradients(model, batch, items)
+    attention = _rollout(model, batch)
+    if attention is not None:
+        for row, (item, scores) in enumerate(zip(items, found, strict=True)):
+            if all(region.tokens for region in item.regions):
+                seen_L = attention[row, item.begin]
+                scores[ATTENTION] = np.array([seen_L[list(region.tokens)].sum() for region in item.regions])
+    return found
+
+
+def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answered]) -> list[dict[str, np.ndarray]]:
+    """Gradient times input of every region, with and without signs."""
+    kept: list[Tensor] = []
+    media = {name: replace(found, values=found.values.clone().requires_grad_()) for name, found in batch.media.items()}
+    hook = model.fusion.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].hidden))
+    try:
+        with torch.enable_grad():
+            total = answer_scores(model, batch, model(replace(batch, media=media)))[0].sum()
+            inputs = [kept[0], *(found.values for found in media.values())]
+            gradient_BLD, *gradients = torch.autograd.grad(total, inputs)
+    finally:
+        hook.remove()
+    text_BLD = (gradient_BLD * kept[0]).detach().cpu()
+    by_modality = {name: iter(gradient.cpu()) for name, gradient in zip(media, gradients, strict=True)}
+    result = []
+    for item, text_LD in zip(items, text_BLD, strict=True):
+        # The items of a modality stand in the order of the documents; each has its own size.
+        products = [
+            next(by_modality[modality])[tuple(slice(size) for size in values.shape)]
+            * (values - neutral(modality, values))
+            for modality, values in item.document.media
+        ]
+        inside = [
+            text_LD[list(region.tokens)] if region.item is None else products[region.item][region.part]
+            for region in item.regions
+        ]
+        signed = np.array([float(values.sum()) for values in inside])
+        result.append({GRADIENT: signed, MAGNITUDE: np.array([float(values.abs().sum()) for values in inside])})
+    return result
+
+
+def _rollout(model: FusionModel, batch: InterleavedBatch) -> np.ndarray | None:
+    """[B, L, L]: how much of each token (last axis) reaches each position; None if no layer has attention weights."""
+    total: Tensor | None = None
+    for weights_BHLL in attention_maps(model, batch):
+        weights_BLL = weights_BHLL.mean(1)
+        step_BLL = 0.5 * (weights_BLL + torch.eye(weights_BLL.shape[-1], device=weights_BLL.device))
+        total = step_BLL if total is None else step_BLL @ total
+    return None if total is None else total.float().cpu().numpy()

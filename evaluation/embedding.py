@@ -1,0 +1,117 @@
+"""Embeddings of aligned samples in the shared space of a model.
+
+Shape legend: N samples, n those that have a modality, E width of the shared space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from data.collate import collate
+from data.interleave import Document, Interleaver
+from data.mixture import Source
+from data.packing import pack
+from data.types import TEXT, AlignedSample, BadInputError, BadSampleError, InterleavedBatch, Modality, Segment, Text
+from fusion.model import FusionModel
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The embeddings of one modality: values [n, E] of length 1, and the place of each one's sample, [n] ascending."""
+
+    values: np.ndarray
+    samples: np.ndarray
+
+
+def modality_of(segment: Segment) -> Modality:
+    """`text`, or the modality of a medium."""
+    return TEXT if isinstance(segment, Text) else segment.modality
+
+
+def read_aligned(source: Source, skipped: list[str] | None = None) -> list[AlignedSample]:
+    """All aligned samples of a source, in order; evaluation sources use no randomness.
+
+    Where `skipped` is a list, samples that cannot be used are left out and the reasons added to it.
+
+    Raises:
+        BadSampleError: a sample is not aligned or cannot be read, and `skipped` is None.
+    """
+    rng = np.random.default_rng(0)
+    samples = []
+    for index in range(len(source)):
+        try:
+            sample = source.sample(index, rng)
+            if not isinstance(sample, AlignedSample):
+                raise BadSampleError(f"{sample.name}: is a conversation; a retrieval needs aligned samples")
+            samples.append(sample)
+        except BadSampleError as reason:
+            if skipped is None:
+                raise
+            skipped.append(str(reason))
+    return samples
+
+
+@torch.inference_mode()
+def embed(
+    model: FusionModel,
+    interleaver: Interleaver,
+    samples: Sequence[AlignedSample],
+    *,
+    batch_size: int = 128,
+    skipped: list[str] | None = None,
+    advance: Callable[[int], None] = lambda done: None,
+) -> dict[Modality, Embedded]:
+    """The embeddings of every modality that the samples have, in the order of the model's modalities.
+
+    A sample is left out as a whole, and the reason added to `skipped`, if one of its segments cannot be read.
+
+    Raises:
+        BadInputError: the model has no shared space; or a sample cannot be read, and `skipped` is None.
+    """
+    if model.shared_space is None:
+        raise BadInputError("the model has no shared space to compare modalities in; train with shared_space=linear")
+    device = next(model.parameters()).device
+    found: dict[Modality, list[tuple[int, np.ndarray]]] = {name: [] for name in model.modalities}
+    for start in range(0, len(samples), batch_size):
+        documents: list[Document] = []
+        for place, sample in enumerate(samples[start : start + batch_size], start):
+            try:
+                documents += interleaver.segments(sample, number=place)
+            except BadSampleError as reason:
+                if skipped is None:
+                    raise
+                skipped.append(str(reason))
+        if documents:
+            batch = collate(pack(documents, interleaver.max_tokens)).to(device)
+            values, present = (item.cpu().numpy() for item in model.shared_space(model(batch), batch))
+            places = sorted({document.aligned for document in documents})
+            for modality_id, name in enumerate(model.modalities):
+                rows = np.flatnonzero(present[:, modality_id])
+                found[name] += [(places[row], values[row, modality_id]) for row in rows]
+        advance(min(batch_size, len(samples) - start))
+    return {
+        name: Embedded(np.stack([values for _, values in items]), np.array([place for place, _ in items]))
+        for name, items in found.items()
+        if items
+    }
+
+
+def embed_texts(model: FusionModel, interleaver: Interleaver, texts: Sequence[str]) -> np.ndarray:
+    """Embeddings [N, E] of some texts."""
+    samples = [AlignedSample(text, (Text(text),), source="classes") for text in texts]
+    return embed(model, interleaver, samples)[TEXT].values
+
+
+def first_batch(interleaver: Interleaver, samples: Sequence[AlignedSample], size: int) -> InterleavedBatch:
+    """The first samples that can be read, as one batch."""
+    documents: list[Document] = []
+    for number, sample in enumerate(samples[:size]):
+        try:
+            documents += interleaver.segments(sample, number=number)
+        except BadSampleError:
+            continue
+    return collate(pack(documents, interleaver.max_tokens))

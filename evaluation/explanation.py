@@ -1,0 +1,129 @@
+"""A picture of what one answer rests on: over the image, the spectrogram and the words.
+
+Shape legend: R regions of a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from data.interleave import Interleaver
+from data.tokenizer import Tokenizer
+from data.types import AUDIO, IMAGE, Sample
+from evaluation.attribution import ATTENTION, GRADIENT, MAGNITUDE, Region, answered, attribute
+from evaluation.deletion import probabilities
+from evaluation.preview import picture, prompt_media
+from fusion.model import FusionModel
+
+TITLES = {
+    GRADIENT: "gradient x input (red: for, blue: against)",
+    MAGNITUDE: "magnitude of gradient x input",
+    ATTENTION: "attention rollout",
+}
+# Diverging for signed scores, sequential for weights.
+MAPS = {GRADIENT: "RdBu_r", MAGNITUDE: "Reds", ATTENTION: "Reds"}
+WORDS_PER_LINE = 5
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An answer and the scores of the regions of its prompt.
+
+    shown: what each medium looks like: uint8 [H, W, 3] for an image, else its values with time first. scores: method ->
+    [R]. probability: of the answer, given the prompt.
+    """
+
+    answer: str
+    probability: float
+    regions: tuple[Region, ...]
+    shown: tuple[np.ndarray, ...]
+    scores: Mapping[str, np.ndarray]
+
+
+def explain(
+    model: FusionModel, tokenizer: Tokenizer, interleaver: Interleaver, sample: Sample, answer: str
+) -> Explanation:
+    """Attribution of `answer` to the prompt of a sample, by every method that applies.
+
+    Raises `BadSampleError` when a medium cannot be read, or the prompt leaves no room for the answer.
+    """
+    item = answered(model, tokenizer, interleaver, sample, answer)
+    pictures = iter(prompt_media(sample, IMAGE))
+    shown = [
+        picture(next(pictures)) if modality == IMAGE else values.reshape(len(values), -1).cpu().numpy()
+        for modality, values in item.document.media
+    ]
+    probability = float(probabilities(model, [item.document], batch_size=1)[0][0])
+    return Explanation(answer, probability, item.regions, tuple(shown), attribute(model, [item])[0])
+
+
+def draw_explanation(explanation: Explanation) -> Figure:
+    """Columns: the prompt, then each method; rows: each medium, then the words."""
+    items = list(range(len(explanation.shown)))
+    has_words = any(region.item is None for region in explanation.regions)
+    rows: list[int | None] = [*items, *([None] if has_words else [])]
+    methods = list(explanation.scores)
+    heights = [1.0 if item is not None else 0.4 for item in rows]
+    figure = Figure(figsize=(3.1 * (len(methods) + 1), 3.0 * sum(heights) + 0.7), layout="constrained")
+    figure.suptitle(
+        f"answer: {explanation.answer!r}, probability {explanation.probability:.1%}", fontsize=11, fontweight="bold"
+    )
+    panels = figure.subplots(len(rows), len(methods) + 1, squeeze=False, height_ratios=heights)
+    for row, item in zip(panels, rows, strict=True):
+        places = [place for place, region in enumerate(explanation.regions) if region.item == item]
+        regions = [explanation.regions[place] for place in places]
+        for axes, method in zip(row, ["prompt", *methods], strict=True):
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_title(f"{regions[0].modality}: {TITLES.get(method, method)}", fontsize=9, loc="left")
+            scores = explanation.scores[method][places] if method in explanation.scores else None
+            colours = None if scores is None else region_colours(scores, method)
+            if item is None:
+                draw_words(axes, regions, colours)
+            else:
+                draw_medium(axes, regions, explanation.shown[item], colours)
+    return figure
+
+
+def region_colours(scores: np.ndarray, method: str) -> np.ndarray:
+    """A colour [R, 4] for each region; its opacity is the score's share of the largest one."""
+    largest = max(float(np.abs(scores).max()), 1e-30)
+    # Short of the darkest colours, under which nothing can be seen.
+    end = 1.3 * largest
+    colours = colormaps[MAPS[method]](Normalize(-end if method == GRADIENT else 0.0, end)(scores))
+    colours[:, 3] = 0.75 * np.abs(scores) / largest
+    return colours
+
+
+def draw_medium(axes: Axes, regions: Sequence[Region], shown: np.ndarray, colours: np.ndarray | None) -> None:
+    """An image, or values over time as a grey picture, under the colours of its regions."""
+    extent = (0.0, 1.0, 1.0, 0.0)
+    if regions[0].modality == IMAGE:
+        axes.imshow(shown, extent=extent, interpolation="nearest")
+    else:
+        axes.imshow(shown.T[::-1], extent=extent, cmap="gray", aspect="auto", interpolation="nearest")
+        axes.set_xlabel("time" if regions[0].modality == AUDIO else "first axis", fontsize=8)
+    if colours is None:
+        return
+    is_image = regions[0].modality == IMAGE
+    grid = colours.reshape(round(len(regions) ** 0.5) if is_image else 1, -1, 4)
+    axes.imshow(grid, extent=extent, interpolation="nearest", aspect="equal" if is_image else "auto")
+
+
+def draw_words(axes: Axes, regions: Sequence[Region], colours: np.ndarray | None) -> None:
+    """Words in reading order, each on its colour."""
+    num_lines = -(-len(regions) // WORDS_PER_LINE)
+    for place, region in enumerate(regions):
+        line, column = divmod(place, WORDS_PER_LINE)
+        box = None if colours is None else {"facecolor": colours[place], "edgecolor": "none", "pad": 3}
+        where = ((column + 0.5) / WORDS_PER_LINE, 1 - (line + 0.5) / num_lines)
+        axes.text(*where, region.label, ha="center", va="center", fontsize=10, bbox=box)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)

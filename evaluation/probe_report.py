@@ -1,0 +1,155 @@
+"""The parts of a report that are measured only when asked for: robustness, and deletion curves of attributions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from evaluation.figures import BLIND, COLOURS, WIDTH, errors, save, style
+from evaluation.markdown import percent, table
+
+ROBUSTNESS = "Robustness to corruption"
+DELETION = "Deletion of what is attributed most"
+
+
+def draw_probes(report: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Draws what the report has content for; returns title -> file."""
+    figures = {}
+    if any(found["corruptions"] for found in report.get("robustness", {}).values()):
+        figures[ROBUSTNESS] = save(draw_robustness(report["robustness"]), folder / "robustness.png")
+    if any(report.get("attribution", {}).values()):
+        figures[DELETION] = save(draw_deletion(report["attribution"]), folder / "deletion.png")
+    return figures
+
+
+def draw_deletion(attribution: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Probability of the answer over the share of the regions that is deleted: a panel for each task and modality."""
+    modalities = list(dict.fromkeys(modality for found in attribution.values() for modality in found))
+    figure = Figure(figsize=(max(WIDTH, 3.6 * len(modalities)), 3.1 * len(attribution)), layout="constrained")
+    panels = figure.subplots(len(attribution), len(modalities), sharex=True, sharey=True, squeeze=False)
+    for row, (task, found) in zip(panels, attribution.items(), strict=True):
+        for axes, modality in zip(row, modalities, strict=True):
+            axes.set_title(f"{task}: {modality}", loc="left", fontweight="bold", fontsize=10)
+            if modality in found:
+                draw_deleted(axes, found[modality])
+            else:
+                axes.text(0.5, 0.5, f"no {modality} in this task", ha="center", transform=axes.transAxes, color=BLIND)
+            style(axes, "both")
+        row[0].set_ylabel("probability of the answer")
+    for axes in panels[-1]:
+        axes.set_xlabel("share of the regions that is deleted")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    return figure
+
+
+def draw_deleted(axes: Axes, found: Mapping[str, Any]) -> None:
+    """A line with intervals for each order in which regions are deleted."""
+    for number, (name, curve) in enumerate(found["curves"].items()):
+        scores = [found["full"], *curve["probability"]]
+        bars = [[float(errors(score)[side, 0]) for score in scores] for side in (0, 1)]
+        colour = BLIND if name == "random" else COLOURS[number % len(COLOURS)]
+        shares = [0.0, *found["shares"]]
+        values = [score["value"] for score in scores]
+        axes.errorbar(shares, values, yerr=bars, marker="os^Dv"[number % 5], color=colour, capsize=2, label=name)
+    axes.set_ylim(0, 1.03)
+    axes.legend(frameon=False, loc="lower left", fontsize=8.5, title="deleted first by", title_fontsize=8.5)
+
+
+def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Accuracy over severity: a row of panels for each task, a panel for each modality, a line for each corruption."""
+    curves = [curve for found in robustness.values() for curve in found["corruptions"].values()]
+    modalities = list(dict.fromkeys(curve["modality"] for curve in curves))
+    figure = Figure(figsize=(max(WIDTH, 3.6 * len(modalities)), 3.1 * len(robustness)), layout="constrained")
+    panels = figure.subplots(len(robustness), len(modalities), sharex=True, sharey=True, squeeze=False)
+    for row, (task, found) in zip(panels, robustness.items(), strict=True):
+        for axes, modality in zip(row, modalities, strict=True):
+            shown = {name: item for name, item in found["corruptions"].items() if item["modality"] == modality}
+            axes.set_title(f"{task}: {modality}", loc="left", fontweight="bold", fontsize=10)
+            if shown:
+                draw_curves(axes, found["clean"], shown)
+            else:
+                axes.text(0.5, 0.5, f"no {modality} in this task", ha="center", transform=axes.transAxes, color=BLIND)
+            style(axes, "both")
+        row[0].set_ylabel("accuracy with 95 % interval")
+        row[0].yaxis.set_major_formatter(PercentFormatter(1.0))
+    for axes in panels[-1]:
+        axes.set_xlabel("severity (0: undamaged); dashed: blind floor")
+        axes.set_xticks(range(6))
+    return figure
+
+
+def draw_curves(axes: Axes, clean: Mapping[str, float], curves: Mapping[str, Mapping[str, Any]]) -> None:
+    """One line for each corruption from the clean score on, with intervals, and the floor they share."""
+    for number, (name, curve) in enumerate(curves.items()):
+        scores = [clean, *curve["accuracy"]]
+        bars = [[float(errors(score)[side, 0]) for score in scores] for side in (0, 1)]
+        values = [score["value"] for score in scores]
+        marker = "os^Dv"[number % 5]
+        colour = COLOURS[number % len(COLOURS)]
+        axes.errorbar(range(len(scores)), values, yerr=bars, marker=marker, color=colour, capsize=2, label=name)
+        if curve["floor"] is not None:
+            axes.axhline(curve["floor"]["value"], color=BLIND, linestyle="--", linewidth=1, zorder=0.5)
+    axes.set_ylim(0, 1.03)
+    axes.legend(frameon=False, loc="lower left", fontsize=8.5)
+
+
+def probe_lines(report: Mapping[str, Any]) -> list[str]:
+    """Markdown of what the report has content for."""
+    lines: list[str] = []
+    for task, found in report.get("robustness", {}).items():
+        lines += ["", f"## Numbers of robustness, {task}", "", *robustness_table(found)]
+    if lines:
+        lines += ["", HOW_TO_READ_ROBUSTNESS]
+    if report.get("attribution"):
+        rows = [row for task, found in report["attribution"].items() for row in deletion_rows(task, found)]
+        head = ["what is deleted, and which first", "regions", "none", "by share", "harm", "n"]
+        lines += ["", "## Numbers of deletion", "", *table(head, rows), "", HOW_TO_READ_DELETION]
+    return lines
+
+
+def robustness_table(found: Mapping[str, Any]) -> list[str]:
+    """Rows: corruptions; columns: accuracy at each severity, relative and effective robustness."""
+    head = ["corruption", "clean", *(f"severity {number}" for number in range(1, 6)), "relative", "effective"]
+    rows = []
+    for name, curve in found["corruptions"].items():
+        values = [found["clean"], *curve["accuracy"]]
+        cells = [f"{100 * score['value']:.1f}" for score in values]
+        rows.append([f"{curve['modality']}: {name}", *cells, ratio(curve["relative"]), ratio(curve["effective"])])
+        levels = [f"{level:g}" for level in curve["levels"]]
+        rows.append([f"- {curve['unit']}", "", *levels, "", ""])
+    blanks = [""] * 6
+    rows.append(["**all**", *blanks, ratio(found.get("relative")), ratio(found.get("effective"))])
+    return table(head, rows)
+
+
+def ratio(score: Mapping[str, float] | None) -> str:
+    """A ratio with its interval, or a dash."""
+    return "-" if score is None else f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+
+
+def deletion_rows(task: str, found: Mapping[str, Any]) -> list[list[str]]:
+    """A row for each modality and order: probability of the answer in percent at each share, and harm."""
+    rows = []
+    for modality, item in found.items():
+        for name, curve in item["curves"].items():
+            shares = " / ".join(f"{100 * score['value']:.0f}" for score in curve["probability"])
+            harm = percent(item["harm"][name]) if name in item["harm"] else ""
+            full = f"{100 * item['full']['value']:.1f}"
+            rows.append([f"{task}, {modality}: {name}", f"{item['regions']:.0f}", full, shares, harm, f"{item['n']:,}"])
+    return rows
+
+
+HOW_TO_READ_DELETION = """Probability of the model's own answer, in percent, when regions (patches of the image, spans
+of sound, words) become neutral, those with the highest attribution first: none of them, then a growing share (the same
+in all rows, see the figure). Harm: probability under random deletion minus that under this one, averaged over the
+shares, with 95 % interval; above 0, the attribution finds what the answer depends on."""
+HOW_TO_READ_ROBUSTNESS = """Accuracy in percent. Relative robustness: accuracy under corruption, averaged over the five
+severities, over clean accuracy. Effective robustness: (corrupted - floor) / (clean - floor); the floor is the most
+frequent training answer, to the same question where the question is not what is damaged. 1: nothing is lost; 0: nothing
+is left of what the medium adds. (Taori et al., arXiv:2007.00644, fit the expected loss over many models; one run has no
+such fit.)"""

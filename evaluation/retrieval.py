@@ -1,0 +1,177 @@
+"""Retrieval and zero-shot classification of a model with a shared space, as a report.
+
+Shape legend: Q queries, C candidates.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from data.interleave import Interleaver
+from data.mixture import Source
+from data.types import TEXT, AlignedSample, BadSampleError, Modality
+from evaluation.embedding import Embedded, embed, embed_texts, first_batch, read_aligned
+from evaluation.identity import data_fingerprint
+from evaluation.metrics import bootstrap
+from evaluation.progress import question_progress
+from evaluation.ranking import chance, ranks, retrieval_scores
+from evaluation.settings import Bootstrap, check_tasks
+from evaluation.shared_space import embedding_map, modality_gap
+from fusion.counting import active_parameters, flops_per_sample, parameter_counts
+from fusion.model import FusionModel
+
+FLOPS_SAMPLES = 16
+MAX_REASONS = 20
+
+
+@dataclass(frozen=True)
+class RetrievalSettings:
+    """One evaluation of a shared space.
+
+    tasks: name -> source of aligned samples. Every modality is asked for every other: the task "emoji" is reported as
+    "emoji/image_to_text" and so on. Candidates are all samples of the task that have the modality.
+    classes: the field of metadata that zero-shot classification predicts, as "emoji/image_to_group"; None: none.
+    prompt: the text of a class, where {} is its name.
+    cluster: the field of metadata whose equal values are drawn together for intervals.
+    map_samples: how many samples the map of embeddings shows.
+    """
+
+    tasks: Mapping[str, Source]
+    batch_size: int = 128
+    classes: str | None = "group"
+    prompt: str = "{}"
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    cluster: str = "concept"
+    map_samples: int = 150
+
+    def __post_init__(self) -> None:
+        check_tasks(self.tasks)
+        for name in ("batch_size", "map_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if "{}" not in self.prompt:
+            raise ValueError(f"prompt={self.prompt!r} must hold {{}}, where the name of the class goes")
+
+
+def evaluate_retrieval(
+    model: FusionModel,
+    interleaver: Interleaver,
+    settings: RetrievalSettings,
+    on_bad_sample: str = "error",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Everything in a report that depends only on model, data and settings.
+
+    Samples that cannot be read count as skipped, and are no candidates either, if `on_bad_sample` is "skip".
+    """
+    skipped: list[str] = []
+    unread = skipped if on_bad_sample == "skip" else None
+    tasks = {name: read_aligned(source, unread) for name, source in settings.tasks.items()}
+    report: dict[str, Any] = {"sources": list(tasks), "tasks": {}, "chance": {}, "audit": {}, "omitted": {}}
+    report |= {"embedding_map": {}, "modality_gap": {}}
+    with question_progress(sum(map(len, tasks.values())), progress) as bar:
+        for name, samples in tasks.items():
+            bar.stage(name)
+            embedded = embed(
+                model, interleaver, samples, batch_size=settings.batch_size, skipped=unread, advance=bar.advance
+            )
+            if len(embedded) < 2:
+                reason = f"; the first: {skipped[0]}" if skipped else ""
+                raise BadSampleError(f"{name}: has no samples of two modalities that can be used{reason}")
+            _add_directions(report, name, samples, embedded, settings)
+            if settings.classes is not None and TEXT in model.modalities:
+                _add_classification(report, name, samples, embedded, settings, (model, interleaver))
+            seed = settings.bootstrap.seed
+            key = settings.classes or settings.cluster
+            report["embedding_map"][name] = embedding_map(embedded, samples, key, settings.map_samples, seed)
+            report["modality_gap"][name] = modality_gap(embedded)
+    everything = [sample for samples in tasks.values() for sample in samples]
+    batch = first_batch(interleaver, everything, FLOPS_SAMPLES).to(next(model.parameters()).device)
+    report["model"] = {
+        "parameters": parameter_counts(model)["total"],
+        "active_parameters": active_parameters(model),
+        "flops_per_sample": flops_per_sample(model, batch),
+    }
+    report["data"] = {"skipped": 0, "skipped_in_evaluation": len(skipped), "reasons": skipped[:MAX_REASONS]}
+    report["provenance"] = {
+        "data_hash": data_fingerprint(everything),
+        "interval": f"95 % percentile bootstrap, {settings.bootstrap.resamples} resamples of {settings.cluster}s",
+    }
+    return report
+
+
+def directions(embedded: Mapping[Modality, Embedded]) -> dict[str, tuple[np.ndarray, int, np.ndarray]]:
+    """Every modality to every other, by name ("image_to_text"): ranks [Q], number of candidates, samples asked [Q]."""
+    found = {}
+    for first, second in permutations(embedded, 2):
+        queries, candidates = embedded[first], embedded[second]
+        both, asked, targets = np.intersect1d(
+            queries.samples, candidates.samples, assume_unique=True, return_indices=True
+        )
+        if len(both):
+            placed = ranks(queries.values[asked], candidates.values, targets)
+            found[f"{first}_to_{second}"] = (placed, len(candidates.values), both)
+    return found
+
+
+def possible_directions(samples: Sequence[AlignedSample], modalities: Sequence[Modality]) -> list[str]:
+    """The names that `directions` can have: pairs of modalities that some sample has both of."""
+    present = [{segment.modality for segment in sample.segments} for sample in samples]
+    return [f"{a}_to_{b}" for a, b in permutations(modalities, 2) if any({a, b} <= found for found in present)]
+
+
+def _add_directions(
+    report: dict[str, Any],
+    task: str,
+    samples: Sequence[AlignedSample],
+    embedded: Mapping[Modality, Embedded],
+    settings: RetrievalSettings,
+) -> None:
+    options = (settings.bootstrap.resamples, settings.bootstrap.seed)
+    for direction, (placed, num_candidates, asked) in directions(embedded).items():
+        clusters = _clusters(samples, asked, settings)
+        scores = retrieval_scores(placed, clusters, *options)
+        report["tasks"][f"{task}/{direction}"] = {name: score.to_json() for name, score in scores.items()}
+        report["chance"][f"{task}/{direction}"] = {"candidates": num_candidates, **chance(num_candidates)}
+
+
+def _add_classification(
+    report: dict[str, Any],
+    task: str,
+    samples: Sequence[AlignedSample],
+    embedded: Mapping[Modality, Embedded],
+    settings: RetrievalSettings,
+    encoder: tuple[FusionModel, Interleaver],
+) -> None:
+    """Zero-shot accuracy of every medium: the class whose name is the most similar, no class having been taught."""
+    key = str(settings.classes)
+    names = sorted({sample.metadata[key] for sample in samples if key in sample.metadata})
+    if len(names) < 2:
+        report["omitted"][task] = {f"classes by {key}": f"the samples have {len(names)} values of {key}"}
+        return
+    prompts_CE = embed_texts(*encoder, [settings.prompt.replace("{}", name) for name in names])
+    options = (settings.bootstrap.resamples, settings.bootstrap.seed)
+    for modality, found in embedded.items():
+        labelled = np.array([key in samples[place].metadata for place in found.samples])
+        if modality == TEXT or not labelled.any():
+            continue
+        asked = found.samples[labelled]
+        truth_Q = np.array([names.index(samples[place].metadata[key]) for place in asked])
+        chosen_Q = (found.values[labelled] @ prompts_CE.T).argmax(axis=1)
+        clusters = _clusters(samples, asked, settings)
+        name = f"{task}/{modality}_to_{key}"
+        report["tasks"][name] = {"accuracy": bootstrap(chosen_Q == truth_Q, clusters, *options).to_json()}
+        most = Counter(truth_Q.tolist()).most_common(1)[0][0]
+        report["audit"][name] = {"largest_class": bootstrap(truth_Q == most, clusters, *options).to_json()}
+        report["chance"][name] = {"candidates": len(names), "accuracy": 1 / len(names)}
+
+
+def _clusters(samples: Sequence[AlignedSample], places: np.ndarray, settings: RetrievalSettings) -> list[str]:
+    """What is drawn together; samples without the field are clusters of their own."""
+    return [samples[p].metadata.get(settings.cluster, f"sample {samples[p].id} at {p}") for p in places]

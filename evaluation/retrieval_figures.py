@@ -1,0 +1,81 @@
+"""Figures of a shared space, drawn from `report.json` alone: a map of embeddings, and the gap between modalities."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from evaluation.figures import COLOURS, WIDTH, save, slug, style
+
+MARKERS = "os^Dv"
+MAX_LABELS = len(COLOURS) - 1
+REST = "#BBBBBB"
+
+
+def draw_shared_spaces(report: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Both figures for each source of a retrieval; title -> file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {}
+    for task, found in report.get("embedding_map", {}).items():
+        figures[f"Map of embeddings, {task}"] = save(draw_map(found), folder / f"embedding_map_{slug(task)}.png")
+    for task, found in report.get("modality_gap", {}).items():
+        if found:
+            figures[f"Gap between modalities, {task}"] = save(
+                draw_gap(found), folder / f"modality_gap_{slug(task)}.png"
+            )
+    return figures
+
+
+def draw_map(found: Mapping[str, Any]) -> Figure:
+    """The same points twice: coloured by modality, and by the most frequent values of the field."""
+    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    counts = Counter(label for points in found["points"].values() for _, _, label in points)
+    colours = {label: COLOURS[place] for place, (label, _) in enumerate(counts.most_common(MAX_LABELS))}
+    for number, (modality, points) in enumerate(found["points"].items()):
+        x, y = np.array([[x, y] for x, y, _ in points]).T
+        marker = MARKERS[number % len(MARKERS)]
+        left.scatter(x, y, s=12, marker=marker, color=COLOURS[number % 7], alpha=0.7, linewidths=0, label=modality)
+        labelled = [colours.get(label, REST) for _, _, label in points]
+        right.scatter(x, y, s=12, marker=marker, c=labelled, alpha=0.8, linewidths=0)
+    for label, colour in colours.items():
+        right.scatter([], [], s=16, color=colour, label=label or "unknown")
+    if len(counts) > len(colours):
+        right.scatter([], [], s=16, color=REST, label="others")
+    for axes, title in ((left, "by modality"), (right, f"by {found['field']}")):
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+        axes.legend(frameon=False, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+        _name_components(axes, found["explained"])
+        style(axes, "both")
+    return figure
+
+
+def _name_components(axes: Axes, explained: list[float]) -> None:
+    names = [f"component {place}" for place in (1, 2)]
+    shares = [f" ({share:.0%})" for share in explained] + ["", ""]
+    axes.set_xlabel(names[0] + shares[0], fontsize=8.5)
+    axes.set_ylabel(names[1] + shares[1], fontsize=8.5)
+
+
+def draw_gap(found: Mapping[str, Any]) -> Figure:
+    """For each pair of modalities, how similar partners and others are, and how far apart the centres lie."""
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    panels = figure.subplots(1, len(found), sharex=True, squeeze=False)[0]
+    for axes, (pair, gap) in zip(panels, found.items(), strict=True):
+        for name, colour in (("unmatched", COLOURS[1]), ("matched", COLOURS[0])):
+            counts = np.array(gap["counts"][name], dtype=float)
+            edges = np.linspace(-1, 1, len(counts) + 1)
+            axes.stairs(counts / max(counts.sum(), 1), edges, color=colour, fill=True, alpha=0.55, label=name)
+            axes.axvline(gap[name], color=colour, linewidth=1.2)
+        axes.set_title(pair, loc="left", fontsize=10, fontweight="bold")
+        axes.set_xlabel(f"cosine; centres {gap['distance']:.2f} apart", fontsize=8.5)
+        style(axes, "y")
+    panels[0].set_ylabel("share of pairs")
+    panels[-1].legend(frameon=False, fontsize=8)
+    return figure

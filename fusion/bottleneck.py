@@ -1,0 +1,131 @@
+"""Bottleneck fusion: modalities exchange information through a few extra tokens only.
+
+Shape legend: B rows, L tokens in a row, S media items, K bottleneck tokens of an item, D `d_model`,
+N = B * L + S * K tokens with the bottleneck tokens behind the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data.types import PADDING_DOCUMENT
+from fusion.block import layers_of
+from fusion.method import FusionMethod
+from fusion.selection import Selection
+from fusion.sequence import EmbeddedSequence, Visibility
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """What is known of all N tokens. `order` sorts them as they stand in the batch; modality -1 is a bottleneck."""
+
+    modality_ids: Tensor
+    document_ids: Tensor
+    positions: Tensor
+    segment_ids: Tensor | None
+    order: Tensor
+    rows: Tensor
+
+
+class BottleneckFusion(FusionMethod):
+    """Media see their own modality and bottleneck tokens; text sees text and bottleneck tokens (MBT, arXiv:2107.00135).
+
+    Bottleneck tokens belong to every group, so a layer makes one pass for each modality, over its tokens and the
+    bottleneck tokens of the document, media first and text last; each pass updates the bottleneck tokens. Layers
+    below `fusion_layer` keep modalities apart altogether, as in the paper.
+
+    Differs from MBT, which classifies a fixed pair of inputs, in that `num_bottlenecks` tokens stand behind every
+    item of a medium and all attention is causal, so that interleaved sequences can be generated; and in that the
+    passes follow one another where the paper averages their updates.
+    """
+
+    def __init__(self, d_model: int, num_bottlenecks: int = 4, fusion_layer: int = 0, **stack: Any) -> None:
+        super().__init__(d_model, **stack)
+        if num_bottlenecks < 1:
+            raise ValueError(f"num_bottlenecks={num_bottlenecks} must be 1 or more")
+        if not 0 <= fusion_layer < len(self.blocks):
+            raise ValueError(f"fusion_layer={fusion_layer} must be from 0 to num_layers - 1 = {len(self.blocks) - 1}")
+        self.num_bottlenecks, self.fusion_layer = num_bottlenecks, fusion_layer
+        self.bottlenecks_KD = nn.Parameter(0.02 * torch.randn(num_bottlenecks, d_model))
+
+    def layers(self) -> list[nn.Module]:
+        """The layers without bottleneck tokens."""
+        return list(self.blocks[: self.fusion_layer])
+
+    def make_cache(self, batch_size: int, max_length: int) -> list[Any]:
+        """One cache for each layer below `fusion_layer`, from there on one for each modality of a layer."""
+        longest = max_length * (1 + self.num_bottlenecks)  # as if every token were a medium
+        return [
+            block.make_cache(batch_size, max_length)
+            if layer < self.fusion_layer
+            else [block.make_cache(batch_size, longest) for _ in range(self.num_modalities)]
+            for layer, block in enumerate(layers_of(self.blocks))
+        ]
+
+    def groups(self, layer: int, sequence: EmbeddedSequence) -> Tensor:
+        """Modalities of documents; only asked for below `fusion_layer`."""
+        return sequence.modality_groups
+
+    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
+        """Hidden states [B, L, D]."""
+        hidden_BLD, caches = sequence.hidden, cache or [None] * len(self.blocks)
+        lower = slice(0, self.fusion_layer)
+        for block, visibility, layer_cache in zip(
+            self.blocks[lower], self.visibilities(sequence)[lower], caches[lower], strict=True
+        ):
+            hidden_BLD = block(hidden_BLD, visibility, sequence.positions, layer_cache)
+        tokens = self._tokens(sequence)
+        num_items = (len(tokens.order) - hidden_BLD[..., 0].numel()) // self.num_bottlenecks
+        extra_SKD = self.bottlenecks_KD.to(hidden_BLD.dtype).expand(num_items, -1, -1)
+        x_ND = torch.cat([hidden_BLD.flatten(0, 1), extra_SKD.flatten(0, 1)])
+        passes = [self._pass(tokens, m, len(hidden_BLD) if cache else None) for m in self._modalities_text_last()]
+        for layer in range(self.fusion_layer, len(self.blocks)):
+            for modality, (selection, visibility) in zip(self._modalities_text_last(), passes, strict=True):
+                own_cache = cache[layer][modality] if cache else None
+                if own_cache is not None and not len(selection):
+                    continue
+                whose = {"only": modality} if self.weights == "per_modality" else {}
+                positions = selection.ids(tokens.positions)
+                chosen = self.blocks[layer](selection.take(x_ND), visibility, positions, own_cache, **whose)
+                x_ND = selection.put(x_ND, chosen)
+        return x_ND[: hidden_BLD[..., 0].numel()].view_as(hidden_BLD)
+
+    def _modalities_text_last(self) -> list[int]:
+        return [*range(1, self.num_modalities), 0]
+
+    def _pass(self, tokens: _Tokens, modality: int, num_rows: int | None) -> tuple[Selection, Visibility]:
+        """The tokens of a modality with all bottleneck tokens; in rows, if there is a cache."""
+        of_pass = (tokens.modality_ids == modality) | (tokens.modality_ids == -1)
+        chosen_N = of_pass & (tokens.document_ids != PADDING_DOCUMENT)
+        rows = tokens.rows if num_rows is not None else None
+        selection = Selection(chosen_N, tokens.order, rows, num_rows or 1)
+        return selection, selection.visibility(tokens.document_ids, tokens.segment_ids)
+
+    def _tokens(self, sequence: EmbeddedSequence) -> _Tokens:
+        """All tokens: those of the sequence, then the bottleneck tokens of each item, which stand behind its last."""
+        length = sequence.document_ids.shape[1]
+        segments = sequence.segment_ids.flatten()
+        following = torch.cat(
+            [sequence.segment_ids[:, 1:], torch.zeros_like(segments[: len(sequence.hidden), None])], 1
+        )
+        ends_S = ((segments > 0) & (segments != following.flatten())).nonzero()[:, 0]
+        extra_K = torch.arange(self.num_bottlenecks, device=segments.device)
+        owners = ends_S.repeat_interleave(self.num_bottlenecks)
+        places = torch.arange(len(segments), device=segments.device)
+        stride = self.num_bottlenecks + 1
+
+        def extended(ids_BL: Tensor) -> Tensor:
+            return torch.cat([ids_BL.flatten(), ids_BL.flatten()[owners]])
+
+        return _Tokens(
+            modality_ids=torch.cat([sequence.modality_ids.flatten(), torch.full_like(owners, -1)]),
+            document_ids=extended(sequence.document_ids),
+            positions=extended(sequence.positions),
+            segment_ids=torch.cat([segments, torch.zeros_like(owners)]) if self.bidirectional_media else None,
+            order=torch.cat([places * stride, owners * stride + 1 + extra_K.repeat(len(ends_S))]),
+            rows=torch.cat([places, owners]) // length,
+        )

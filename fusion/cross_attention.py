@@ -1,0 +1,113 @@
+"""Cross-attention fusion: text looks at media between its own layers, media never look at text.
+
+Shape legend: B rows, L tokens in a row, R rows and T places of chosen tokens, D `d_model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data.types import PADDING_DOCUMENT
+from fusion.cache import MemoryCache, TokenPlaces
+from fusion.media_stream import MediaStream
+from fusion.method import FusionMethod
+from fusion.mixers.base import Mixer
+from fusion.mixers.cross_attention import CrossAttention
+from fusion.selection import select_text_and_media
+from fusion.sequence import EmbeddedSequence
+
+
+class GatedCrossAttention(nn.Module):
+    """x + tanh(gate) * cross_attention(norm(x), memory), then the same with a feed-forward layer (Flamingo)."""
+
+    def __init__(
+        self, d_model: int, cross_attention: Callable[..., CrossAttention], feed_forward: Callable[..., nn.Module]
+    ) -> None:
+        super().__init__()
+        self.norm, self.memory_norm = nn.RMSNorm(d_model, eps=1e-6), nn.RMSNorm(d_model, eps=1e-6)
+        self.cross_attention: CrossAttention = cross_attention(d_model=d_model)
+        self.feed_forward_norm = nn.RMSNorm(d_model, eps=1e-6)
+        self.feed_forward = feed_forward(d_model=d_model)
+        self.gate, self.feed_forward_gate = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+        # The gates alone make this start as the identity: with a second zero behind them nothing would ever learn.
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
+
+    def forward(
+        self, x_RTD: Tensor, text: TokenPlaces, media_RTD: Tensor, media: TokenPlaces, cache: MemoryCache | None
+    ) -> Tensor:
+        """Hidden states of the text [R, T, D]."""
+        seen = self.cross_attention(self.norm(x_RTD), text, self.memory_norm(media_RTD), media, cache)
+        x_RTD = x_RTD + self.gate.tanh() * seen
+        return x_RTD + self.feed_forward_gate.tanh() * self.feed_forward(self.feed_forward_norm(x_RTD))
+
+
+class CrossAttentionFusion(FusionMethod):
+    """A text stream with gated cross-attention to the media before it (Flamingo, arXiv:2204.14198).
+
+    Before every `cross_every`-th text layer stands a `GatedCrossAttention`. Media pass `media_layers` layers of their
+    own weights, modality by modality. Text layers see text alone.
+
+    Differs from Flamingo in that nothing is pretrained or frozen, that a token sees all earlier media of
+    its document and not the last image only, and that resampling is left to the projector.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_modalities: int,
+        num_layers: int,
+        mixer: Callable[..., Mixer],
+        feed_forward: Callable[..., nn.Module],
+        cross_attention: Callable[..., CrossAttention],
+        media_layers: int = 2,
+        cross_every: int = 1,
+        bidirectional_media: bool = False,
+    ) -> None:
+        super().__init__(d_model, num_modalities, num_layers, mixer, feed_forward)
+        if media_layers < 0:
+            raise ValueError(f"media_layers={media_layers} must be 0 or more")
+        if not 1 <= cross_every <= num_layers:
+            raise ValueError(f"cross_every={cross_every} must be from 1 to num_layers={num_layers}")
+        self.cross_every = cross_every
+        self.media = MediaStream(d_model, num_modalities, media_layers, mixer, feed_forward, bidirectional_media)
+        self.cross = nn.ModuleList(
+            GatedCrossAttention(d_model, cross_attention, feed_forward) for _ in range(0, num_layers, cross_every)
+        )
+
+    def layers(self) -> list[nn.Module]:
+        """None: text and media have layers of their own."""
+        return []
+
+    def make_cache(self, batch_size: int, max_length: int) -> list[Any]:
+        """Caches of the media layers, of the text layers, and of the media that each cross-attention sees."""
+        text = super().make_cache(batch_size, max_length)
+        return [self.media.make_cache(batch_size, max_length), text, [MemoryCache() for _ in self.cross]]
+
+    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
+        """Hidden states [B, L, D]."""
+        x_ND = sequence.hidden.flatten(0, 1)
+        text, media = select_text_and_media(sequence, in_rows=cache is not None)
+        media_cache, text_caches, memory_caches = cache or (None, None, None)
+        media_RTD = media.take(x_ND)
+        if len(media) or cache is None:
+            media_RTD = self.media(sequence, media, media_RTD, media_cache)
+        text_RTD, positions = text.take(x_ND), text.ids(sequence.positions.flatten())
+        visibility = text.visibility(sequence.document_ids.flatten())
+        text_places = TokenPlaces(visibility.group_ids, positions)
+        media_places = TokenPlaces(
+            media.ids(sequence.document_ids.flatten(), PADDING_DOCUMENT), media.ids(sequence.positions.flatten())
+        )
+        for layer, block in enumerate(self.blocks):
+            if layer % self.cross_every == 0:
+                index = layer // self.cross_every
+                memory_cache = memory_caches[index] if memory_caches else None
+                text_RTD = self.cross[index](text_RTD, text_places, media_RTD, media_places, memory_cache)
+            if len(text) or cache is None:
+                text_RTD = block(text_RTD, visibility, positions, text_caches[layer] if text_caches else None)
+        return text.put(media.put(x_ND, media_RTD), text_RTD).view_as(sequence.hidden)

@@ -1,0 +1,118 @@
+"""Groups of tokens laid out as rows of their own, and back.
+
+Shape legend: N tokens of a batch, G groups, T places in a group, S slots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data.types import PADDING_DOCUMENT
+
+
+class Rearrange(torch.autograd.Function):
+    """out[m] = x[index[m]], or 0 where `index` is len(x); `inverse` says the same of the way back.
+
+    Since nothing is read twice, the gradient is the same operation with the indices exchanged. That of torch's own
+    indexing has to add up, which takes many times as long on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+        """`x` [N, ...] rearranged."""
+        ctx.save_for_backward(index, inverse)
+        return torch.cat([x, x.new_zeros(1, *x.shape[1:])]).index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """The same with the indices exchanged."""
+        index, inverse = ctx.saved_tensors
+        return Rearrange.apply(grad, inverse, index), None, None
+
+
+@dataclass(frozen=True)
+class Folding:
+    """Groups as rows of their own, in buckets of similar length.
+
+    `shapes` lists each bucket's (groups, places), and a bucket after the other has `groups * places` slots: S in all.
+    tokens [S]: the token of each slot among the flattened N; N where a group has ended.
+    slots [N]: the slot of each token; S for padding.
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    tokens: Tensor
+    slots: Tensor
+
+    def fold(self, x: Tensor) -> list[Tensor]:
+        """[N, ...] to one [groups, places, ...] per bucket, zero where a group has ended."""
+        parts = Rearrange.apply(x, self.tokens, self.slots).split([groups * places for groups, places in self.shapes])
+        return [part.unflatten(0, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def unfold(self, buckets: list[Tensor]) -> Tensor:
+        """The way back: [N, ...], zero at padding."""
+        return Rearrange.apply(torch.cat([bucket.flatten(0, 1) for bucket in buckets]), self.slots, self.tokens)
+
+
+def fold(group_ids: Tensor) -> Folding:
+    """Lays groups out as rows, in buckets whose lengths differ by less than a factor of two; -1 is left out."""
+    runs = _Runs(group_ids)
+    return runs.fold([size.nonzero()[:, 0] for size in _sizes(runs.counts_G)])
+
+
+def fold_pairs(query_groups: Tensor, key_groups: Tensor) -> tuple[Folding, Folding]:
+    """Two layouts whose rows belong to the same groups: those that have both queries and keys.
+
+    Buckets are of similar numbers of keys. Each may have several rows; -1 is left out.
+    """
+    queries, keys = _Runs(query_groups), _Runs(key_groups)
+    in_queries = torch.isin(queries.groups_G, keys.groups_G).nonzero()[:, 0]
+    in_keys = torch.isin(keys.groups_G, queries.groups_G).nonzero()[:, 0]  # in the same order, for both are sorted
+    sizes = [size.nonzero()[:, 0] for size in _sizes(keys.counts_G[in_keys])]
+    return queries.fold([in_queries[size] for size in sizes]), keys.fold([in_keys[size] for size in sizes])
+
+
+class _Runs:
+    """The tokens of each group, in their order in the batch: `order[starts_G[g]:][: counts_G[g]]`."""
+
+    def __init__(self, group_ids: Tensor) -> None:
+        flat_N = group_ids.flatten()
+        order = torch.sort(flat_N, stable=True).indices
+        self.num_tokens, self.order = len(flat_N), order[flat_N[order] != PADDING_DOCUMENT]
+        self.groups_G, self.counts_G = torch.unique_consecutive(flat_N[self.order], return_counts=True)
+        self.starts_G = self.counts_G.cumsum(0) - self.counts_G
+
+    def fold(self, buckets: list[Tensor]) -> Folding:
+        """A row for each of the groups (their places in `groups_G`) in each bucket."""
+        shapes, tokens = [], []
+        for members in buckets:
+            counts, starts = self.counts_G[members], self.starts_G[members]
+            place_T = torch.arange(int(counts.max()), device=counts.device)
+            index_GT = self.order[(starts[:, None] + place_T).clamp(max=len(self.order) - 1)]
+            tokens.append(index_GT.masked_fill(place_T >= counts[:, None], self.num_tokens).flatten())
+            shapes.append((len(counts), len(place_T)))
+        return folding(tuple(shapes), torch.cat(tokens) if tokens else self.order.new_empty(0), self.num_tokens)
+
+
+def _sizes(counts_G: Tensor) -> list[Tensor]:
+    """For each power of two that occurs, which groups have a number of tokens from it to the next."""
+    sizes_G = torch.log2(counts_G.double()).floor().long()
+    return [sizes_G == size for size in sizes_G.unique().tolist()]
+
+
+def fold_by_modality(modality_ids: Tensor, padding: Tensor, num_modalities: int) -> Folding:
+    """One row for the tokens of each modality, in the order of the batch: shapes (1, tokens), perhaps (1, 0)."""
+    flat_N = modality_ids.masked_fill(padding, num_modalities).flatten()
+    counts = torch.bincount(flat_N, minlength=num_modalities + 1)[:num_modalities].tolist()
+    tokens_S = torch.sort(flat_N, stable=True).indices[: sum(counts)]
+    return folding(tuple((1, count) for count in counts), tokens_S, len(flat_N))
+
+
+def folding(shapes: tuple[tuple[int, int], ...], tokens_S: Tensor, num_tokens: int) -> Folding:
+    """A `Folding` whose way back follows from the way there."""
+    slots_N = torch.full((num_tokens + 1,), len(tokens_S), device=tokens_S.device)
+    slots_N[tokens_S] = torch.arange(len(tokens_S), device=tokens_S.device)
+    return Folding(shapes, tokens_S, slots_N[:-1])

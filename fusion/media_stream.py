@@ -1,0 +1,57 @@
+"""A stream of media alone: what becomes of them before text sees them.
+
+Shape legend: N tokens of a batch, R rows, T places in a row, D `d_model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from data.types import PADDING_DOCUMENT
+from fusion.block import ModalityBlock, layers_of
+from fusion.folding import fold_by_modality
+from fusion.mixers.base import Mixer
+from fusion.selection import Selection
+from fusion.sequence import EmbeddedSequence, Visibility
+
+
+class MediaStream(nn.Module):
+    """`num_layers` layers over the media of a document, each modality with its own weights and seeing only itself."""
+
+    def __init__(
+        self,
+        d_model: int,
+        num_modalities: int,
+        num_layers: int,
+        mixer: Callable[..., Mixer],
+        feed_forward: Callable[..., nn.Module],
+        bidirectional: bool,
+    ) -> None:
+        super().__init__()
+        if num_modalities < 2:
+            raise ValueError("encoders names no medium, but this fusion method needs one or more beside text")
+        self.num_media, self.bidirectional = num_modalities - 1, bidirectional
+        self.blocks = nn.ModuleList(
+            ModalityBlock(d_model, self.num_media, mixer, feed_forward) for _ in range(num_layers)
+        )
+
+    def make_cache(self, batch_size: int, max_length: int) -> list[Any]:
+        """An empty cache for each layer."""
+        return [block.make_cache(batch_size, max_length) for block in layers_of(self.blocks)]
+
+    def forward(
+        self, sequence: EmbeddedSequence, media: Selection, x_RTD: Tensor, cache: list[Any] | None = None
+    ) -> Tensor:
+        """Hidden states [R, T, D] of the chosen `media`."""
+        groups = media.ids(sequence.modality_groups.flatten(), PADDING_DOCUMENT)
+        modality_ids = media.ids(sequence.modality_ids.flatten(), 1) - 1
+        by_modality = fold_by_modality(modality_ids, groups == PADDING_DOCUMENT, self.num_media)
+        segment_ids = media.ids(sequence.segment_ids.flatten()) if self.bidirectional else None
+        visibility = Visibility(groups, segment_ids, by_modality)
+        positions = media.ids(sequence.positions.flatten())
+        for layer, block in enumerate(self.blocks):
+            x_RTD = block(x_RTD, visibility, positions, cache[layer] if cache else None)
+        return x_RTD

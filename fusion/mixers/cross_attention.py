@@ -1,0 +1,94 @@
+"""Attention of some tokens to other ones that stand before them in the same document.
+
+Shape legend: R rows, H heads, Q query tokens in a row, M memory tokens in a row, K `head_dim`, D `d_model`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data.types import PADDING_DOCUMENT
+from fusion.cache import MemoryCache, TokenPlaces
+from fusion.folding import Folding, fold_pairs
+from fusion.mixers.attention import dense_attention, masked_attention
+from fusion.mixers.heads import AttentionHeads
+
+
+class PairAttention(nn.Module):
+    """The part without weights: `dense` over all pairs with a mask, or `folded` to the pairs of each document."""
+
+    implementations = ("dense", "folded")
+
+    def __init__(self, implementation: str = "folded") -> None:
+        super().__init__()
+        if implementation not in self.implementations:
+            raise ValueError(f"implementation={implementation!r} must be one of {', '.join(self.implementations)}")
+        self.implementation = implementation
+
+    @torch.compiler.disable  # its shapes follow the documents of each batch
+    def forward(
+        self, q_RHQK: Tensor, k_RHMK: Tensor, v_RHMK: Tensor, queries: TokenPlaces, memory: TokenPlaces
+    ) -> Tensor:
+        """[R, H, Q, K]; `queries` are [R, Q], `memory` is [R, M]."""
+        if self.implementation == "dense":
+            return dense_attention(q_RHQK, k_RHMK, v_RHMK, sees(queries, memory))
+        return folded_pairs(q_RHQK, k_RHMK, v_RHMK, queries, memory)
+
+
+def sees(queries: TokenPlaces, memory: TokenPlaces) -> Tensor:
+    """[R, Q, M], true where the memory token is of the query's document and stands before it."""
+    same = queries.documents[:, :, None] == memory.documents[:, None, :]
+    before = memory.places[:, None, :] < queries.places[:, :, None]
+    return same & before & (queries.documents != PADDING_DOCUMENT)[:, :, None]
+
+
+def folded_pairs(q_RHQK: Tensor, k_RHMK: Tensor, v_RHMK: Tensor, queries: TokenPlaces, memory: TokenPlaces) -> Tensor:
+    """Each document's queries against its own memory, in buckets of similar sizes."""
+    rows, _, length, _ = q_RHQK.shape
+    of_queries, of_memory = fold_pairs(queries.documents, memory.documents)
+    if not of_queries.shapes:  # nobody sees anything; what is not seen joins the graph all the same
+        return 0.0 * (q_RHQK + (k_RHMK + v_RHMK).sum())
+    q_parts = of_queries.fold(q_RHQK.transpose(1, 2).flatten(0, 1))
+    k_parts, v_parts = (of_memory.fold(x.transpose(1, 2).flatten(0, 1)) for x in (k_RHMK, v_RHMK))
+    ids = [_folded_ids(folding, pair) for folding, pair in ((of_queries, queries), (of_memory, memory))]
+    outputs = [
+        masked_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), sees(of_q, of_m)).transpose(1, 2)
+        for q, k, v, of_q, of_m in zip(q_parts, k_parts, v_parts, *ids, strict=True)
+    ]
+    return of_queries.unfold(outputs).unflatten(0, (rows, length)).transpose(1, 2)
+
+
+def _folded_ids(folding: Folding, tokens: TokenPlaces) -> list[TokenPlaces]:
+    """The tokens of each bucket; padding is of no document."""
+    documents = [part + PADDING_DOCUMENT for part in folding.fold(tokens.documents.flatten() - PADDING_DOCUMENT)]
+    return [TokenPlaces(*ids) for ids in zip(documents, folding.fold(tokens.places.flatten()), strict=True)]
+
+
+class CrossAttention(AttentionHeads):
+    """Queries of some tokens, keys and values of others: the memory.
+
+    Positions are those of the document, for queries and memory alike, so that distance means what it does in
+    self-attention. Flamingo (arXiv:2204.14198) has none, and lets a token see the last image only.
+    """
+
+    def __init__(self, d_model: int, implementation: str = "folded", **heads: Any) -> None:
+        super().__init__(d_model, **heads)
+        self.attend = PairAttention(implementation)
+
+    def forward(
+        self,
+        x_RQD: Tensor,
+        queries: TokenPlaces,
+        memory_RMD: Tensor,
+        memory: TokenPlaces,
+        cache: MemoryCache | None = None,
+    ) -> Tensor:
+        """What each query token sees [R, Q, D]; with a `cache`, memory that it already holds is seen too."""
+        q = self.queries(x_RQD, self.position.rotation(queries.places))
+        k, v = self.keys_and_values(memory_RMD, self.position.rotation(memory.places))
+        if cache is not None:
+            k, v, memory = cache.append(k, v, memory)
+        return self.out(self.attend(q, k, v, queries, memory).transpose(1, 2).flatten(2))

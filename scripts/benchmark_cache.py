@@ -1,0 +1,37 @@
+"""Time training with frozen encoders live and from the cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scripts.entry import entry_point
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@entry_point("benchmark_cache")
+def main(config: DictConfig) -> None:
+    """Prints seconds per step of both, their ratio, and how far the losses differ."""
+    import os
+
+    import torch
+
+    from data.types import BadInputError
+    from training.cache_benchmark import compare
+
+    if not any(node is not None and node.get("cache") for node in config.encoders.values()):
+        raise BadInputError("no encoder has cache=true; try experiment=easy_vqa_pretrained")
+    torch.set_num_threads(config.compute_threads or len(os.sched_getaffinity(0)))
+    live, cached = compare(config, config.steps)
+    largest = max(abs(a - b) for a, b in zip(live.losses, cached.losses, strict=True))
+    print(f"live         {live.step_seconds:8.3f} s a step")
+    print(
+        f"from cache   {cached.step_seconds:8.3f} s a step, {live.step_seconds / cached.step_seconds:.2f} times as fast"
+    )
+    print(f"filling or opening the cache took {cached.fill_seconds:.1f} s, once")
+    print(f"largest difference of the {len(live.losses)} losses: {largest:.1e}")
+
+
+if __name__ == "__main__":
+    main()

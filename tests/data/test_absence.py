@@ -1,0 +1,86 @@
+"""Modality dropout: how often, what goes, and that a batch stays a pure function of its number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.absence import ModalityDropout, user_modalities, without
+from data.types import Absent, AlignedSample, Media, Message, Sample, Text
+
+MODALITIES = ("text", "audio", "image")
+
+
+def conversation() -> Sample:
+    image, clip = Media("image", Path("a.png")), Media("audio", Path("q.wav"))
+    return Sample(
+        "1",
+        (
+            Message("system", (Media("image", Path("logo.png")),)),
+            Message("user", (image, clip, Text("and?"))),
+            Message("assistant", (Text("red"),)),
+            Message("user", (clip,)),
+            Message("assistant", (Text("yes"),)),
+        ),
+    )
+
+
+def test_a_modality_goes_whole_and_only_from_the_user() -> None:
+    sample = conversation()
+    changed = without(sample, ["audio"])
+    assert changed.messages[1].content == (sample.messages[1].content[0], Absent("audio"), Text("and?"))
+    assert changed.messages[3].content == (Absent("audio"),)
+    assert without(sample, ["image"]).messages[0] == sample.messages[0]
+    assert without(sample, ["text"]).messages[1].content == sample.messages[1].content[:2]
+    assert without(sample, ["text"]).messages[2] == sample.messages[2]
+    assert user_modalities(changed) == ["image", "text"]
+
+
+def test_every_modality_goes_as_often_as_configured() -> None:
+    dropout, rng = ModalityDropout({"image": 0.3, "audio": 0.1}, MODALITIES), np.random.default_rng(0)
+    left = [user_modalities(dropout(conversation(), rng)) for _ in range(4000)]
+    shares = {name: np.mean([name not in there for there in left]) for name in MODALITIES}
+    # Four standard errors: 4 * sqrt(0.3 * 0.7 / 4000) = 0.029.
+    assert shares == pytest.approx({"image": 0.3, "audio": 0.1, "text": 0.0}, abs=0.029)
+    both = np.mean(["image" not in there and "audio" not in there for there in left])
+    assert both == pytest.approx(0.03, abs=0.011), "independent of one another"
+
+
+def test_something_is_always_left() -> None:
+    dropout, rng = ModalityDropout({"image": 0.9, "audio": 0.9, "text": 0.9}, MODALITIES), np.random.default_rng(0)
+    assert all(user_modalities(dropout(conversation(), rng)) for _ in range(200))
+
+
+def test_the_same_generator_drops_the_same() -> None:
+    dropout = ModalityDropout({"image": 0.5, "audio": 0.5}, MODALITIES)
+    once, again, other = (
+        [dropout(conversation(), rng) for _ in range(20)] for rng in map(np.random.default_rng, (0, 0, 1))
+    )
+    assert once == again
+    assert once != other
+
+
+def test_switched_off_it_draws_nothing() -> None:
+    rng, untouched = np.random.default_rng(0), np.random.default_rng(0)
+    sample = conversation()
+    for probabilities in ({}, {"image": 0.0}):
+        assert ModalityDropout(probabilities, MODALITIES)(sample, rng) is sample
+    aligned = AlignedSample("2", (Text("a"),))
+    assert ModalityDropout({"image": 0.9}, MODALITIES)(aligned, rng) is aligned
+    assert rng.random() == untouched.random()
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "message"),
+    [({"smell": 0.1}, r"modality_dropout\.smell: .* it has text, audio, image"), ({"image": 1.0}, r"image=1\.0 must")],
+)
+def test_wrong_probabilities_are_named(probabilities: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModalityDropout(probabilities, MODALITIES)
+
+
+def test_text_is_never_absent_as_a_medium() -> None:
+    with pytest.raises(ValueError, match="modality='text'"):
+        Absent("text")

@@ -1,0 +1,201 @@
+"""Robustness is what its definition says, on predictions made by hand and on a model that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from data.corruptions import AudioNoise, ImageNoise, Typos
+from data.interleave import Interleaver
+from data.tokenizer import Tokenizer
+from data.types import Message, Sample, Text
+from evaluation.audit import Prior
+from evaluation.metrics import bootstrap_ratio
+from evaluation.predict import Prediction
+from evaluation.probe_report import draw_probes, draw_robustness, probe_lines
+from evaluation.robustness import blind_hits, curves, damaged, points
+from evaluation.run import chosen_evaluation, evaluate_checkpoint
+from evaluation.scoring import evaluate
+from evaluation.settings import Bootstrap, Robustness, Settings
+from fusion.model import FusionModel
+from tests.evaluation.colours import Colours
+from tests.evaluation.saved_run import EVALUATION, save_run
+
+Parts = tuple[FusionModel, Tokenizer, Interleaver]
+SAMPLES = [Colours("typed", 8).sample(i, np.random.default_rng(0)) for i in range(16)]
+CORRUPTIONS = {"noise": ImageNoise(), "typos": Typos(), "hiss": AudioNoise()}
+
+
+def settings(**options: object) -> Settings:
+    robustness = Robustness(CORRUPTIONS, **options)
+    return Settings({"t": Colours()}, bootstrap=Bootstrap(1000), robustness=robustness)
+
+
+def answered(right: Sequence[bool]) -> list[Prediction]:
+    return [
+        Prediction(sample, sample.messages[-1].content[0].text, sample.messages[-1].content[0].text if ok else "wrong")
+        for sample, ok in zip(SAMPLES, right, strict=True)
+    ]
+
+
+class Asked:
+    """Answers in place of a model: of 16 questions, two fewer are right at every severity."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.samples: list[list[Sample]] = []
+
+    def __call__(self, stage: str, samples: Sequence[Sample]) -> list[Prediction]:
+        self.stages.append(stage)
+        self.samples.append(list(samples))
+        severity = int(stage.rpartition(" ")[2])
+        return answered([place < 16 - 2 * severity for place in range(16)])
+
+
+def test_scores_are_those_of_the_definition() -> None:
+    ask = Asked()
+    prior = Prior("no", {"what color is it?": "red", "is it red?": "no"})
+    found = curves("t", answered([True] * 16), prior, settings(), ask)
+    assert set(found["corruptions"]) == {"noise", "typos"}, "there is no sound to damage"
+    assert ask.stages == [f"t, {name} {severity}" for name in ("noise", "typos") for severity in range(1, 6)]
+    noise, typos = found["corruptions"]["noise"], found["corruptions"]["typos"]
+    assert (found["n"], found["clean"]["value"]) == (16, 1.0)
+    assert [score["value"] for score in noise["accuracy"]] == [14 / 16, 12 / 16, 10 / 16, 8 / 16, 6 / 16]
+    assert noise["levels"] == list(ImageNoise.standard)
+    assert noise["relative"]["value"] == pytest.approx(10 / 16)
+    # Blind answers know the question unless it is what is damaged: red for 2 of 8 and no for 6 of 8, or no for 6 of 16.
+    assert noise["floor"]["value"] == 8 / 16
+    assert typos["floor"]["value"] == 6 / 16
+    assert noise["effective"]["value"] == pytest.approx((10 / 16 - 8 / 16) / (1 - 8 / 16))
+    assert typos["effective"]["value"] == pytest.approx((10 / 16 - 6 / 16) / (1 - 6 / 16))
+    assert found["relative"]["value"] == pytest.approx(10 / 16)
+    assert found["effective"]["value"] == pytest.approx((10 / 16 - 7 / 16) / (1 - 7 / 16))
+    for score in (noise["relative"], noise["effective"], found["relative"]):
+        assert score["low"] < score["value"] < score["high"]
+
+
+def test_a_model_at_the_floor_has_no_effective_robustness() -> None:
+    prior = Prior("no", {"what color is it?": "red", "is it red?": "no"})
+    floor = blind_hits(SAMPLES, "image", prior) > 0
+    found = curves("t", answered(floor), prior, settings(), Asked())
+    assert found["corruptions"]["noise"]["effective"] is None
+    assert found["corruptions"]["noise"]["relative"] is not None
+    assert curves("t", answered([True] * 16), None, settings(), Asked())["corruptions"]["noise"]["floor"] is None
+    nothing = curves("t", answered([False] * 16), prior, settings(), Asked())
+    assert nothing["relative"] is None
+
+
+def test_a_ratio_is_of_the_same_draws() -> None:
+    rng = np.random.default_rng(0)
+    below = (rng.random(400) < 0.6).astype(float)
+    exact = bootstrap_ratio(0.5 * below, below)
+    assert exact is not None
+    assert (exact.low, exact.value, exact.high) == pytest.approx((0.5, 0.5, 0.5)), "what is common cancels"
+    above = below * (rng.random(400) < 0.8)
+    score = bootstrap_ratio(above, below)
+    assert score is not None
+    # A share of 0.8 of about 240 right answers: standard error sqrt(0.8 * 0.2 / 240) = 0.026.
+    assert score.high - score.low == pytest.approx(4 * 0.026, rel=0.25)
+    clustered = bootstrap_ratio(above, below, [str(i // 20) for i in range(400)])
+    assert clustered is not None
+    assert clustered != score
+    assert bootstrap_ratio([0.0], [0.0]) is None
+    with pytest.raises(ValueError, match="above has 2 and below 1"):
+        bootstrap_ratio([1.0, 0.0], [1.0])
+
+
+def test_a_higher_severity_is_more_of_the_same_damage() -> None:
+    options = Robustness(CORRUPTIONS)
+    before = SAMPLES[3].messages[0].content[0].source.float()
+    shifts = []
+    for severity in (1, 2):
+        changed = damaged("t", SAMPLES, "noise", CORRUPTIONS["noise"], severity, options)[3]
+        shifts.append((changed.messages[0].content[0].source.float() - before).flatten().numpy())
+    assert np.corrcoef(shifts)[0, 1] > 0.9
+    other = damaged("t", SAMPLES, "noise", CORRUPTIONS["noise"], 2, Robustness(CORRUPTIONS, seed=1))[3]
+    shift = (other.messages[0].content[0].source.float() - before).flatten().numpy()
+    assert abs(np.corrcoef(shift, shifts[1])[0, 1]) < 0.4
+
+
+def test_questions_are_drawn_once_for_all_points() -> None:
+    few = settings(max_samples=5)
+    assert few.robustness is not None
+    seen: list[list[str]] = []
+
+    def ask(stage: str, samples: Sequence[Sample]) -> list[Prediction]:
+        seen.append([sample.id for sample in samples])
+        return [Prediction(sample, "x", "x") for sample in samples]
+
+    found = curves("t", answered([True] * 16), None, few, ask)
+    assert found["n"] == 5
+    assert len({tuple(ids) for ids in seen}) == 1
+    assert sum(map(len, seen)) == points(SAMPLES, few.robustness) == 5 * 5 * 2
+
+
+class Grown(Typos):
+    """Damage that makes a prompt longer than the model reads."""
+
+    def apply(self, value: str, level: float, rng: np.random.Generator) -> str:
+        return value * 100
+
+
+def test_what_becomes_unreadable_is_wrong_and_not_an_end(trained: Parts) -> None:
+    robustness = Robustness({"grown": Grown()})
+    given = Settings({"t": Colours("typed", 4)}, max_new_tokens=4, bootstrap=Bootstrap(1000), robustness=robustness)
+    report = evaluate(*trained, given, progress=False)
+    curve = report["robustness"]["t"]["corruptions"]["grown"]
+    assert [score["value"] for score in curve["accuracy"]] == [0] * 5
+    assert report["data"]["skipped_in_evaluation"] == 0
+
+
+def test_any_run_is_measured_by_naming_the_choices(
+    trained: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer, _ = trained
+    save_run(tmp_path / "run", model, tokenizer)
+    with initialize_config_module("conf", version_base="1.3"):
+        chosen = ["evaluation/robustness=standard", "evaluation/attribution=standard"]
+        config = compose("evaluate", ["checkpoint=x", *chosen, "evaluation.attribution.max_samples=4"])
+    assert "tasks" not in config.evaluation
+    given = chosen_evaluation(OmegaConf.to_container(config.evaluation), OmegaConf.create(EVALUATION))
+    assert set(given["tasks"]) == {"typed", "spoken"}
+    assert chosen_evaluation(None, "stored") == "stored"
+    assert chosen_evaluation({"tasks": {}}, "stored") == {"tasks": {}}
+    report = evaluate_checkpoint(tmp_path / "run", given, progress=False).report
+    typed, spoken = (report["robustness"][task]["corruptions"] for task in ("typed", "spoken"))
+    image = {"noise", "blur", "occlusion", "contrast"}
+    assert set(typed) == image | {"typos"}
+    assert set(spoken) == image | {"additive_noise", "clipping", "dropped_frames"}
+    worst = [curve["accuracy"][4]["value"] for curve in (typed["noise"], spoken["additive_noise"])]
+    assert min(worst) < report["tasks"]["typed"]["accuracy"]["value"]
+    assert set(report["attribution"]["spoken"]) == {"image", "audio"}
+    assert {"robustness.png", "deletion.png"} <= {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    text = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    for line in ("| image: noise | ", "- signal-to-noise ratio, dB", "typed, text: gradient", "figures/deletion.png"):
+        assert line in text
+    axes = draw_robustness(report["robustness"]).axes[0]
+    drawn = axes.lines[0].get_ydata()
+    expected = [report["robustness"]["typed"]["clean"], *typed["noise"]["accuracy"]]
+    assert list(drawn) == [score["value"] for score in expected]
+
+
+def test_a_plain_report_has_neither_table_nor_figure(report: dict[str, object], tmp_path: Path) -> None:
+    assert probe_lines(report) == []
+    assert draw_probes(report, tmp_path) == {}
+
+
+def test_wrong_settings_are_named() -> None:
+    with pytest.raises(ValueError, match="corruptions is empty"):
+        Robustness({})
+    with pytest.raises(ValueError, match="max_samples=0"):
+        Robustness(CORRUPTIONS, max_samples=0)
+
+
+def test_no_user_no_damage() -> None:
+    sample = Sample("x", (Message("system", (Text("a"),)), Message("assistant", (Text("b"),))))
+    assert points([sample], Robustness(CORRUPTIONS)) == 0

@@ -1,0 +1,131 @@
+"""train.py on a manifest of one's own: validation, bad samples, and what is refused before anything is made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+
+from certify.small_data import write_small_data
+from data.types import BadInputError, BadSampleError
+from fusion.checkpoint import best_step, resolve, step_folders, verify
+from scripts.train import main
+from training.run_folder import resumed_run
+from training.trackers.jsonl import read_metrics
+
+SMALL = [
+    "data=manifest",
+    "name=small",
+    "run=one",
+    "tracker=jsonl",
+    "d_model=16",
+    "fusion.num_layers=1",
+    "data.samples_per_batch=4",
+    "data.num_workers=0",
+    "schedule.warmup_steps=1",
+    "trainer.log_every=1",
+    "trainer.checkpoint_every=2",
+    "compute_threads=1",
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A manifest of 16 rows: typed, about an image, spoken, both."""
+    return write_small_data(tmp_path / "data", ("text", "image", "audio"))
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def train(data: Path, *overrides: str) -> Path:
+    """Runs train.py; returns the run folder."""
+    runs = data.parent.parent / "runs"
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose("train", [*SMALL, f"data.train={data}", f"runs={runs}", *overrides])
+    main.__wrapped__(config)  # type: ignore[attr-defined]
+    return runs / "small" / "one"
+
+
+def test_a_manifest_can_be_validated_on_while_training(data: Path) -> None:
+    validated = [f"data.validation_file={data}", "trainer.best_metric=val/accuracy", "trainer.evaluate_every=2"]
+    run = train(data, *validated, "trainer.max_steps=4", "trainer.keep_checkpoints=1")
+    scores = [row for row in read_metrics(run / "metrics.jsonl") if "val/accuracy" in row]
+    assert [row["step"] for row in scores] == [2, 4]
+    assert scores[0]["val/manifest/accuracy"] == scores[0]["val/accuracy"]
+    assert best_step(step_folders(run / "checkpoints")) is not None
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["parameters/total"] == sum(v for k, v in summary.items() if k.startswith("parameters/")) / 3
+    assert summary["flops_per_training_sample"] > 0
+    assert summary["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.best_metric=val/accuracy"], r"best_metric=val/accuracy: there is no validation.*validation_file"),
+        (
+            ["data.validation_file={}", "trainer.best_metric=val/acuracy"],
+            "best_metric=val/acuracy: must be one of val/manifest/accuracy, val/accuracy",
+        ),
+        (["data.validation_file={}.none"], r"data.validation.manifest: .*\.none: cannot be read: No such file"),
+    ],
+)
+def test_what_cannot_be_validated_is_refused_before_the_run_folder_is_made(
+    overrides: list[str], message: str, data: Path
+) -> None:
+    with pytest.raises(BadInputError, match=message) as refused:
+        train(data, *(item.format(data) for item in overrides))
+    assert "\n" not in str(refused.value)
+    assert not (data.parent.parent / "runs").exists()
+
+
+def broken(data: Path) -> Path:
+    """The same manifest with a row that is not JSON, a truncated image and a missing sound."""
+    folder = data.parent
+    rows = data.read_text().splitlines()
+    (folder / "torn.png").write_bytes((folder / "1.png").read_bytes()[:60])
+    rows[1], rows[2], rows[7] = rows[1].replace("1.png", "torn.png"), rows[2].replace("2.wav", "gone.wav"), rows[7][:40]
+    path = folder / "broken.jsonl"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def test_skipped_samples_are_counted_in_the_log_and_in_the_report(data: Path, capsys: pytest.CaptureFixture) -> None:
+    path = broken(data)
+    files = [f"data.validation_file={path}", f"data.evaluation={path}", "data.on_bad_sample=skip"]
+    run = train(path, *files, "trainer.max_steps=4")
+    logged = read_metrics(run / "metrics.jsonl")
+    assert [row["data/skipped"] for row in logged if "data/skipped" in row][-1] == 3
+    assert logged[-1]["val/skipped"] == 3
+    report = json.loads((run / "report.json").read_text())
+    assert (report["data"]["skipped"], report["data"]["skipped_in_evaluation"]) == (3, 3)
+    printed = capsys.readouterr().out
+    for place in (":2 (id 1): messages[0].content[0]", ":3: messages[0].content[0].path", ":8: not JSON"):
+        assert f"skipped: {path}{place}" in printed
+
+
+def test_a_bad_sample_stops_and_leaves_what_was_saved(data: Path) -> None:
+    (data.parent / "1.png").write_bytes(b"not a picture")
+    with pytest.raises(BadSampleError, match=r"manifest\.jsonl:2 \(id 1\): messages\[0\]\.content\[0\]: .*1\.png"):
+        train(data, "trainer.checkpoint_every=1")
+    run = data.parent.parent / "runs" / "small" / "one"
+    steps = [row["step"] for row in read_metrics(run / "metrics.jsonl")]
+    assert steps == list(range(1, len(steps) + 1))
+    assert steps, "the first batch must be a good one"
+    assert verify(resolve(run))["step"] == steps[-1]
+
+
+def test_a_resume_needs_the_configuration_of_the_run(data: Path) -> None:
+    run = train(data, "trainer.max_steps=1")
+    (run / "config.yaml").unlink()
+    with pytest.raises(BadInputError, match=r"config\.yaml: missing"):
+        resumed_run(str(run), [])

@@ -1,0 +1,181 @@
+"""Contrastive losses against the papers' own definitions, forward and gradient, with modalities missing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import combinations
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
+
+from data.types import BadSampleError
+from tests.data.memory import MemorySource
+from tests.training.aligned import LACKING, AlignedMemory, aligned_model, aligned_stream
+from tests.training.tiny import tiny_model
+from training.accumulation import accumulate
+from training.objectives.contrastive import InfoNCE, Sigmoid
+from training.objectives.next_token import NextToken
+from training.objectives.weighted_sum import WeightedSum
+from training.optimizers import muon
+
+TWO = ("audio",)  # every sample lacks it: image and text are left
+
+
+def clip_loss(image, text, scale, bias):
+    """The pseudocode of CLIP, figure 3 of arXiv:2103.00020; no bias."""
+    logits = image @ text.T * scale
+    partners = torch.arange(len(image))
+    rows = torch.log_softmax(logits, dim=1)[partners, partners]
+    columns = torch.log_softmax(logits, dim=0)[partners, partners]
+    return -(rows.mean() + columns.mean()) / 2
+
+
+def siglip_loss(image, text, scale, bias):
+    """The pseudocode of SigLIP, algorithm 1 of arXiv:2303.15343."""
+    signs = 2 * torch.eye(len(image)) - 1
+    return (-torch.log(torch.sigmoid(signs * (image @ text.T * scale + bias)))).sum() / len(image)
+
+
+def reference(model, batch, loss, samples):
+    """Mean over pairs of modalities of `loss` over the samples that have both, by a plain loop over segments."""
+    hidden = model(batch)
+    space, alignment = model.shared_space, batch.alignment
+    vectors = {}
+    for document, sample, modality in zip(*(ids.tolist() for ids in vars(alignment).values()), strict=True):
+        tokens = hidden[batch.document_ids == document]
+        name = model.modalities[modality]
+        vector = tokens.mean(dim=0) @ space.heads[name].weight.T
+        vectors[sample, modality] = vector / vector.norm()
+    losses = []
+    for index, (first, second) in enumerate(combinations(range(len(model.modalities)), 2)):
+        both = [n for n in range(samples) if (n, first) in vectors and (n, second) in vectors]
+        if both:
+            one, other = (torch.stack([vectors[n, modality] for n in both]) for modality in (first, second))
+            losses.append(loss(one, other, space.logit_scale[index].exp(), space.logit_bias[index]))
+    return torch.stack(losses).mean()
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(("objective", "loss"), [(InfoNCE(), clip_loss), (Sigmoid(), siglip_loss)])
+@pytest.mark.parametrize("lacking", [TWO, ("",), LACKING], ids=["two modalities", "three", "some missing"])
+def test_loss_and_gradient_are_those_of_the_paper(objective, loss, lacking):
+    model = aligned_model().double()
+    with torch.no_grad():
+        model.shared_space.logit_scale.copy_(torch.tensor([1.0, 2.0, 3.0]).log())
+    batch = aligned_stream(model, samples_per_batch=9, source=AlignedMemory(9, lacking))[0]
+    batch = batch_in_double(batch)
+    expected = reference(model, batch, loss, 9)
+    wanted = gradients(model, expected)
+    terms = objective(model, batch)
+    assert terms.count == 9
+    found = gradients(model, terms.sum / terms.count)
+    torch.testing.assert_close(terms.sum / terms.count, expected, rtol=1e-9, atol=1e-9)
+    # The same arithmetic in another order, in float64.
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-6, atol=1e-9, msg=name)
+    assert wanted["shared_space.heads.text.weight"].abs().max() > 1e-4
+
+
+def batch_in_double(batch):
+    media = {name: replace(item, values=item.values.double()) for name, item in batch.media.items()}
+    return replace(batch, media=media)
+
+
+def test_pairs_are_reported_apart_and_a_pair_that_nobody_has_is_left_out():
+    model = aligned_model()
+    terms = InfoNCE()(model, aligned_stream(model, 8, source=AlignedMemory(8, ("audio", "image")))[0])
+    counts = {name: count for name, (_, count) in terms.groups.items()}
+    assert counts == {"contrastive/text-image": 4, "contrastive/text-audio": 4}
+
+
+def test_a_larger_scale_than_100_acts_as_100_and_keeps_its_gradient():
+    space = aligned_model().shared_space
+    with torch.no_grad():
+        space.logit_scale.copy_(torch.tensor([math.log(50), math.log(100), math.log(500)]))
+    assert space.scale.tolist() == pytest.approx([50, 100, 100], rel=1e-5)
+    space.scale.sum().backward()
+    assert space.logit_scale.grad.tolist() == pytest.approx([50, 100, 100], rel=1e-5)
+
+
+def test_scales_and_biases_start_as_in_the_papers():
+    with initialize_config_module("conf", version_base="1.3"):
+        for choice, scale, bias in (("linear", 1 / 0.07, None), ("linear_with_bias", 10.0, -10.0)):
+            config = compose("train", overrides=[f"shared_space={choice}"]).shared_space
+            space = instantiate(config)(d_model=8, modalities=("text", "image"))
+            assert space.scale.tolist() == pytest.approx([scale], rel=1e-4)
+            assert (space.logit_bias if bias is None else space.logit_bias.tolist()) == (bias and [bias])
+
+
+def test_heads_join_the_graph_where_no_sample_is_aligned():
+    model = aligned_model()
+    batch = aligned_stream(model, 4, reads=("messages",), source=MemorySource(4))[0]
+    assert batch.alignment is None
+    terms = WeightedSum([NextToken(), InfoNCE()], [1, 1])(model, batch)
+    terms.sum.backward()
+    heads = list(model.shared_space.parameters())
+    assert len(heads) == 5
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in heads)
+    assert terms.count == batch.num_supervised
+
+
+def test_the_sum_is_the_weighted_mean_of_its_terms():
+    model = aligned_model()
+    batch = aligned_stream(model, 8, reads=("messages", "aligned"), conversations=True)[0]
+    alone = [NextToken()(model, batch), InfoNCE()(model, batch)]
+    assert min(terms.count for terms in alone) > 0
+    both = WeightedSum([NextToken(), InfoNCE()], [1, 3])(model, batch)
+    assert both.count == alone[0].count + 3 * alone[1].count
+    torch.testing.assert_close(both.sum, alone[0].sum + 3 * alone[1].sum)
+    assert both.groups.keys() == alone[0].groups.keys() | alone[1].groups.keys()
+    totals = accumulate(model, WeightedSum([NextToken(), InfoNCE()], [1, 3]), [batch])
+    assert totals.mean == pytest.approx(float(both.sum.detach()) / both.count, rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", [InfoNCE(), Sigmoid()])
+def test_one_batch_is_learned_by_heart(objective):
+    torch.manual_seed(0)
+    model = aligned_model(scale=10.0)
+    batch = aligned_stream(model, 8, source=AlignedMemory(8, ("",)))[0]
+    optimizer = muon(model, lr=0.02, adamw_lr=1e-2)
+    losses = []
+    for _ in range(120):
+        totals = accumulate(model, objective, [batch])
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(totals.mean)
+    assert losses[-1] < 0.25 * losses[0]
+    with torch.no_grad():
+        embeddings, _ = model.eval().shared_space(model(batch), batch)
+    for first, second in combinations(range(3), 2):
+        similarity = embeddings[:, first] @ embeddings[:, second].T
+        assert similarity.argmax(dim=1).tolist() == list(range(8))
+
+
+def test_what_a_model_lacks_is_said_before_the_training():
+    with pytest.raises(ValueError, match=r"choose shared_space=linear$"):
+        InfoNCE().check(tiny_model())
+    with pytest.raises(ValueError, match=r"choose shared_space=linear_with_bias$"):
+        Sigmoid().check(aligned_model(bias=None))
+    with pytest.raises(ValueError, match=r"choose shared_space=linear$"):
+        WeightedSum([NextToken(), InfoNCE()], [1, 1]).check(tiny_model())
+    NextToken().check(tiny_model())
+
+
+def test_a_conversation_is_refused_by_a_contrastive_objective_alone():
+    model = aligned_model()
+    with pytest.raises(BadSampleError, match=r"is a conversation, .*choose an objective that generates too"):
+        aligned_stream(model, 4, source=MemorySource(4))[0]
+
+
+@pytest.mark.parametrize("weights", [[1], [1, 0], [1, 0.5]])
+def test_weights_are_checked(weights):
+    with pytest.raises(ValueError, match="weights="):
+        WeightedSum([NextToken(), InfoNCE()], weights)

@@ -1,0 +1,68 @@
+"""How much faster training steps are when features of frozen encoders come from the cache."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from copy import deepcopy
+from dataclasses import dataclass
+
+from omegaconf import DictConfig, OmegaConf
+
+from data.build import build_interleaver, build_processors, build_sources, build_stream, build_tokenizer
+from data.instantiate import instantiate
+from data.mixture import Mixture
+from fusion.build import build_model
+from training.accumulation import accumulate
+from training.distributed import choose_device
+from training.feature_cache import cached_processors
+from training.random_state import seed_everything
+
+# The first steps make room for gradients and optimizer states.
+WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class Timing:
+    """fill_seconds: what filling the cache took, once. step_seconds: median of a step, its data included."""
+
+    fill_seconds: float
+    step_seconds: float
+    losses: list[float]
+
+
+def compare(config: DictConfig, num_steps: int) -> tuple[Timing, Timing]:
+    """The same steps live and from the cache, in this order; every encoder that can is cached or is not."""
+    live = deepcopy(config)
+    OmegaConf.set_struct(live, False)
+    for node in live.encoders.values():
+        if node is not None and node.get("cache"):
+            node.cache = False
+    return measure(live, num_steps), measure(config, num_steps)
+
+
+def measure(config: DictConfig, num_steps: int) -> Timing:
+    """Times `num_steps` steps of a configuration, in this process alone, after a few that are not timed."""
+    seed_everything(config.seed)
+    config = deepcopy(config)
+    config.trainer.max_steps = num_steps + WARM_UP
+    device, sources = choose_device(config.trainer.device), build_sources(config.data)
+    tokenizer = build_tokenizer(config.data, sources)
+    model = build_model(config, tokenizer.vocab_size)
+    begun = time.perf_counter()
+    mixture = Mixture(sources, config.seed)
+    processors = cached_processors(config, model, mixture, build_processors(config.data), device)
+    fill_seconds = time.perf_counter() - begun
+    model = model.to(device).train()
+    interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
+    stream = build_stream(config.data, config.seed, sources, interleaver)
+    objective, optimizer = instantiate(config.objective, "objective"), instantiate(config.optimizer, "optimizer")(model)
+    seconds, losses = [], []
+    for index in range(num_steps + WARM_UP):
+        begun = time.perf_counter()
+        totals = accumulate(model, objective, [stream[index].to(device)])
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(totals.mean))  # waits for the device
+        seconds.append(time.perf_counter() - begun)
+    return Timing(fill_seconds, statistics.median(seconds[WARM_UP:]), losses)
