@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from certify.context import Context, alone, batched
+from certify.context import Context, alone, batched, switched
+from certify.documents import item_shapes, labelled
 from certify.result import EXACT, Result, at_most
+from data.interleave import Document
+from data.types import InterleavedBatch
+from encoders.base import MediaEncoder
+from encoders.perceiver_resampler import PerceiverResampler
 from encoders.projector import LinearProjector, MlpProjector
+from encoders.qformer import QFormer
 from encoders.text import TokenEmbedding
 from fusion.block import Block
 from fusion.counting import flops_per_sample, parameter_counts
 from fusion.feed_forward.swiglu import SwiGLU
+from fusion.flops import count, documents_alone, torch_count, usage
 from fusion.mixers.attention import SelfAttention
 from fusion.model import FusionModel
+
+TEXT_TOKENS = 7
 
 
 def parts_sum_to_total(context: Context) -> Result:
@@ -73,6 +83,47 @@ def operations_scale(context: Context) -> Result:
     return at_most("operations are counted", wrong, EXACT, f"{one:,.0f} for {len(document)} tokens, bound {bound:,}")
 
 
+def operations_match_torch(context: Context) -> Result:
+    """The counter of `fusion/flops.py` against torch's `FlopCounterMode`, on documents alone.
+
+    A text, and each modality followed by as many tokens of text, so that no group of tokens is padded to another.
+    """
+    largest, details = 0, []
+    for document in _even_documents(context):
+        batch = next(documents_alone(alone([document])[0]))
+        ours, theirs = (
+            sum(count(context.model, usage(context.model, batch)).values()),
+            torch_flops(context.model, batch),
+        )
+        largest = max(largest, abs(ours - theirs))
+        details.append(f"{document.sample_id} {ours:,} and {theirs:,}")
+    return at_most("operations = torch's count", largest, EXACT, "; ".join(details))
+
+
+def torch_flops(model: FusionModel, batch: InterleavedBatch) -> int:
+    """Operations of the forward pass over a batch as torch counts them while it runs."""
+    with switched(model, training=False):
+        return torch_count(model, lambda: model.logits(model(batch)[batch.labels >= 0]))
+
+
+def _even_documents(context: Context) -> list[Document]:
+    rng, model = context.rng(), context.model
+    media: list[tuple[tuple[str, Tensor], ...]] = [()]
+    for name, encoder in model.media_encoders.items():
+        assert isinstance(encoder, MediaEncoder)
+        shape = item_shapes(encoder)[-1]
+        media.append(((name, torch.from_numpy(rng.standard_normal(shape))),))
+    documents = []
+    for items in media:
+        counts = [model.num_tokens[name](tuple(values.shape)) for name, values in items]
+        ids = [model.modalities.index(name) for (name, _), n in zip(items, counts, strict=True) for _ in range(n)]
+        text = len(ids) or TEXT_TOKENS
+        modality_ids = np.array(ids + [0] * text)
+        token_ids = rng.integers(context.vocab_size, size=len(modality_ids))
+        documents.append(labelled(token_ids, modality_ids, items, "-".join([*(n for n, _ in items), "text"]), rng))
+    return documents
+
+
 def _dense_weights(model: FusionModel) -> int:
     """Weights of the blocks that every token uses, as far as they are known to be dense."""
     blocks = (block for block in model.fusion.layers() if isinstance(block, Block))
@@ -91,18 +142,36 @@ def _mlp(m: Any) -> int:
     return 2 * width + width * hidden + hidden + hidden * d_model + d_model
 
 
+def _perceiver(m: Any) -> int:
+    width, d_model, hidden = m.input.in_features, m.input.out_features, m.layers[0].up.out_features
+    layer = 4 * d_model**2 + 2 * d_model * hidden + 6 * d_model
+    return len(m.queries_MD) * d_model + 2 * width + (width + 1) * d_model + len(m.layers) * layer + 2 * d_model
+
+
+def _qformer(m: Any) -> int:
+    (queries, d_model), hidden = m.queries_MD.shape, m.layers[0].up.out_features
+    width, reading = m.feature_norm.normalized_shape[0], sum(hasattr(layer, "cross_norm") for layer in m.layers)
+    layer = 4 * d_model**2 + 4 * d_model + 2 * d_model * hidden + hidden + d_model + 4 * d_model
+    cross = 2 * d_model**2 + 2 * d_model * width + 4 * d_model + 2 * d_model
+    ends = queries * d_model + 2 * d_model + 2 * width + (d_model + 1) * d_model
+    return ends + len(m.layers) * layer + reading * cross
+
+
 def _encoder_layer(m: Any) -> int:
     width, hidden = m.linear1.in_features, m.linear1.out_features
     return 4 * width * width + 4 * width + 2 * width * hidden + hidden + width + 4 * width
 
 
 # Queries, keys, values, output; two norms of a head. Gate, up, down. Norm, then one or two affine maps. One vector per
-# token. Attention with biases, two affine maps, two norms.
+# token. Attention with biases, two affine maps, two norms. Resamplers: queries, norms, maps, and layers of attention
+# and feed-forward.
 FORMULAS: dict[type[nn.Module], Callable[[Any], int]] = {
     SelfAttention: _attention,
     SwiGLU: lambda m: 3 * m.gate.in_features * m.gate.out_features,
     LinearProjector: lambda m: 2 * m.linear.in_features + (m.linear.in_features + 1) * m.linear.out_features,
     MlpProjector: _mlp,
+    PerceiverResampler: _perceiver,
+    QFormer: _qformer,
     TokenEmbedding: lambda m: m.weight.shape[0] * m.weight.shape[1],
     nn.TransformerEncoderLayer: _encoder_layer,
 }

@@ -54,7 +54,8 @@ def tokens_are_counted(context: Context) -> Result:
             media = media_batch(random_items([shape], context.seed))
             with switched(encoder, training=False), torch.no_grad():
                 features = encoder.encoder(media)
-                made = len(encoder.projector(features)[0])
+                count = torch.tensor([encoder.encoder.num_tokens(shape)])
+                made = len(encoder.projector(features, count)[0])
             expected = (1, encoder.encoder.num_tokens(shape), encoder.encoder.d_output)
             total += 1
             if tuple(features.shape) != expected or made != encoder.num_tokens(shape):

@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from certify.context import Context, randomise
-from certify.counting_checks import counts_match_formulas, operations_scale, parts_sum_to_total, weights_are_registered
+from certify.counting_checks import (
+    counts_match_formulas,
+    operations_match_torch,
+    operations_scale,
+    parts_sum_to_total,
+    weights_are_registered,
+)
 from certify.decoding_checks import (
     answers_do_not_depend_on_batch,
     cached_equals_full,
@@ -70,6 +76,7 @@ MODEL_CHECKS: tuple[Check, ...] = (
     counts_match_formulas,
     weights_are_registered,
     operations_scale,
+    operations_match_torch,
 )
 ALL_CHECKS: tuple[Check, ...] = (*MODEL_CHECKS, *ENCODER_CHECKS, resumed_equals_unbroken)
 

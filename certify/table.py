@@ -21,7 +21,7 @@ WIDE = 130
 def print_table(results: Sequence[Result], title: str, console: Console | None = None) -> None:
     """Check, largest deviation, tolerance, verdict; where there is room, also what was compared."""
     console = console or Console()
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("check")
     table.add_column("largest\ndeviation", justify="right", no_wrap=True)
     table.add_column("tolerance", justify="right", no_wrap=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from data.types import MediaBatch
-from encoders.projector import Projector
+from encoders.projector import Projector, padding_mask
 
 
 class Encoder(nn.Module):
@@ -76,11 +76,17 @@ class MediaEncoder(nn.Module):
     def forward(self, media: MediaBatch | None) -> Tensor:
         """Tokens of all items after one another, [sum of counts, D], without padding; None: of an example."""
         if media is None:
-            return self.projector(self.encoder.example_features()).flatten(0, 1)
-        tokens_NTD = self.projector(self.encoder(media))
-        counts_N = torch.tensor(self.counts(media), device=tokens_NTD.device)
-        valid_NT = torch.arange(tokens_NTD.shape[1], device=tokens_NTD.device) < counts_N[:, None]
-        return tokens_NTD[valid_NT]
+            return self._example_tokens().flatten(0, 1)
+        features_NTC = self.encoder(media)
+        counts = [self.encoder.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
+        tokens_NTD = self.projector(features_NTC, torch.tensor(counts, device=features_NTC.device))
+        counts_N = torch.tensor([self.projector.num_tokens(count) for count in counts], device=tokens_NTD.device)
+        return tokens_NTD[~padding_mask(tokens_NTD, counts_N)]
+
+    def _example_tokens(self, features_1TC: Tensor | None = None) -> Tensor:
+        features_1TC = self.encoder.example_features() if features_1TC is None else features_1TC
+        count = torch.tensor([features_1TC.shape[1]], device=features_1TC.device)
+        return self.projector(features_1TC, count)
 
     def absent(self) -> Tensor:
         """A scalar 0 that depends on every parameter, for a batch without this modality.
@@ -100,7 +106,7 @@ class MediaEncoder(nn.Module):
         if tuple(features.shape) != expected:
             raise ValueError(f"{type(encoder).__name__} makes features {tuple(features.shape)} but promises {expected}")
         try:
-            tokens = projector(features)
+            tokens = self._example_tokens(features)
         except RuntimeError as error:
             raise ValueError(f"{names}, whose features are {expected}: {str(error).splitlines()[0]}") from error
         expected = (1, projector.num_tokens(expected[1]), d_model)

@@ -5,19 +5,41 @@ Shape legend: N items, T features, C width of the features, D `d_model`.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
 class Projector(nn.Module):
-    """Base class: features [N, T, C] to tokens [N, T', D]. A resampler overrides `num_tokens`."""
+    """Base class: features [N, T, C] to tokens [N, T', D].
+
+    Item n has `counts_N[n]` features, at least one; what follows is padding and must not influence its tokens. A
+    projector that changes the number of tokens, such as a resampler, overrides `num_tokens`.
+    """
 
     def num_tokens(self, num_features: int) -> int:
         """Tokens that `num_features` features become."""
         return num_features
 
-    def forward(self, features_NTC: Tensor) -> Tensor:
-        """Tokens [N, T', D]."""
+    def forward(self, features_NTC: Tensor, counts_N: Tensor) -> Tensor:
+        """Tokens [N, T', D]; item n has `num_tokens(counts_N[n])` of them."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+
+def padding_mask(features_NTC: Tensor, counts_N: Tensor) -> Tensor:
+    """[N, T], true where an item has ended."""
+    return torch.arange(features_NTC.shape[1], device=counts_N.device) >= counts_N[:, None]
+
+
+def check_queries(d_model: int, num_queries: int, num_layers: int, num_heads: int, expansion: float) -> None:
+    """Raises `ValueError` unless a resampler can be made of these sizes."""
+    sizes = {"num_queries": num_queries, "num_layers": num_layers, "num_heads": num_heads}
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name}={value} must be 1 or more")
+    if d_model % num_heads:
+        raise ValueError(f"num_heads={num_heads} of the projector must divide d_model={d_model}")
+    if int(expansion * d_model) < 1:
+        raise ValueError(f"expansion={expansion} must be positive")
 
 
 class LinearProjector(Projector):
@@ -28,7 +50,7 @@ class LinearProjector(Projector):
         self.norm = nn.LayerNorm(d_input)
         self.linear = nn.Linear(d_input, d_model)
 
-    def forward(self, features_NTC: Tensor) -> Tensor:
+    def forward(self, features_NTC: Tensor, counts_N: Tensor) -> Tensor:
         """Tokens [N, T, D]."""
         return self.linear(self.norm(features_NTC))
 
@@ -45,6 +67,6 @@ class MlpProjector(Projector):
         self.up = nn.Linear(d_input, d_hidden)
         self.down = nn.Linear(d_hidden, d_model)
 
-    def forward(self, features_NTC: Tensor) -> Tensor:
+    def forward(self, features_NTC: Tensor, counts_N: Tensor) -> Tensor:
         """Tokens [N, T, D]."""
         return self.down(nn.functional.gelu(self.up(self.norm(features_NTC))))

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from omegaconf import DictConfig
 
 from data.instantiate import instantiate
-from data.types import TEXT, BadInputError
+from data.types import TEXT, BadInputError, Modality
+from encoders.base import Encoder
 from fusion.model import FusionModel
 
 
-def build_model(config: DictConfig, vocab_size: int) -> FusionModel:
+def build_model(config: DictConfig, vocab_size: int, encoders: Mapping[Modality, Encoder] | None = None) -> FusionModel:
     """The model that `config` (`d_model` and the groups encoders, projector, fusion and shared_space) describes.
 
-    Weights come from torch's global generator: seed it before. Raises `BadInputError` with the message of the
-    constructor that refused its arguments.
+    `encoders` are taken instead of building those of the configuration. Weights come from torch's global generator:
+    seed it before. Raises `BadInputError` with the message of the constructor that refused its arguments.
     """
-    encoders = {name: node for name, node in config.encoders.items() if name != TEXT and node is not None}
     try:
         return FusionModel(
             d_model=config.d_model,
             text=partial(instantiate(config.encoders.text, "encoders.text"), vocab_size=vocab_size),
-            encoders={name: instantiate(node, f"encoders.{name}") for name, node in encoders.items()},
+            encoders=build_encoders(config) if encoders is None else encoders,
             projector=instantiate(config.projector, "projector"),
             fusion=instantiate(config.fusion, "fusion"),
             missing_token=config.get("missing_token", "none"),
@@ -30,3 +31,9 @@ def build_model(config: DictConfig, vocab_size: int) -> FusionModel:
         )
     except ValueError as error:  # of a part that the model makes itself
         raise BadInputError(str(error)) from error
+
+
+def build_encoders(config: DictConfig) -> dict[Modality, Encoder]:
+    """The encoders of all media; one that is null is left out."""
+    nodes = {name: node for name, node in config.encoders.items() if name != TEXT and node is not None}
+    return {name: instantiate(node, f"encoders.{name}") for name, node in nodes.items()}

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import importlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,8 +30,10 @@ from fusion.model import FusionModel
 
 MANIFEST, CONFIG, TOKENIZER = "manifest.json", "config.yaml", "tokenizer.json"
 WEIGHTS, AVERAGED_WEIGHTS, TRAINING = "model.safetensors", "ema.safetensors", "training.pt"
-# The only packages whose classes a stored configuration may name.
+# The only packages whose classes a stored configuration may name, beside those that the user trusts by naming them in
+# the environment, separated by commas. A checkpoint cannot say it of itself.
 PACKAGES = ("data", "encoders", "fusion", "training", "evaluation", "serving", "certify")
+TRUSTED_PACKAGES = "INTERFUSE_PACKAGES"
 
 
 @dataclass(frozen=True)
@@ -163,14 +166,23 @@ def check_weights(model: nn.Module, weights: Mapping[str, Tensor], step_folder: 
 def validate_targets(config: Any, extra: Sequence[str] = ()) -> None:
     """Raises `BadInputError` unless every `_target_` is a class or function of this project or is in `extra`.
 
-    A name inside a package is not enough (`data.audio.torch.load` is torch's): the object must be defined there.
+    Packages that the environment variable `INTERFUSE_PACKAGES` names count as this project's. A name inside a package
+    is not enough (`data.audio.torch.load` is torch's): the object must be defined there.
     """
+    packages = (*PACKAGES, *trusted_packages())
     for key, target in _targets(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config):
-        if target not in extra and not _is_ours(target):
+        if target not in extra and not _is_defined_in(packages, target):
+            package = target.partition(".")[0]
+            hint = f"; if {package} is yours, set {TRUSTED_PACKAGES}={package}" if package not in packages else ""
             raise BadInputError(
-                f"{key}={target} in the stored configuration is not allowed: only {', '.join(PACKAGES)} and the "
-                "explicitly trusted are"
+                f"{key}={target} is not allowed in a configuration that is stored with weights: only classes and "
+                f"functions that are defined in {', '.join(packages)} are{hint}"
             )
+
+
+def trusted_packages() -> tuple[str, ...]:
+    """The packages that the user trusts like this project's, from the environment."""
+    return tuple(name.strip() for name in os.environ.get(TRUSTED_PACKAGES, "").split(",") if name.strip())
 
 
 def _targets(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
@@ -186,15 +198,15 @@ def _targets(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield from _targets(child, f"{key}[{index}]")
 
 
-def _is_ours(target: str) -> bool:
+def _is_defined_in(packages: Sequence[str], target: str) -> bool:
     module_name, _, name = target.rpartition(".")
-    if module_name.partition(".")[0] not in PACKAGES:
+    if module_name.partition(".")[0] not in packages:
         return False
     try:
         found = getattr(importlib.import_module(module_name), name, None)
     except ImportError:
         return False
-    return isinstance(found, type | type(_is_ours)) and found.__module__ == module_name
+    return isinstance(found, type | type(_is_defined_in)) and found.__module__ == module_name
 
 
 def _nearest(path: Path) -> str:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from data.types import InterleavedBatch
+from fusion.flops import count, documents_alone, mean, usage
 from fusion.model import FusionModel
 
 
@@ -24,33 +19,26 @@ def parameter_counts(model: FusionModel) -> dict[str, int]:
     return {"total": sum(p.numel() for p in model.parameters()), **counts}
 
 
-@torch.no_grad()
-def flops_per_sample(model: FusionModel, batch: InterleavedBatch) -> float:
-    """Operations of the forward pass over `batch`, heads at every supervised position, per sample.
+def flops_by_part(model: FusionModel, batch: InterleavedBatch) -> dict[str, float]:
+    """Operations of the forward pass of a sample of `batch`, on average, each document alone and unpadded.
 
-    Counted by torch's `FlopCounterMode` while the model runs: matrix products, convolutions and attention, of which all
-    pairs of a group count, though half of them are masked; a multiplication with its addition is two operations. A
-    training step costs about three times as much.
+    The parts are the encoders (with their projectors), the fusion method, and the head at every supervised position.
+    `fusion/flops.py` says what is counted.
     """
-    mode = model.training
-    model.eval()
-    with FlopCounterMode(display=False) as counter, _countable_operations():
-        hidden = model(batch)
-        model.logits(hidden[batch.labels >= 0])
-    model.train(mode)
-    return counter.get_total_flops() / max(batch.num_samples, 1)
+    return mean([count(model, usage(model, document)) for document in documents_alone(batch)], batch.num_samples)
 
 
-@contextmanager
-def _countable_operations() -> Iterator[None]:
-    """Without torch's fused encoder layer and fused attention of the CPU, which the counter takes for nothing."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
+def flops_per_sample(model: FusionModel, batch: InterleavedBatch) -> float:
+    """Operations of the forward pass of a sample, all parts together. See `flops_by_part`."""
+    return sum(flops_by_part(model, batch).values())
+
+
+def training_flops(forward: float) -> float:
+    """Operations of forward and backward pass: three times the forward pass (arXiv:2001.08361).
+
+    Each product has two gradients. The estimate is a little too high, for raw inputs need no gradient.
+    """
+    return 3 * forward
 
 
 def active_parameters(model: nn.Module) -> int:

@@ -72,7 +72,7 @@ def _unknown_choice(error: MissingConfigException) -> str:
     if missing is None:
         return _joined(error)
     group, _, choice = missing[1].rpartition("/")
-    choices = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    choices = sorted(error.options or ())
     if not group or not choices:
         return f"{missing[1]}: no such configuration"
     nearest = difflib.get_close_matches(choice, choices, n=1, cutoff=0.0)[0]

@@ -28,8 +28,10 @@ from data.mixture import Mixture, Source
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from fusion.build import build_model
-from fusion.counting import active_parameters, flops_per_sample, parameter_counts, trainable_parameters
+from fusion.checkpoint import validate_targets
+from fusion.counting import active_parameters, flops_by_part, parameter_counts, trainable_parameters
 from fusion.model import FusionModel
+from fusion.sizing import QUANTITIES, solve
 from training.distributed import Processes, start
 from training.feature_cache import cached_processors
 from training.objectives.base import Objective
@@ -60,8 +62,10 @@ def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None
     """Trains; returns the run folder and whether this process is the one that reports.
 
     `checkpoint` is the step folder to go on from. Everything that can be refused (configuration, data, model) is
-    refused before the run folder is made.
+    refused before the run folder is made. Nothing outside this project's packages and the trusted ones is
+    instantiated, for nothing else could be loaded from the checkpoints.
     """
+    validate_targets(config)
     torch.set_num_threads(config.compute_threads or len(os.sched_getaffinity(0)))
     processes = start(config.trainer.device)
     try:
@@ -86,6 +90,10 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     )
     monitor = make_monitor(validation, tokenizer, interleaver) if validation else None
     _check_best_metric(config.trainer.best_metric, monitor)
+    if checkpoint is None and any(_targets(config).values()):
+        config = _sized(config, tokenizer.vocab_size, stream)
+        seed_everything(config.seed)  # the same weights as if this size had been configured
+        model = build_model(config, tokenizer.vocab_size)
     costs = _costs(model, stream)
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
@@ -146,11 +154,25 @@ def _shared_folder(config: DictConfig, processes: Processes) -> Path:
     return Path(next(name for name in processes.gather(made) if name))
 
 
+def _targets(config: DictConfig) -> dict[str, float | None]:
+    return {name: (config.get("target") or {}).get(name) for name in QUANTITIES}
+
+
+def _sized(config: DictConfig, vocab_size: int, stream: BatchStream) -> DictConfig:
+    """The configuration of the size that `target` asks for, measured on the first batch."""
+    wanted = {name: value for name, value in _targets(config).items() if value is not None}
+    if len(wanted) > 1:
+        raise BadInputError(f"target: only one of {', '.join(QUANTITIES)} may be given")
+    ((quantity, value),) = wanted.items()
+    return solve(config, vocab_size, quantity, value, stream[0]).config
+
+
 def _costs(model: FusionModel, stream: BatchStream) -> dict[str, Any]:
     parameters = {f"parameters/{name}": count for name, count in parameter_counts(model).items()}
-    flops = flops_per_sample(model, stream[0])
+    parts = flops_by_part(model, stream[0])
+    flops = {f"flops/{name}": count for name, count in parts.items()}
     used = {"parameters/active": active_parameters(model), "parameters/trainable": trainable_parameters(model)}
-    return {**parameters, **used, "flops_per_training_sample": flops}
+    return {**parameters, **used, **flops, "flops_per_training_sample": sum(parts.values())}
 
 
 def _step(checkpoint: Path | None) -> int | None:

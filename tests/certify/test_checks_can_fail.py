@@ -193,7 +193,7 @@ def absent_modality_is_trained_on_zeros(context: Context, patch: Patch) -> None:
 def projector_divides_by_zero(context: Context, patch: Patch) -> None:
     projector = encoder_of(context.model, "image").projector
     original = projector.forward
-    patch.setattr(projector, "forward", lambda x: original(x) / torch.zeros(()))
+    patch.setattr(projector, "forward", lambda *inputs: original(*inputs) / torch.zeros(()))
 
 
 def blocks_pass_their_input_on(context: Context, patch: Patch) -> None:
@@ -221,6 +221,10 @@ def factors_lie_in_a_plain_list(context: Context, patch: Patch) -> None:
 
 def counter_misses_matrices(context: Context, patch: Patch) -> None:
     patch.setattr(counting_checks, "flops_per_sample", lambda model, batch: 1000.0)
+
+
+def mixer_multiplies_uncounted(context: Context, patch: Patch) -> None:
+    wrap_mixer(context.model, patch, lambda out, x: out + 1e-3 * (x @ torch.eye(x.shape[-1], dtype=x.dtype)))
 
 
 def encoder_normalises_over_the_batch(context: Context, patch: Patch) -> None:
@@ -283,6 +287,7 @@ CASES: list[tuple[Callable[[Context], Any], Sabotage]] = [
     (counting_checks.counts_match_formulas, keys_are_as_many_as_queries),
     (counting_checks.weights_are_registered, factors_lie_in_a_plain_list),
     (counting_checks.operations_scale, counter_misses_matrices),
+    (counting_checks.operations_match_torch, mixer_multiplies_uncounted),
     (items_are_independent, encoder_normalises_over_the_batch),
     (padding_has_no_influence, encoder_ignores_lengths),
     (tokens_are_counted, encoder_miscounts),

@@ -33,15 +33,15 @@ class Fixed(Projector):
         super().__init__()
         self.linear = nn.Linear(width, d_output)
 
-    def forward(self, features_NTC):
+    def forward(self, features_NTC, counts_N):
         return self.linear(features_NTC)
 
 
 class Halving(LinearProjector):
     """Makes half as many tokens, and does not say so."""
 
-    def forward(self, features_NTC):
-        return super().forward(features_NTC)[:, ::2]
+    def forward(self, features_NTC, counts_N):
+        return super().forward(features_NTC, counts_N)[:, ::2]
 
 
 def test_what_fits_is_built_without_touching_the_generator() -> None:

@@ -156,6 +156,20 @@ def test_targets_are_found_at_any_depth_and_can_be_trusted():
     validate_targets(CONFIG)
 
 
+def test_packages_are_trusted_by_the_environment_alone(tmp_path, monkeypatch):
+    (tmp_path / "own_layers.py").write_text("from torch.nn import GELU\n\n\nclass Layer:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        BadInputError, match=r"x._target_=own_layers.Layer .*; if own_layers is yours, set INTERFUSE_PACKA"
+    ):
+        validate_targets({"x": {"_target_": "own_layers.Layer"}})
+    monkeypatch.setenv("INTERFUSE_PACKAGES", "other, own_layers")
+    validate_targets({"x": {"_target_": "own_layers.Layer"}})
+    for target in ("own_layers.GELU", "torch.nn.GELU", "own_layersx.Layer"):
+        with pytest.raises(BadInputError, match="is not allowed"):
+            validate_targets({"x": {"_target_": target}})
+
+
 def test_a_foreign_target_in_a_stored_configuration_is_refused(run):
     """Even by someone who has put the right hash into the manifest."""
     folder = resolve(run)

@@ -1,0 +1,169 @@
+"""The counter of operations. Certification holds it to torch's on every configuration; here is what that cannot see."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from certify.counting_checks import torch_flops
+from data.types import MediaBatch
+from fusion.counting import flops_by_part, flops_per_sample, training_flops
+from fusion.flops import count, documents_alone, usage
+from tests.fusion.builders import VOCAB_SIZE, batch_of, small_model
+
+DOCUMENTS = [[5, "image", 3], [("audio", 21), 4, ("audio", 6)], [9]]
+
+
+def test_a_document_costs_the_same_alone_packed_and_padded() -> None:
+    model = small_model()
+    packed, padded = batch_of(model, [DOCUMENTS]), batch_of(model, [[d] for d in DOCUMENTS], width=40)
+    costs = [[count(model, usage(model, d)) for d in documents_alone(batch)] for batch in (packed, padded)]
+    assert costs[0] == costs[1]
+    assert len({sum(cost.values()) for cost in costs[0]}) == len(DOCUMENTS)
+
+
+def test_documents_alone_are_what_was_packed() -> None:
+    model = small_model()
+    batch = batch_of(model, [DOCUMENTS])
+    together = model.logits(model(batch))
+    for index, document in enumerate(documents_alone(batch)):
+        assert document.num_tokens == document.token_ids.numel()
+        torch.testing.assert_close(
+            model.logits(model(document))[0], together[batch.document_ids == index], rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("implementation", ["dense", "sdpa", "folded"])
+def test_the_implementation_does_not_change_the_cost(implementation: str) -> None:
+    reference, other = small_model(), small_model(implementation)
+    batch = batch_of(reference, [DOCUMENTS[:2], DOCUMENTS[2:]])
+    assert flops_by_part(other, batch) == flops_by_part(reference, batch)
+
+
+def test_a_clip_is_not_charged_for_the_longer_one_beside_it() -> None:
+    """Torch counts the padding of the projector; taken away clip by clip, both agree."""
+    model = small_model()
+    document = next(documents_alone(batch_of(model, [DOCUMENTS[1:2]])))
+    encoder, clips = model.media_encoders["audio"], document.media["audio"]
+    alone = [
+        replace_media(values[:frames], frames)
+        for values, (frames, _) in zip(clips.values, clips.shapes.tolist(), strict=True)
+    ]
+
+    def counted(media: MediaBatch) -> int:
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            encoder.train()(media)  # in training the encoder layers are not fused
+        return counter.get_total_flops()
+
+    padding = counted(clips) - sum(counted(clip) for clip in alone)
+    assert padding > 0
+    assert sum(count(model, usage(model, document)).values()) == torch_flops(model, document) - padding
+
+
+def replace_media(values: torch.Tensor, frames: int) -> MediaBatch:
+    return MediaBatch(values[None], torch.tensor([[frames, values.shape[1]]]), torch.zeros(1, dtype=torch.long))
+
+
+def test_the_head_is_counted_where_it_is_read() -> None:
+    model = small_model()
+    batch = batch_of(model, [DOCUMENTS])
+    parts = flops_by_part(model, batch)
+    assert parts["head"] == 2 * 32 * VOCAB_SIZE * batch.num_supervised / len(DOCUMENTS)
+    unread = replace(batch, labels=torch.full_like(batch.labels, -100))
+    assert flops_by_part(model, unread) == parts | {"head": 0}
+    assert sum(parts.values()) == flops_per_sample(model, batch)
+
+
+def test_fusion_is_counted_as_on_paper() -> None:
+    """Two layers of n tokens: products with 32 x (2 x 32 + 2 x 16) and 3 x 32 x 88 weights, and n x n pairs."""
+    model, n = small_model(), 11
+    batch = batch_of(model, [[[n]]])
+    weights = 32 * (2 * 32 + 2 * 16) + 3 * 32 * 88
+    assert flops_by_part(model, batch)["fusion"] == 2 * (2 * n * weights + 4 * n * n * 32)
+
+
+def test_a_training_step_is_about_three_forward_passes() -> None:
+    model = small_model()
+    document = next(documents_alone(batch_of(model, [DOCUMENTS[:1]])))
+    del model.media_encoders["audio"]  # it would join the graph with an item of its own
+    model.modalities = ("text", "image")
+    document = replace(document, modality_ids=document.modality_ids.clamp(max=1))
+    forward = flops_per_sample(model, document)
+    model.train()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.logits(model(document)[document.labels >= 0]).sum().backward()
+    assert 0.97 * training_flops(forward) < counter.get_total_flops() <= training_flops(forward)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.Conv2d(4, 6, 3, stride=2, padding=1), (2, 4, 9, 11)),
+        (nn.Conv1d(4, 8, 5, dilation=2, groups=2), (3, 4, 20)),
+        (nn.Conv1d(4, 8, 3, padding="same"), (1, 4, 7)),
+        (nn.Conv3d(2, 4, (1, 3, 3), padding="valid"), (1, 2, 4, 6, 5)),
+        (nn.Linear(5, 7), (2, 3, 5)),
+    ],
+)
+def test_layers_are_counted_as_torch_counts_them(module: nn.Module, shape: tuple[int, ...]) -> None:
+    from fusion.flops import RULES
+
+    x = torch.randn(shape)
+    rule = next(rule for kind, rule in RULES.items() if isinstance(module, kind))
+    with FlopCounterMode(display=False) as counter:
+        module(x)
+    assert rule(module, x) == counter.get_total_flops()
+
+
+class Pairwise(nn.Module):
+    """A layer with a product of its own, which only it can count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Linear(32, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.map(x @ (x.transpose(1, 2) @ x))
+
+    def flops(self, x: torch.Tensor) -> int:
+        return 4 * x.shape[1] * self.map.in_features**2
+
+
+def test_a_module_may_count_what_its_children_do_not() -> None:
+    model = small_model()
+    for block in model.fusion.layers():
+        block.feed_forward = Pairwise()
+    document = next(documents_alone(batch_of(model, [[[6]]])))
+    assert sum(count(model, usage(model, document)).values()) == torch_flops(model, document)
+
+
+def test_calls_of_a_small_model_give_the_cost_of_a_wider_one() -> None:
+    from functools import partial
+
+    from tests.fusion import builders
+
+    small = small_model()
+    document = next(documents_alone(batch_of(small, [DOCUMENTS[:1]])))
+    torch.manual_seed(0)
+    wide = builders.FusionModel(
+        d_model=96,
+        text=partial(builders.TokenEmbedding, vocab_size=VOCAB_SIZE),
+        encoders={name: encoder.encoder for name, encoder in small.media_encoders.items()},
+        projector=builders.MlpProjector,
+        fusion=partial(
+            builders.EarlyFusion,
+            num_layers=2,
+            mixer=partial(builders.SelfAttention, num_heads=4, num_kv_heads=2, position=builders.Rope),
+            feed_forward=builders.SwiGLU,
+        ),
+    )
+    assert count(wide, usage(small, document)) == count(wide, usage(wide, document))
+    assert Counter(count(wide, usage(small, document))) != Counter(count(small, usage(small, document)))

@@ -1,0 +1,142 @@
+"""docs/extending.md is followed step by step, outside the repository: its files and commands as they stand."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scripts.train import main
+from training.trackers.jsonl import read_metrics
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGE = REPOSITORY / "docs" / "extending.md"
+# ```language name-of-file
+BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PACKAGES = "vibration,alternating"
+
+
+def blocks() -> list[tuple[str, str, str]]:
+    """Language, file and content of every block; commands have no file."""
+    return BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder after all files were written and all commands were run in one shell, in the order of the page."""
+    folder = tmp_path_factory.mktemp("outside")
+    commands = []
+    for language, name, content in blocks():
+        if name:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(content, encoding="utf-8")
+        elif language == "bash":
+            commands.append(content)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
+        cwd=REPOSITORY,
+        env=os.environ | {"OUT": str(folder), "PATH": path, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_the_page_has_files_and_commands() -> None:
+    names = [name for _, name, _ in blocks() if name]
+    assert {Path(name).suffix for name in names} == {".py", ".yaml"}
+    assert {language for language, name, _ in blocks() if not name} == {"bash"}
+
+
+def test_the_extension_is_certified(followed: Path) -> None:
+    certificate = read(followed / "certificate" / "certify.json")
+    assert certificate["passed"] is True
+    details = " ".join(check["detail"] for check in certificate["checks"])
+    assert "vibration-text" in details
+    assert "without vibration" in details
+
+
+@pytest.mark.parametrize("method", ["early", "alternating"])
+def test_the_extension_learns(followed: Path, method: str) -> None:
+    run_folder = followed / "runs" / "vibration" / method
+    losses = [row["train/loss"] for row in read_metrics(run_folder / "metrics.jsonl") if "train/loss" in row]
+    assert losses[-1] < 0.5 * losses[0]
+    report = read(run_folder / "report.json")
+    accuracy = report["tasks"]["manifest"]["accuracy"]
+    assert accuracy["n"] == 100
+    assert accuracy["low"] > 0.6  # a third is chance
+
+
+def test_a_size_was_found(followed: Path) -> None:
+    report = read(followed / "runs" / "vibration" / "alternating" / "report.json")
+    assert report["model"]["parameters"] == pytest.approx(150_000, rel=0.02)
+
+
+def test_the_checkpoint_is_rebuilt_outside(followed: Path) -> None:
+    first, again = (read(followed / name / "report.json") for name in ("runs/vibration/alternating", "again"))
+    assert again["tasks"] == first["tasks"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "packages", "message"),
+    [
+        ([], "", "; if vibration is yours, set INTERFUSE_PACKAGES=vibration"),
+        (["fusion=alternatin"], PACKAGES, "fusion=alternatin: no such choice; the nearest is alternating"),
+        (
+            ["encoders.vibration.patsh=8"],
+            PACKAGES,
+            "encoders.vibration.patsh: no such option; the nearest valid name is",
+        ),
+        (["~encoders/vibration"], PACKAGES, "modality 'vibration', for which the model has no encoder (it has: none)"),
+        (["data.processors.vibration=null"], PACKAGES, "media of modality 'vibration' need data.processors.vibration"),
+        (
+            ["projector=qformer", "projector.num_heads=5"],
+            PACKAGES,
+            "num_heads=5 of the projector must divide d_model=64",
+        ),
+        (["target.flops=1"], PACKAGES, "target.flops=1 cannot be met within 2%: the nearest is"),
+        (["target.flops=1e9", "target.parameters=1e6"], PACKAGES, "target: only one of flops, parameters may be given"),
+    ],
+)
+def test_mistakes_end_in_one_line_before_training(
+    followed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    overrides: list[str],
+    packages: str,
+    message: str,
+) -> None:
+    options = [
+        f"hydra.searchpath=[file://{followed}/conf]",
+        "experiment=vibration",
+        f"runs={followed}/refused",
+        *overrides,
+    ]
+    monkeypatch.setattr(sys, "argv", ["train.py", *options])
+    monkeypatch.setenv("OUT", str(followed))
+    monkeypatch.setenv("INTERFUSE_PACKAGES", packages)
+    monkeypatch.syspath_prepend(followed)
+    threads = torch.get_num_threads()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    torch.set_num_threads(threads)
+    printed = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+    assert message in printed
+    assert not (followed / "refused").exists()
