@@ -16,9 +16,9 @@ from certify.result import Result
 from certify.suite import ENCODER_CHECKS, MODEL_CHECKS, make_context, run
 
 CONF = Path(str(conf.__file__)).parent
-GROUPS = ("fusion", "mixer", "feed_forward", "projector", "position")
+GROUPS = ("fusion", "mixer", "feed_forward", "projector", "position", "shared_space")
 # What a model is made of; two choices that agree in it are the same model.
-MODEL_KEYS = ("d_model", "encoders", "projector", "fusion", "seed")
+MODEL_KEYS = ("d_model", "encoders", "projector", "fusion", "shared_space", "seed")
 D_MODEL = 32
 
 
@@ -39,7 +39,7 @@ def certified(model: str) -> list[Result]:
 def configured(choice: str) -> str:
     with initialize_config_module("conf", version_base="1.3"):
         group, _, _ = choice.partition("=")
-        known = OmegaConf.select(compose("train"), group.replace("/", ".")) is not None
+        known = any(group in entry for entry in OmegaConf.load(CONF / "train.yaml").defaults if entry != "_self_")
         config = compose("train", overrides=[choice if known else f"+{choice}", f"d_model={D_MODEL}"])
     keys = (*MODEL_KEYS, "objective", "optimizer")
     parts = OmegaConf.create({key: config[key] for key in (*keys, "mixer", "feed_forward", "position")})
