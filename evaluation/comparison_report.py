@@ -18,7 +18,7 @@ from rich.text import Text
 from evaluation.compare import Group, Spread, task_names, to_json, warnings
 from evaluation.figures import COLOURS, errors, save, style
 from evaluation.markdown import table
-from evaluation.metrics import main_score
+from evaluation.metrics import main_metric, main_score
 from evaluation.report import write_text
 
 LEGEND = "[a, b]: 95 % interval over the questions of one run; (a-b): lowest and highest of several seeds."
@@ -81,7 +81,9 @@ def print_comparison(groups: Sequence[Group], console: Console | None = None) ->
     head, rows = rows_of(groups)
     left_out = head.index(COSTS[0][0])  # the table must fit 80 columns
     head, rows = (head[:left_out] + head[left_out + 1 :], [row[:left_out] + row[left_out + 1 :] for row in rows])
-    shown = Table(title="accuracy in percent", title_justify="left", box=None, pad_edge=False)
+    shown = Table(
+        title="accuracy, or recall@10 of a retrieval, in percent", title_justify="left", box=None, pad_edge=False
+    )
     shown.add_column(head[0], overflow="fold", min_width=18)
     for name in head[1:]:
         shown.add_column(
@@ -113,7 +115,7 @@ def draw_comparison(groups: Sequence[Group]) -> Figure:
 
 
 def draw_task(axes: Axes, groups: Sequence[Group], task: str) -> None:
-    """Every run's accuracy with its interval, and a tick at the mean of several."""
+    """Every run's main score with its interval, and a tick at the mean of several."""
     for row, group in enumerate(groups):
         scores = [main_score(run.report["tasks"][task]) for run in group.runs if task in run.report["tasks"]]
         offsets = (np.arange(len(scores)) - (len(scores) - 1) / 2) * min(0.2, 0.6 / max(len(scores), 1))
@@ -126,7 +128,8 @@ def draw_task(axes: Axes, groups: Sequence[Group], task: str) -> None:
             axes.plot([mean.mean] * 2, [row - 0.35, row + 0.35], color="black", linewidth=2)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_title(task, fontsize=10, fontweight="bold")
-    axes.set_xlabel("accuracy, 95 % interval\n(tick: mean over seeds)", fontsize=8.5)
+    asked = (run.report["tasks"][task] for group in groups for run in group.runs if task in run.report["tasks"])
+    axes.set_xlabel(f"{main_metric(next(asked))}, 95 % interval\n(tick: mean over seeds)", fontsize=8.5)
     style(axes, "both")
 
 

@@ -122,6 +122,11 @@ def with_metric(report: Mapping[str, Any], name: str) -> dict[str, Mapping[str, 
     return {task: scores for task, scores in report["tasks"].items() if name in scores}
 
 
+def main_metric(scores: Mapping[str, Any]) -> str:
+    """By what runs are compared in a task: accuracy, or recall of a retrieval."""
+    return "accuracy" if "accuracy" in scores else MAIN_RECALL
+
+
 def main_score(scores: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The score by which runs are compared: accuracy, or recall of a retrieval."""
-    return scores["accuracy"] if "accuracy" in scores else scores[MAIN_RECALL]
+    """The score of the main metric."""
+    return scores[main_metric(scores)]

@@ -154,20 +154,25 @@ def retrieval_lines(report: Mapping[str, Any]) -> list[str]:
     tasks = with_metric(report, MAIN_RECALL)
     if not tasks:
         return []
-    rows = [
-        [
-            f"{task} ({report['chance'][task]['candidates']:,} candidates)",
-            *(
-                f"{percent(scores[f'recall@{k}'])}; {100 * report['chance'][task][f'recall@{k}']:.1f}"
-                for k in RECALL_AT
-            ),
-            f"{ranks_cell(scores[MEDIAN_RANK])}; {report['chance'][task][MEDIAN_RANK]:,.1f}",
-        ]
-        for task, scores in tasks.items()
-    ]
+    rows = []
+    for task, scores in tasks.items():
+        rows.append([f"**{task}**", *recall_cells(scores)])
+        rows += [[f"- {name}", *recall_cells(found)] for name, found in baselines(report, task).items()]
+        random = report["chance"][task]
+        recalls = [f"{100 * random[f'recall@{k}']:.1f}" for k in RECALL_AT]
+        rows.append([f"- chance, {random['candidates']:,} candidates", *recalls, f"{random[MEDIAN_RANK]:,.1f}"])
     head = ["retrieval", *(f"recall@{k}" for k in RECALL_AT), "median rank"]
-    explained = "Recall in percent and median rank, each with 95 % interval; what chance reaches."
-    return [explained, "", *table(head, rows), ""]
+    return ["Recall in percent and median rank, with 95 % interval.", "", *table(head, rows), ""]
+
+
+def baselines(report: Mapping[str, Any], task: str) -> Mapping[str, Any]:
+    """Scores of other methods in a retrieval, by name."""
+    return report.get("baselines", {}).get(task, {})
+
+
+def recall_cells(scores: Mapping[str, Any]) -> list[str]:
+    """Recall in percent, and the median rank."""
+    return [*(percent(scores[f"recall@{k}"]) for k in RECALL_AT), ranks_cell(scores[MEDIAN_RANK])]
 
 
 def ranks_cell(score: Mapping[str, float]) -> str:

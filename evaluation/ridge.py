@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from evaluation.ranking import ranks
+
 PENALTIES = tuple(10.0**power for power in range(-4, 5))
 
 
@@ -50,6 +52,14 @@ def ridge_predictions(
     best = min(penalties, key=left_out_error)
     weights = right.T @ ((singular / (singular**2 + best * unit))[:, None] * projected)
     return unit_length(queries @ weights)
+
+
+def ridge_ranks(
+    train_NA: np.ndarray, train_NB: np.ndarray, queries_QA: np.ndarray, candidates_QB: np.ndarray
+) -> np.ndarray:
+    """The rank of each query's partner, [Q], where candidate i belongs to query i; see `evaluation.ranking.ranks`."""
+    predicted_QB = ridge_predictions(train_NA, train_NB, queries_QA)
+    return ranks(predicted_QB, centred(candidates_QB, train_NB), np.arange(len(queries_QA)))
 
 
 def centred(features: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -86,9 +86,10 @@ class SharedSpace(nn.Module):
 
 
 def document_means(x_BLD: Tensor, document_ids_BL: Tensor, num_documents: int) -> Tensor:
-    """The mean over the tokens of each document, [N, D]; a document without tokens has 0."""
+    """The mean over the tokens of each document, [N, D], in float32 or more; a document without tokens has 0."""
     inside = document_ids_BL != PADDING_DOCUMENT
     ids, x = document_ids_BL[inside], x_BLD[inside]
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
     sums_ND = x.new_zeros(num_documents, x.shape[-1]).index_add(0, ids, x)
     counts_N = torch.bincount(ids, minlength=num_documents).clamp(min=1)
     return sums_ND / counts_N[:, None]

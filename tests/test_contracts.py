@@ -16,9 +16,9 @@ from certify.result import Result
 from certify.suite import ENCODER_CHECKS, MODEL_CHECKS, make_context, run
 
 CONF = Path(str(conf.__file__)).parent
-GROUPS = ("fusion", "mixer", "feed_forward", "projector", "position")
+GROUPS = ("fusion", "mixer", "feed_forward", "projector", "position", "shared_space")
 # What a model is made of; two choices that agree in it are the same model.
-MODEL_KEYS = ("d_model", "encoders", "projector", "fusion", "seed")
+MODEL_KEYS = ("d_model", "encoders", "projector", "fusion", "shared_space", "seed")
 D_MODEL = 32
 # Options of fusion methods whose other value is certified too, wherever a method has them.
 OTHER_VALUES = {"weights": "per_modality", "bidirectional_media": "true"}
@@ -51,7 +51,7 @@ def certified(model: str) -> list[Result]:
 def configured(choice: str) -> str:
     with initialize_config_module("conf", version_base="1.3"):
         group, _, _ = choice.partition("=")
-        known = OmegaConf.select(compose("train"), group.replace("/", ".")) is not None
+        known = any(group in entry for entry in OmegaConf.load(CONF / "train.yaml").defaults if entry != "_self_")
         first, *options = choice.split(" ")
         config = compose("train", overrides=[first if known else f"+{first}", *options, f"d_model={D_MODEL}"])
     keys = (*MODEL_KEYS, "objective", "optimizer")

@@ -28,7 +28,7 @@ def compare(folder: Path, data: Path, *options: str) -> subprocess.CompletedProc
         "_target_": "bakeoff.settings.Bakeoff",
         "base": base,
         "methods": {"early": ["fusion=early"], "late": ["fusion=late"]},
-        "tuning": {"_target_": "bakeoff.settings.Tuning", "option": "optimizer.lr", "values": [0.001]},
+        "tuning": {"_target_": "bakeoff.settings.Tuning", "option": "optimizer.lr", "values": [0.001], "seed": 9},
         "seeds": [0],
         "resamples": 1000,
     }
@@ -103,7 +103,7 @@ def test_other_options_under_the_same_name_are_refused(ended: Path, data: Path) 
 
 
 def test_a_cost_that_no_size_has_is_one_line(tmp_path: Path, data: Path) -> None:
-    method = "bakeoff.methods={early: [fusion=early], wide: [fusion=late, fusion.num_layers=40]}"
+    method = "+bakeoff.methods.wide=['fusion=late','encoders.image.channels=[64,128,192,256]']"
     result = compare(tmp_path / "runs", data, method)
     assert result.returncode == 2
     assert "wide" in result.stderr

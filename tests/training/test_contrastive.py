@@ -89,6 +89,24 @@ def batch_in_double(batch):
     return replace(batch, media=media)
 
 
+@pytest.mark.parametrize("objective", [InfoNCE(), Sigmoid()])
+def test_similarities_are_compared_in_full_precision(objective):
+    model = aligned_model(scale=20.0)
+    batch = aligned_stream(model, samples_per_batch=9, source=AlignedMemory(9, ("",)))[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = objective(model, batch)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        embeddings, _ = model.shared_space(model(batch), batch)
+    assert terms.sum.dtype == embeddings.dtype == torch.float32
+    loss = clip_loss if isinstance(objective, InfoNCE) else siglip_loss
+    space = model.shared_space
+    parts = [
+        loss(embeddings[:, first], embeddings[:, second], space.scale[index], space.logit_bias[index])
+        for index, (first, second) in enumerate(combinations(range(3), 2))
+    ]
+    torch.testing.assert_close((terms.sum / 9).detach(), torch.stack(parts).mean().detach(), rtol=1e-4, atol=1e-5)
+
+
 def test_pairs_are_reported_apart_and_a_pair_that_nobody_has_is_left_out():
     model = aligned_model()
     terms = InfoNCE()(model, aligned_stream(model, 8, source=AlignedMemory(8, ("audio", "image")))[0])

@@ -107,7 +107,7 @@ def tiny_trainer(run_folder, resume=None, evaluate=None, num_workers=0, processe
     stream = stream or tiny_stream(model)
     tokenizer_path = Path(run_folder) / "tokenizer.json"
     tokenizer_path.parent.mkdir(parents=True, exist_ok=True)
-    if processes is None or processes.is_main:
+    if processes is None or processes.is_main:  # or they would take the temporary file from one another
         tokenizer().save(tokenizer_path)
     tracker = JsonlTracker(Path(run_folder))
     load = changes.pop("load", None) or (lambda start, stop: loader(stream, start, stop, num_workers))
