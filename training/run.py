@@ -91,7 +91,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     monitor = make_monitor(validation, tokenizer, interleaver) if validation else None
     _check_best_metric(config.trainer.best_metric, monitor)
     if checkpoint is None and any(_targets(config).values()):
-        config = _sized(config, tokenizer.vocab_size, stream)
+        config = _sized(config, tokenizer.vocab_size, stream, processes)
         seed_everything(config.seed)  # the same weights as if this size had been configured
         model = build_model(config, tokenizer.vocab_size)
     costs = _costs(model, stream)
@@ -158,13 +158,14 @@ def _targets(config: DictConfig) -> dict[str, float | None]:
     return {name: (config.get("target") or {}).get(name) for name in QUANTITIES}
 
 
-def _sized(config: DictConfig, vocab_size: int, stream: BatchStream) -> DictConfig:
-    """The configuration of the size that `target` asks for, measured on the first batch."""
+def _sized(config: DictConfig, vocab_size: int, stream: BatchStream, processes: Processes) -> DictConfig:
+    """The configuration of the size that `target` asks for, measured on the main process's part of the first batch."""
     wanted = {name: value for name, value in _targets(config).items() if value is not None}
     if len(wanted) > 1:
         raise BadInputError(f"target: only one of {', '.join(QUANTITIES)} may be given")
     ((quantity, value),) = wanted.items()
-    return solve(config, vocab_size, quantity, value, stream[0]).config
+    found = solve(config, vocab_size, quantity, value, stream[0]).config if processes.is_main else None
+    return next(item for item in processes.gather(found) if item is not None)
 
 
 def _costs(model: FusionModel, stream: BatchStream) -> dict[str, Any]:
