@@ -72,7 +72,8 @@ def _unknown_choice(error: MissingConfigException) -> str:
     if missing is None:
         return _joined(error)
     group, _, choice = missing[1].rpartition("/")
-    choices = sorted(error.options or ())
+    # Hydra names the choices, those of a search path too, unless several of a group were asked for.
+    choices = sorted(error.options or (path.stem for path in (CONF / group).glob("*.yaml")))
     if not group or not choices:
         return f"{missing[1]}: no such configuration"
     nearest = difflib.get_close_matches(choice, choices, n=1, cutoff=0.0)[0]
