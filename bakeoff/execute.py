@@ -14,10 +14,14 @@ from pathlib import Path
 from bakeoff.trials import Trial
 from data.types import BadInputError
 from fusion.checkpoint import step_folders
+from training.anomaly import AnomalyError
+from training.run_folder import write_text
 
 TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
-ENDED = "ended.txt"
+ENDED, DIVERGED = "ended.txt", "diverged\n"
 PR_SET_PDEATHSIG = 1
+# Loaded before a process is forked: what runs between fork and exec must not load anything.
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 Advance = Callable[[str, bool], None]
 
 
@@ -25,7 +29,7 @@ class Runner:
     """Trains trials into `<runs>/<name>/<trial>`, with what they print in `<runs>/<name>/logs/<trial>.log`.
 
     A trial that has ended is left alone, one that was killed goes on from its newest checkpoint, and one that was
-    killed before its first checkpoint is moved aside and begun again. A trial whose folder belongs to other overrides
+    killed before its first checkpoint is moved aside and begun again. A trial that was begun with other overrides
     is refused: the results would be mixed.
     """
 
@@ -37,25 +41,35 @@ class Runner:
         """Where the trial's run is."""
         return self.folder / trial.name
 
-    def is_done(self, trial: Trial) -> bool:
-        """Whether it has ended. Raises `BadInputError` if it was made with other overrides."""
-        record = self.run_folder(trial) / ENDED
-        if record.exists() and record.read_text(encoding="utf-8") != _record(trial):
-            raise BadInputError(
-                f"{self.run_folder(trial)} was trained with other options; choose another name=... or move it away"
-            )
-        return record.exists()
+    def run(self, trials: Iterable[Trial], may_diverge: bool = False) -> None:
+        """Trains those that are missing, one after the other. See `diverged` for `may_diverge`.
 
-    def run(self, trials: Iterable[Trial]) -> None:
-        """Trains those that are missing, one after the other. Raises `BadInputError` if one fails."""
+        Raises `BadInputError` if one fails.
+        """
         for trial in trials:
             self.advance(trial.name, False)
-            if not self.is_done(trial):
-                self._train(trial)
+            self._check_overrides(trial)
+            if not self.has_ended(trial):
+                self._train(trial, may_diverge)
             self.advance(trial.name, True)
 
-    def _train(self, trial: Trial) -> None:
-        folder, log = self.run_folder(trial), self.folder / "logs" / f"{trial.name}.log"
+    def has_ended(self, trial: Trial) -> bool:
+        """Whether nothing is left to do."""
+        return (self.run_folder(trial) / ENDED).exists()
+
+    def diverged(self, trial: Trial) -> bool:
+        """Whether its loss was not finite any more, which is a result where a learning rate is tried."""
+        return self.has_ended(trial) and (self.run_folder(trial) / ENDED).read_text(encoding="utf-8") == DIVERGED
+
+    def _check_overrides(self, trial: Trial) -> None:
+        record = self._record(trial)
+        if self.run_folder(trial).exists() and record.exists() and record.read_text(encoding="utf-8") != _text(trial):
+            raise BadInputError(
+                f"{self.run_folder(trial)} was begun with other options; choose another name=... or move it away"
+            )
+
+    def _train(self, trial: Trial, may_diverge: bool) -> None:
+        folder, log = self.run_folder(trial), self._record(trial).with_suffix(".log")
         log.parent.mkdir(parents=True, exist_ok=True)
         if step_folders(folder / "checkpoints"):
             arguments = [f"resume={folder}"]
@@ -63,13 +77,17 @@ class Runner:
             if folder.exists():
                 folder.rename(folder.with_name(f"{folder.name}.interrupted-{time.strftime('%Y%m%d-%H%M%S')}"))
             arguments = [*trial.overrides, f"runs={self.runs}", f"name={self.name}", f"run={trial.name}"]
+        write_text(self._record(trial), _text(trial))
         code = train(arguments, log)
-        if code:
+        if code == AnomalyError.exit_code and may_diverge:
+            write_text(folder / ENDED, DIVERGED)
+        elif code:
             raise BadInputError(f"{trial.name}: train.py ended with code {code}; the reason is at the end of {log}")
-        record = folder / ENDED
-        temporary = record.with_name(f".{ENDED}.tmp")
-        temporary.write_text(_record(trial), encoding="utf-8")
-        temporary.replace(record)
+        else:
+            write_text(folder / ENDED, "trained\n")
+
+    def _record(self, trial: Trial) -> Path:
+        return self.folder / "logs" / f"{trial.name}.overrides"
 
 
 def train(arguments: Sequence[str], log: Path) -> int:
@@ -91,8 +109,9 @@ def train(arguments: Sequence[str], log: Path) -> int:
 
 def die_with_parent() -> None:
     """Asks Linux to stop this process when the one that started it is killed: two must not train one run."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    assert LIBC is not None
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _record(trial: Trial) -> str:
+def _text(trial: Trial) -> str:
     return "\n".join([*trial.overrides, ""])

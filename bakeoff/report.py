@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -25,7 +26,8 @@ from training.trackers.fan_out import build_tracker
 TITLES = {"flops": "Equal operations per training sample", "parameters": "Equal parameters"}
 HOW_TO_READ = (
     "Accuracy in percent, mean over seeds, with the 95 % interval of a bootstrap over seeds and images. Differences "
-    "are paired: the same seeds and images for both. p is two-sided, Holm-corrected for all comparisons of its table."
+    "are paired: the same seeds and images for both. p is two-sided, Holm-corrected for all comparisons of its table. "
+    "A bootstrap over few seeds is too sure of itself. Tuning took place at the size of the first table."
 )
 SIGNIFICANT = 0.05
 DIFFERENCES = ("method", "against", "task", "difference", "p")
@@ -62,7 +64,13 @@ def to_json(results: Results) -> dict[str, Any]:
     return {
         "rows": [asdict(row) for row in results.rows],
         "comparisons": {budget: [asdict(item) for item in found] for budget, found in results.comparisons.items()},
-        "tuning": {"option": results.option, "scores": results.tuning},
+        "tuning": {
+            "option": results.option,
+            "scores": {
+                method: {value: score if math.isfinite(score) else None for value, score in scores.items()}
+                for method, scores in results.tuning.items()
+            },
+        },
     }
 
 
@@ -72,15 +80,36 @@ def to_markdown(results: Results) -> str:
     for budget, comparisons in results.comparisons.items():
         rows = [row for row in results.rows if row.budget == budget]
         lines += [f"## {TITLES[budget]}", "", *table(head(results), [cells(row, results) for row in rows]), ""]
+        apart = results.deviation(budget, results.reference)
+        lines += [f"Costs are within {apart:.1%} of that of {results.reference}.", ""]
         lines += [f"Differences in percentage points, {len(comparisons)} comparisons:", ""]
         lines += [*table(list(DIFFERENCES), [difference(c) for c in comparisons]), ""]
     values = list(next(iter(results.tuning.values())))
     tuning = [
-        [method, *(f"{100 * scores[value]:.1f}" for value in values)] for method, scores in results.tuning.items()
+        [method, *(tried(scores[value]) for value in values), "yes" if at_edge(scores) else ""]
+        for method, scores in results.tuning.items()
     ]
     title = f"Validation accuracy in percent of short trainings, by {results.option}; the best value was taken."
-    lines += ["## Tuning", "", title, "", *table(["method", *(f"{value:g}" for value in values)], tuning), ""]
+    lines += [
+        "## Tuning",
+        "",
+        title,
+        "",
+        *table(["method", *(f"{value:g}" for value in values), "best at the edge"], tuning),
+        "",
+    ]
     return "\n".join(lines)
+
+
+def tried(score: float) -> str:
+    """A validation score of the tuning."""
+    return f"{100 * score:.1f}" if math.isfinite(score) else "diverged"
+
+
+def at_edge(scores: Mapping[float, float]) -> bool:
+    """Whether the best of several values is the first or the last one, so that a better one may lie outside."""
+    best = max(scores, key=lambda value: scores[value])
+    return len(scores) > 1 and best in (min(scores), max(scores))
 
 
 def head(results: Results) -> list[str]:
@@ -90,6 +119,7 @@ def head(results: Results) -> list[str]:
         *results.tasks,
         "d_model",
         "parameters (M)",
+        "active (M)",
         "MFLOP per sample",
         "training (s)",
         "peak memory (GB)",
@@ -104,6 +134,7 @@ def cells(row: Row, results: Results) -> list[str]:
         *(shown(row.scores[task]) for task in results.tasks),
         str(row.d_model),
         f"{row.parameters / 1e6:.2f}",
+        f"{row.active / 1e6:.2f}",
         f"{row.flops / 1e6:.1f}",
         f"{row.seconds:.0f}",
         f"{row.memory_gb:.2f}",

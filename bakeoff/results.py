@@ -22,13 +22,17 @@ from training.trackers.jsonl import read_metrics
 
 @dataclass(frozen=True)
 class Row:
-    """A method at one budget, over its seeds. scores: task -> estimate; the rest are means over the seeds."""
+    """A method at one budget, over its seeds.
+
+    active: parameters that one token uses. scores: task -> estimate; the rest are means over the seeds.
+    """
 
     method: str
     budget: str
     tuned: float
     d_model: int
     parameters: float
+    active: float
     flops: float
     seconds: float
     memory_gb: float
@@ -40,9 +44,15 @@ class Results:
     """The whole bake-off: rows and comparisons by budget, tuning scores by method and value."""
 
     option: str
+    reference: str
     rows: tuple[Row, ...]
     comparisons: Mapping[str, tuple[Comparison, ...]]
     tuning: Mapping[str, Mapping[float, float]]
+
+    def deviation(self, budget: str, reference: str) -> float:
+        """How far the costs of a budget are from that of the reference at most, as a share of it."""
+        spent = {row.method: getattr(row, budget) for row in self.rows if row.budget == budget}
+        return max(abs(cost / spent[reference] - 1) for cost in spent.values())
 
     @property
     def tasks(self) -> list[str]:
@@ -74,7 +84,7 @@ def gather(
         for method, runs in of_method.items():
             own = {task: scores[task][method] for task in scores}
             rows.append(_row(method, budget, tuned[method], runs, own))
-    return Results(bakeoff.tuning.option, tuple(rows), comparisons, tuning)
+    return Results(bakeoff.tuning.option, bakeoff.reference, tuple(rows), comparisons, tuning)
 
 
 def _row(method: str, budget: str, tuned: float, folders: Sequence[Path], scores: Mapping[str, Estimate]) -> Row:
@@ -89,6 +99,7 @@ def _row(method: str, budget: str, tuned: float, folders: Sequence[Path], scores
         tuned=tuned,
         d_model=int(runs[0].config["d_model"]),
         parameters=float(np.mean([cost["parameters"] for cost in spent])),
+        active=float(np.mean([run.report["model"]["active_parameters"] for run in runs])),
         flops=float(np.mean([cost["flops"] for cost in spent])),
         seconds=float(np.mean([run.report["train"]["seconds"] for run in runs])),
         memory_gb=float(np.mean(memory)) / 1024,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,11 +57,14 @@ def tune(bakeoff: Bakeoff, runner: Runner) -> tuple[Scores, dict[str, tuple[str,
     sizes: dict[str, tuple[str, ...]] = {}
     for method in methods:
         trials = tuning_trials(bakeoff, method, targets)
-        runner.run(trials.values())
+        runner.run(trials.values(), may_diverge=True)
         for value, trial in trials.items():
             folder = runner.run_folder(trial)
             targets = targets or costs(folder)
             sizes[method] = size_of(folder)
+            if runner.diverged(trial):
+                scores.setdefault(method, {})[value] = -math.inf
+                continue
             summary = read_summary(folder)
             if bakeoff.tuning.metric not in summary:
                 raise BadInputError(

@@ -12,9 +12,8 @@ from omegaconf import OmegaConf
 
 from bakeoff.settings import Bakeoff
 from data.types import BadInputError
+from fusion.sizing import EXPANSION
 
-# By what, beside the width, a model is brought to a cost.
-EXPANSION = "feed_forward.expansion"
 # Where train.py writes what a budget equalises.
 SUMMARY_KEYS = {"flops": "flops_per_training_sample", "parameters": "parameters/total"}
 

@@ -133,7 +133,12 @@ def _words(tokenizer: Tokenizer, document: Document, begin: int) -> list[Region]
 
 
 def neutral(modality: Modality, values: Tensor) -> Tensor:
-    """What a region becomes when it is deleted: the image's mean colour, else the mean over the first axis."""
+    """What a region becomes when it is deleted: the image's mean colour, else the mean over the first axis.
+
+    Of whole numbers, such as the tokens of a sentence, it is the first, for they have no mean.
+    """
+    if not values.is_floating_point():
+        return values[:1].expand_as(values)
     return values.mean(dim=(1, 2) if modality == IMAGE else 0, keepdim=True).expand_as(values)
 
 
@@ -161,24 +166,30 @@ def attribute(model: FusionModel, items: Sequence[Answered]) -> list[dict[str, n
         for row, (item, scores) in enumerate(zip(items, found, strict=True)):
             if all(region.tokens for region in item.regions):
                 seen_L = attention[row, item.begin]
-                scores[ATTENTION] = np.array([seen_L[list(region.tokens)].sum() for region in item.regions])
+                seen = np.array([seen_L[list(region.tokens)].sum() for region in item.regions])
+                of_media = [place for place, region in enumerate(item.regions) if region.modality != TEXT]
+                if not of_media or seen[of_media].any():  # else what is said of media comes by other ways
+                    scores[ATTENTION] = seen
     return found
 
 
 def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answered]) -> list[dict[str, np.ndarray]]:
     """Gradient times input of every region, with and without signs."""
     kept: list[Tensor] = []
-    media = {name: replace(found, values=found.values.clone().requires_grad_()) for name, found in batch.media.items()}
+    # Whole numbers, such as the tokens of a sentence, have no gradient: they are scored where their features enter.
+    real = {name: found for name, found in batch.media.items() if found.values.is_floating_point()}
+    media = {name: replace(found, values=found.values.clone().requires_grad_()) for name, found in real.items()}
     hook = model.fusion.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].hidden))
     try:
         with torch.enable_grad():
-            total = answer_scores(model, batch, model(replace(batch, media=media)))[0].sum()
+            total = answer_scores(model, batch, model(replace(batch, media={**batch.media, **media})))[0].sum()
             inputs = [kept[0], *(found.values for found in media.values())]
             gradient_BLD, *gradients = torch.autograd.grad(total, inputs, allow_unused=True)
     finally:
         hook.remove()
     by_token_BLD = (gradient_BLD * kept[0]).detach().cpu()
-    by_modality = {name: None if g is None else iter(g.cpu()) for name, g in zip(media, gradients, strict=True)}
+    by_modality: dict[Modality, Iterator[Tensor] | None] = dict.fromkeys(batch.media)
+    by_modality |= {name: None if g is None else iter(g.cpu()) for name, g in zip(media, gradients, strict=True)}
     result = []
     for item, by_token_LD in zip(items, by_token_BLD, strict=True):
         products = [_product(by_modality[modality], modality, values) for modality, values in item.document.media]

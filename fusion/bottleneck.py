@@ -50,7 +50,7 @@ class BottleneckFusion(FusionMethod):
         if not 0 <= fusion_layer < len(self.blocks):
             raise ValueError(f"fusion_layer={fusion_layer} must be from 0 to num_layers - 1 = {len(self.blocks) - 1}")
         self.num_bottlenecks, self.fusion_layer = num_bottlenecks, fusion_layer
-        self.bottlenecks_KD = nn.Parameter(0.02 * torch.randn(num_bottlenecks, d_model))
+        self.bottlenecks_KD = nn.Parameter(torch.randn(num_bottlenecks, d_model))  # as loud as other tokens
 
     def layers(self) -> list[nn.Module]:
         """The layers without bottleneck tokens."""

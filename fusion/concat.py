@@ -44,6 +44,8 @@ class ConcatFusion(FusionMethod):
         self.norm = nn.RMSNorm(num_modalities * d_model, eps=1e-6)
         self.up = nn.Linear(num_modalities * d_model, d_hidden)
         self.down = nn.Linear(d_hidden, d_model)
+        nn.init.zeros_(self.down.weight)  # at first it adds nothing, as the layers of every method
+        nn.init.zeros_(self.down.bias)
 
     def groups(self, layer: int, sequence: EmbeddedSequence) -> Tensor:
         """Modalities of documents, in every layer."""

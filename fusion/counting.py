@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from data.types import InterleavedBatch
+from fusion.block import ModalityBlock
 from fusion.flops import count, documents_alone, mean, usage
 from fusion.model import FusionModel
 
@@ -42,8 +43,13 @@ def training_flops(forward: float) -> float:
 
 
 def active_parameters(model: nn.Module) -> int:
-    """Parameters that one token uses; all of them, as long as no layer routes."""
-    return sum(p.numel() for p in model.parameters())
+    """Parameters that one token uses: where each modality has weights of its own, those of one, the largest."""
+    total = sum(p.numel() for p in model.parameters())
+    for module in model.modules():
+        if isinstance(module, ModalityBlock):
+            sizes = [sum(p.numel() for p in block.parameters()) for block in module.by_modality()]
+            total -= sum(sizes) - max(sizes)
+    return total
 
 
 def trainable_parameters(model: nn.Module) -> int:

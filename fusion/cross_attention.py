@@ -25,18 +25,24 @@ class GatedCrossAttention(nn.Module):
     """x + tanh(gate) * cross_attention(norm(x), memory), then the same with a feed-forward layer (Flamingo)."""
 
     def __init__(
-        self, d_model: int, cross_attention: Callable[..., CrossAttention], feed_forward: Callable[..., nn.Module]
+        self,
+        d_model: int,
+        cross_attention: Callable[..., CrossAttention],
+        feed_forward: Callable[..., nn.Module],
+        gate_init: float,
     ) -> None:
         super().__init__()
         self.norm, self.memory_norm = nn.RMSNorm(d_model, eps=1e-6), nn.RMSNorm(d_model, eps=1e-6)
         self.cross_attention: CrossAttention = cross_attention(d_model=d_model)
         self.feed_forward_norm = nn.RMSNorm(d_model, eps=1e-6)
         self.feed_forward = feed_forward(d_model=d_model)
-        self.gate, self.feed_forward_gate = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
-        # The gates alone make this start as the identity: with a second zero behind them nothing would ever learn.
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                module.reset_parameters()
+        self.gate = nn.Parameter(torch.full((1,), float(gate_init)))
+        self.feed_forward_gate = nn.Parameter(torch.full((1,), float(gate_init)))
+        if gate_init == 0:
+            # The gates make this start as the identity: with a second zero behind them nothing would ever learn.
+            for module in self.modules():
+                if isinstance(module, nn.Linear):
+                    module.reset_parameters()
 
     def forward(
         self, x_RTD: Tensor, text: TokenPlaces, media_RTD: Tensor, media: TokenPlaces, cache: MemoryCache | None
@@ -53,6 +59,10 @@ class CrossAttentionFusion(FusionMethod):
     Before every `cross_every`-th text layer stands a `GatedCrossAttention`. Media pass `media_layers` layers of their
     own weights, modality by modality. Text layers see text alone.
 
+    gate_init: 0 as in Flamingo, whose language model is pretrained and must not be disturbed. Another value leaves the
+    gates open; the output projections then start at zero, as in every other method, and open at the rate of the
+    optimizer's matrices instead of that of its scalars.
+
     Differs from Flamingo in that nothing is pretrained or frozen, that a token sees all earlier media of
     its document and not the last image only, and that resampling is left to the projector.
     """
@@ -67,6 +77,7 @@ class CrossAttentionFusion(FusionMethod):
         cross_attention: Callable[..., CrossAttention],
         media_layers: int = 2,
         cross_every: int = 1,
+        gate_init: float = 0.0,
         bidirectional_media: bool = False,
     ) -> None:
         super().__init__(d_model, num_modalities, num_layers, mixer, feed_forward)
@@ -77,7 +88,8 @@ class CrossAttentionFusion(FusionMethod):
         self.cross_every = cross_every
         self.media = MediaStream(d_model, num_modalities, media_layers, mixer, feed_forward, bidirectional_media)
         self.cross = nn.ModuleList(
-            GatedCrossAttention(d_model, cross_attention, feed_forward) for _ in range(0, num_layers, cross_every)
+            GatedCrossAttention(d_model, cross_attention, feed_forward, gate_init)
+            for _ in range(0, num_layers, cross_every)
         )
 
     def layers(self) -> list[nn.Module]:

@@ -41,7 +41,10 @@ def run_bakeoff(config: DictConfig) -> None:
     from bakeoff.report import print_results, track, write
     from bakeoff.run import run
     from data.instantiate import instantiate
+    from data.types import BadInputError
 
+    if config.name is None:
+        raise BadInputError("name: a bake-off needs one, for the folder of its runs")
     results = run(instantiate(config.bakeoff, "bakeoff"), Path(config.runs), config.name)
     folder = Path(config.output or Path(config.runs) / config.name)
     write(results, folder)

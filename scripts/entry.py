@@ -71,7 +71,7 @@ def _exit_if_expected(error: Exception, config_name: str, composing: bool = Fals
     if line is None and composing:
         line = composition_line(error, config_name, sys.argv[1:])
     if line is not None:
-        _refuse(line)
+        _refuse(line, getattr(error, "exit_code", BAD_INPUT))
 
 
 def _refuse_unknown_flags() -> None:
@@ -81,6 +81,6 @@ def _refuse_unknown_flags() -> None:
         _refuse(f"{flags[0]}: no such flag; options are given as name=value, see --help")
 
 
-def _refuse(line: str) -> NoReturn:
+def _refuse(line: str, code: int = BAD_INPUT) -> NoReturn:
     print(f"error: {line}", file=sys.stderr)
-    sys.exit(BAD_INPUT)
+    sys.exit(code)

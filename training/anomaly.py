@@ -13,7 +13,9 @@ MIN_HISTORY = 20
 
 
 class AnomalyError(BadInputError):
-    """Training cannot go on: the loss or the gradient is not usable."""
+    """Training cannot go on: the loss or the gradient is not usable. A command ends with a code of its own."""
+
+    exit_code = 3
 
 
 class AnomalyGuard:

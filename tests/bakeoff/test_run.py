@@ -98,7 +98,7 @@ def test_a_killed_bakeoff_goes_on_with_what_is_missing(ended: Path, data: Path) 
 def test_other_options_under_the_same_name_are_refused(ended: Path, data: Path) -> None:
     result = compare(ended.parent, data, "bakeoff.tuning.seed=7")
     assert result.returncode == 2
-    assert "was trained with other options" in result.stderr
+    assert "was begun with other options" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -55,13 +55,18 @@ def test_tuning_is_the_same_for_all_on_a_seed_of_its_own_and_without_the_test_sp
 
 
 def test_a_trial_that_was_made_with_other_options_is_refused(tmp_path: Path) -> None:
+    """Whether it has ended or was killed on the way."""
     runner, trial = Runner(tmp_path, "b"), Trial("early-seed0", ("seed=0",))
     runner.run_folder(trial).mkdir(parents=True)
-    assert not runner.is_done(trial)
-    (runner.run_folder(trial) / ENDED).write_text("seed=0\n")
-    assert runner.is_done(trial)
-    with pytest.raises(BadInputError, match="was trained with other options"):
-        runner.is_done(replace(trial, overrides=("seed=1",)))
+    (tmp_path / "b" / "logs").mkdir()
+    (tmp_path / "b" / "logs" / "early-seed0.overrides").write_text("seed=0\n")
+    for _ in ("killed", "ended"):
+        with pytest.raises(BadInputError, match="was begun with other options"):
+            runner.run([replace(trial, overrides=("seed=1",))])
+        (runner.run_folder(trial) / ENDED).write_text("trained\n")
+    runner.run([trial])  # nothing is left to do
+    assert runner.has_ended(trial)
+    assert not runner.diverged(trial)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""The configured bake-offs: every override of every training must be one that train.py knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+import conf
+from bakeoff.settings import Bakeoff
+from bakeoff.trials import entries, tuning_trials
+from data.instantiate import instantiate
+from fusion.build import build_model
+
+NAMES = sorted(path.stem for path in (Path(str(conf.__file__)).parent / "experiment" / "bakeoff").glob("*.yaml"))
+TARGETS = {"flops": 1e8, "parameters": 2e6}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_training_of_a_bakeoff_can_be_composed_and_built(name: str) -> None:
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose("compare", overrides=[f"experiment=bakeoff/{name}"])
+        bakeoff = instantiate(config.bakeoff, "bakeoff")
+        assert isinstance(bakeoff, Bakeoff)
+        sizes = dict.fromkeys(bakeoff.methods, ("d_model=64", "feed_forward.expansion=2.5"))
+        tuned = dict.fromkeys(bakeoff.methods, bakeoff.tuning.values[0])
+        trials = [trial for m in bakeoff.methods for trial in tuning_trials(bakeoff, m, TARGETS).values()]
+        trials += [entry.trial for entry in entries(bakeoff, tuned, sizes, TARGETS)]
+        built = set()
+        for trial in trials:
+            train = compose("train", overrides=list(trial.overrides))
+            key = str((train.fusion, train.d_model))
+            if key not in built:
+                build_model(train, 300)
+            built.add(key)
+    assert len(bakeoff.seeds) >= 3
+    assert set(bakeoff.budgets) == {"flops", "parameters"}
+
+
+def test_the_bakeoff_on_easy_vqa_compares_every_method() -> None:
+    with initialize_config_module("conf", version_base="1.3"):
+        bakeoff = instantiate(compose("compare", overrides=["experiment=bakeoff/easy_vqa"]).bakeoff, "bakeoff")
+    methods = {path.stem for path in (Path(str(conf.__file__)).parent / "fusion").glob("*.yaml")}
+    assert set(bakeoff.methods) == methods
+    assert {"early", "late", "concat"} <= set(bakeoff.baselines)
