@@ -140,12 +140,13 @@ def draw_comparison(groups: Sequence[Group]) -> Figure:
         lines, ratios = -(-len(ratios) // PANELS), [2.0] * PANELS
     size = (2.5 + 1.05 * sum(ratios), lines * (0.55 * len(groups) + 1.4))
     figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(lines, len(ratios), sharey=True, squeeze=False, width_ratios=ratios).flatten()
-    for axes in panels[len(tasks) + len(COSTS) :]:
+    grid = figure.subplots(lines, len(ratios), sharey=True, squeeze=False, width_ratios=ratios).flatten()
+    panels, rest = np.split(grid, [len(tasks) + len(COSTS)])
+    for axes in rest:
         axes.remove()
     for axes, task in zip(panels, tasks, strict=False):
         draw_task(axes, groups, task)
-    for axes, (name, part, key, unit, _) in zip(panels[len(tasks) :], COSTS, strict=False):
+    for axes, (name, part, key, unit, _) in zip(panels[len(tasks) :], COSTS, strict=True):
         draw_cost(axes, [group.cost(part, key) for group in groups], name, unit)
     for axes in panels[1:]:
         axes.tick_params(axis="y", length=0)
