@@ -17,10 +17,11 @@ import numpy as np
 from data.array_store import StoredClip
 from data.emoji_set import EmojiSet, Entry, emoji_set
 from data.speech import sparse_bank
-from data.types import AUDIO, IMAGE, AlignedSample, BadInputError, Media, Segment, Text
+from data.types import AUDIO, IMAGE, SENTENCE, TEXT, AlignedSample, BadInputError, Media, Segment, Text
 
 PACKAGES = ("emoji-datasource-google@16.0.0", "emojibase-data@17.0.0")
 SPLITS = ("train", "validation", "test", "style")
+WORDS = (TEXT, SENTENCE)
 TEST_SHARE, VALIDATION_SHARE = 0.15, 0.10
 
 
@@ -33,13 +34,16 @@ def split_of(concept: str) -> str:
 
 
 class Emoji:
-    """One aligned sample for each emoji of a split: picture, text, and the spoken label.
+    """One aligned sample for each emoji of a split: picture, words, and the spoken label.
 
     The training draws a skin tone, a style, tags and a clip anew for every sample; otherwise they are fixed: the plain
     picture in the first style, the first tags, one clip.
     packages: see `data.emoji_set.emoji_set`; None takes `PACKAGES`. spoken: with the spoken label, which needs
     espeak-ng. clips_per_label: of the training. max_tags: in a text. repeats: times that a training emoji occurs in an
-    epoch, for an export. max_samples: only so many, drawn with a fixed seed.
+    epoch, for an export. max_samples: only so many, drawn with a fixed seed. words: label and tags as `text`, which the
+    fusion model reads itself, or as the medium `sentence`, for a pretrained encoder of text. draws_per_emoji: how many
+    looks (skin tone, style and tags) a training emoji has, so that their features can be cached, the first of which is
+    fixed as elsewhere; None draws without end.
     """
 
     def __init__(
@@ -51,15 +55,21 @@ class Emoji:
         max_tags: int = 5,
         repeats: int = 1,
         max_samples: int | None = None,
+        words: str = TEXT,
+        draws_per_emoji: int | None = None,
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
+        if words not in WORDS:
+            raise ValueError(f"words={words!r} must be one of {', '.join(WORDS)}")
         for name, value, least in (("clips_per_label", clips_per_label, 1), ("max_tags", max_tags, 0)):
             if value < least:
                 raise ValueError(f"{name}={value} must be {least} or more")
+        if draws_per_emoji is not None and draws_per_emoji < 1:
+            raise ValueError(f"draws_per_emoji={draws_per_emoji} must be 1 or more, or None to draw anew every time")
         if repeats < 1 or (max_samples is not None and max_samples < 1):
             raise ValueError(f"repeats={repeats} and max_samples={max_samples} must be 1 or more")
-        self.split, self.max_tags = split, max_tags
+        self.split, self.max_tags, self.words, self.draws_per_emoji = split, max_tags, words, draws_per_emoji
         self._set = _emoji_set(tuple(packages or PACKAGES))
         self._styles = _styles(self._set, split)
         concepts = "train" if split == "style" else split
@@ -72,6 +82,7 @@ class Emoji:
         labels = {item.label for item in found}
         voices, clips = ("train", clips_per_label) if split == "train" else ("test" if split == "style" else split, 1)
         self._bank = sparse_bank(labels, voices, clips) if spoken and labels else None
+        self.modalities = {IMAGE, *([SENTENCE] if words == SENTENCE else []), *([AUDIO] if self._bank else [])}
 
     def __len__(self) -> int:
         return len(self._emoji) * self._repeats
@@ -80,9 +91,12 @@ class Emoji:
         """Emoji `index`; in the training `rng` draws how it looks and sounds, elsewhere nothing is random."""
         repeat, place = divmod(index, len(self._emoji))
         item = self._emoji[place]
+        look = self._look(place, rng)
         rng = rng if self.split == "train" else np.random.default_rng([3, index])
-        style, picture = self._picture(item, rng)
-        segments: list[Segment] = [Media(IMAGE, StoredClip(self._set.store, picture)), Text(self._words(item, rng))]
+        style, picture = self._picture(item, look)
+        words = self._words(item, look)
+        segments: list[Segment] = [Media(IMAGE, StoredClip(self._set.store, picture))]
+        segments.append(Text(words) if self.words == TEXT else Media(SENTENCE, words.encode()))
         metadata = {"label": item.label, "concept": item.concept, "group": item.group, "subgroup": item.subgroup}
         metadata["style"] = style
         if self._bank is not None:
@@ -102,18 +116,27 @@ class Emoji:
         """The styles of this split in which an emoji is drawn."""
         return [style for style in self._styles if style in item.pictures]
 
-    def _picture(self, item: Entry, rng: np.random.Generator) -> tuple[str, int]:
-        styles = self._drawn(item)
+    def _look(self, place: int, rng: np.random.Generator) -> np.random.Generator | None:
+        """Draws what varies of an emoji; None for the fixed look."""
         if self.split != "train":
-            return styles[0], item.pictures[styles[0]][0]
-        style = styles[rng.integers(len(styles))]
-        return style, item.pictures[style][rng.integers(len(item.pictures[style]))]
+            return None
+        if self.draws_per_emoji is None:
+            return rng
+        number = int(rng.integers(self.draws_per_emoji))
+        return np.random.default_rng([4, place, number]) if number else None
 
-    def _words(self, item: Entry, rng: np.random.Generator) -> str:
-        if self.split != "train":
+    def _picture(self, item: Entry, look: np.random.Generator | None) -> tuple[str, int]:
+        styles = self._drawn(item)
+        if look is None:
+            return styles[0], item.pictures[styles[0]][0]
+        style = styles[look.integers(len(styles))]
+        return style, item.pictures[style][look.integers(len(item.pictures[style]))]
+
+    def _words(self, item: Entry, look: np.random.Generator | None) -> str:
+        if look is None:
             return _text(item.label, item.tags[: self.max_tags])
-        count = int(rng.integers(min(self.max_tags, len(item.tags)) + 1))
-        return _text(item.label, [item.tags[place] for place in rng.permutation(len(item.tags))[:count]])
+        count = int(look.integers(min(self.max_tags, len(item.tags)) + 1))
+        return _text(item.label, [item.tags[place] for place in look.permutation(len(item.tags))[:count]])
 
 
 def emoji_splits(packages: Sequence[str] | None = None, repeats: int = 4, **options: bool | int) -> dict[str, Emoji]:

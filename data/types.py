@@ -17,6 +17,8 @@ from torch import Tensor
 # A modality is a plain string, so that a new one needs no change in this file.
 Modality = str
 TEXT, IMAGE, AUDIO, VIDEO = "text", "image", "audio", "video"
+# A whole text as a medium, for a pretrained encoder of text (see `data/sentence.py`).
+SENTENCE = "sentence"
 
 ROLES = ("system", "user", "assistant", "tool")
 UNSUPERVISED = -100

@@ -21,6 +21,11 @@ from evaluation.markdown import table
 from evaluation.metrics import main_metric, main_score
 from evaluation.report import write_text
 
+SCORES = "accuracy, or recall@10 of a retrieval, in percent"
+# More tasks than these become the rows of a table, and the experiments its columns.
+MOST_TASK_COLUMNS = 6
+# Panels beside one another in the figure of so many tasks.
+PANELS = 4
 LEGEND = "[a, b]: 95 % interval over the questions of one run; (a-b): lowest and highest of several seeds."
 # Name in the table, part and key of the report, divisor, digits.
 COSTS = (
@@ -54,6 +59,17 @@ def rows_of(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
+def turned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """The same table with rows as columns."""
+    first, *rest = ([*column] for column in zip(head, *rows, strict=True))
+    return first, rest
+
+
+def has_many_tasks(groups: Sequence[Group]) -> bool:
+    """Whether tasks do not fit beside one another."""
+    return len(task_names(groups)) > MOST_TASK_COLUMNS
+
+
 def cell(spread: Spread | None, unit: float, digits: int) -> str:
     """A number with what is known of its spread."""
     if spread is None:
@@ -66,8 +82,8 @@ def cell(spread: Spread | None, unit: float, digits: int) -> str:
 
 def to_markdown(groups: Sequence[Group]) -> str:
     """The comparison for a reader."""
-    head, rows = rows_of(groups)
-    lines = ["# Comparison", "", "Accuracy in percent.", "", *table(head, rows), "", LEGEND, ""]
+    head, rows = turned(*rows_of(groups)) if has_many_tasks(groups) else rows_of(groups)
+    lines = ["# Comparison", "", f"{SCORES.capitalize()}.", "", *table(head, rows), "", LEGEND, ""]
     lines += [f"Warning: {warning}." for warning in warnings(groups)]
     lines += ["", "![Scores and cost](compare.png)", "", "Runs:", ""]
     for group in groups:
@@ -76,14 +92,20 @@ def to_markdown(groups: Sequence[Group]) -> str:
 
 
 def print_comparison(groups: Sequence[Group], console: Console | None = None) -> None:
-    """Prints the table, spreads below the numbers, and every reason why the comparison may be unfair."""
+    """Prints the table, and every reason why the comparison may be unfair."""
     console = console or Console()
+    console.print(tall_table(groups) if has_many_tasks(groups) else wide_table(groups))
+    console.print(LEGEND, style="dim", markup=False)
+    for warning in warnings(groups):
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+
+
+def wide_table(groups: Sequence[Group]) -> Table:
+    """Experiments as rows, spreads below the numbers."""
     head, rows = rows_of(groups)
     left_out = head.index(COSTS[0][0])  # the table must fit 80 columns
     head, rows = (head[:left_out] + head[left_out + 1 :], [row[:left_out] + row[left_out + 1 :] for row in rows])
-    shown = Table(
-        title="accuracy, or recall@10 of a retrieval, in percent", title_justify="left", box=None, pad_edge=False
-    )
+    shown = Table(title=SCORES, title_justify="left", box=None, pad_edge=False)
     shown.add_column(head[0], overflow="fold", min_width=18)
     for name in head[1:]:
         shown.add_column(
@@ -91,18 +113,37 @@ def print_comparison(groups: Sequence[Group], console: Console | None = None) ->
         )
     for row in rows:
         shown.add_row(row[0], *(Text(text.replace(" ", "\n", 1), justify="right") for text in row[1:]))
-    console.print(shown)
-    console.print(LEGEND, style="dim", markup=False)
-    for warning in warnings(groups):
-        console.print(f"warning: {warning}", style="yellow", markup=False)
+    return shown
+
+
+def tall_table(groups: Sequence[Group]) -> Table:
+    """Tasks as rows, experiments as columns."""
+    head, rows = turned(*rows_of(groups))
+    shown = Table(title=SCORES, title_justify="left", box=None, pad_edge=False)
+    shown.add_column(head[0], no_wrap=True)
+    for name in head[1:]:
+        shown.add_column(name, justify="right", overflow="fold")
+    for row in rows:
+        shown.add_row(row[0], *(Text(text, justify="right") for text in row[1:]))
+    return shown
 
 
 def draw_comparison(groups: Sequence[Group]) -> Figure:
-    """A row for each group; a panel for each task with every run and the mean, and a panel for each cost."""
+    """A row for each group; a panel for each task with every run and the mean, and a panel for each cost.
+
+    Panels stand beside one another, of many tasks in several lines.
+    """
     tasks = task_names(groups)
     ratios = [2.0] * len(tasks) + [1.0] * len(COSTS)
-    figure = Figure(figsize=(2.5 + 1.05 * sum(ratios), 0.55 * len(groups) + 1.4), layout="constrained")
-    panels = figure.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)[0]
+    lines = 1
+    if has_many_tasks(groups):
+        lines, ratios = -(-len(ratios) // PANELS), [2.0] * PANELS
+    size = (2.5 + 1.05 * sum(ratios), lines * (0.55 * len(groups) + 1.4))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(lines, len(ratios), sharey=True, squeeze=False, width_ratios=ratios).flatten()
+    panels, rest = np.split(grid, [len(tasks) + len(COSTS)])
+    for axes in rest:
+        axes.remove()
     for axes, task in zip(panels, tasks, strict=False):
         draw_task(axes, groups, task)
     for axes, (name, part, key, unit, _) in zip(panels[len(tasks) :], COSTS, strict=True):

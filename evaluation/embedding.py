@@ -15,13 +15,26 @@ from data.collate import collate
 from data.interleave import Document, Interleaver
 from data.mixture import Source
 from data.packing import pack
-from data.types import TEXT, AlignedSample, BadInputError, BadSampleError, InterleavedBatch, Modality, Segment, Text
+from data.types import (
+    TEXT,
+    AlignedSample,
+    BadInputError,
+    BadSampleError,
+    InterleavedBatch,
+    Media,
+    Modality,
+    Segment,
+    Text,
+)
 from fusion.model import FusionModel
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """The embeddings of one modality: values [n, E] of length 1, and the place of each one's sample, [n] ascending."""
+    """One vector for each sample of a modality, [n, E], and the places of these samples, [n] ascending.
+
+    Embeddings of the shared space have length 1.
+    """
 
     values: np.ndarray
     samples: np.ndarray
@@ -100,10 +113,13 @@ def embed(
     }
 
 
-def embed_texts(model: FusionModel, interleaver: Interleaver, texts: Sequence[str]) -> np.ndarray:
-    """Embeddings [N, E] of some texts."""
-    samples = [AlignedSample(text, (Text(text),), source="classes") for text in texts]
-    return embed(model, interleaver, samples)[TEXT].values
+def embed_texts(
+    model: FusionModel, interleaver: Interleaver, texts: Sequence[str], modality: Modality = TEXT
+) -> np.ndarray:
+    """Embeddings [N, E] of some texts, read as `text` or as a medium that is made of text."""
+    segments: list[Segment] = [Text(text) if modality == TEXT else Media(modality, text.encode()) for text in texts]
+    samples = [AlignedSample(text, (segment,), source="classes") for text, segment in zip(texts, segments, strict=True)]
+    return embed(model, interleaver, samples)[modality].values
 
 
 def first_batch(interleaver: Interleaver, samples: Sequence[AlignedSample], size: int) -> InterleavedBatch:

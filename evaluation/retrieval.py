@@ -15,8 +15,9 @@ import numpy as np
 
 from data.interleave import Interleaver
 from data.mixture import Source
-from data.types import TEXT, AlignedSample, BadSampleError, Modality
+from data.types import SENTENCE, TEXT, AlignedSample, BadSampleError, Modality
 from evaluation.embedding import Embedded, embed, embed_texts, first_batch, read_aligned
+from evaluation.frozen_baseline import RidgeBaseline, frozen_modalities
 from evaluation.identity import data_fingerprint
 from evaluation.metrics import bootstrap
 from evaluation.progress import question_progress
@@ -28,6 +29,8 @@ from fusion.model import FusionModel
 
 FLOPS_SAMPLES = 16
 MAX_REASONS = 20
+# The modalities in which a class can be named.
+WORDS = (TEXT, SENTENCE)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class RetrievalSettings:
     prompt: the text of a class, where {} is its name.
     cluster: the field of metadata whose equal values are drawn together for intervals.
     map_samples: how many samples the map of embeddings shows.
+    ridge: training samples, on which a ridge regression between the features of every two frozen encoders is fitted, as
+        a baseline; None leaves it out.
     """
 
     tasks: Mapping[str, Source]
@@ -49,12 +54,15 @@ class RetrievalSettings:
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
     cluster: str = "concept"
     map_samples: int = 150
+    ridge: Source | None = None
 
     def __post_init__(self) -> None:
         check_tasks(self.tasks)
         for name in ("batch_size", "map_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.ridge is not None and len(self.ridge) == 0:
+            raise ValueError("ridge: the source has no samples")
         if "{}" not in self.prompt:
             raise ValueError(f"prompt={self.prompt!r} must hold {{}}, where the name of the class goes")
 
@@ -74,18 +82,23 @@ def evaluate_retrieval(
     unread = skipped if on_bad_sample == "skip" else None
     tasks = {name: read_aligned(source, unread) for name, source in settings.tasks.items()}
     report: dict[str, Any] = {"sources": list(tasks), "tasks": {}, "chance": {}, "audit": {}, "omitted": {}}
-    report |= {"embedding_map": {}, "modality_gap": {}}
-    with question_progress(sum(map(len, tasks.values())), progress) as bar:
+    report |= {"embedding_map": {}, "modality_gap": {}, "baselines": {}}
+    frozen = frozen_modalities(model)
+    training = read_aligned(settings.ridge, unread) if settings.ridge is not None and len(frozen) > 1 else []
+    with question_progress(_num_questions(tasks, training), progress) as bar:
+        size, done = settings.batch_size, bar.advance
+        bar.stage("training features" if training else "")
+        ridge = RidgeBaseline(model, interleaver, training, batch_size=size, skipped=unread, advance=done)
         for name, samples in tasks.items():
             bar.stage(name)
-            embedded = embed(
-                model, interleaver, samples, batch_size=settings.batch_size, skipped=unread, advance=bar.advance
-            )
+            embedded = embed(model, interleaver, samples, batch_size=size, skipped=unread, advance=done)
             if len(embedded) < 2:
                 reason = f"; the first: {skipped[0]}" if skipped else ""
                 raise BadSampleError(f"{name}: has no samples of two modalities that can be used{reason}")
             _add_directions(report, name, samples, embedded, settings)
-            if settings.classes is not None and TEXT in model.modalities:
+            if settings.ridge is not None:
+                _add_ridge(report, name, samples, ridge.directions(samples, embedded), settings, frozen)
+            if settings.classes is not None:
                 _add_classification(report, name, samples, embedded, settings, (model, interleaver))
             seed = settings.bootstrap.seed
             key = settings.classes or settings.cluster
@@ -141,6 +154,38 @@ def _add_directions(
         report["chance"][f"{task}/{direction}"] = {"candidates": num_candidates, **chance(num_candidates)}
 
 
+def _add_ridge(
+    report: dict[str, Any],
+    task: str,
+    samples: Sequence[AlignedSample],
+    found: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    settings: RetrievalSettings,
+    frozen: Sequence[Modality],
+) -> None:
+    """The regression beside the model: the same queries, candidates and intervals; or why there is none."""
+    if not found:
+        report["omitted"].setdefault(task, {})["ridge regression"] = _why_no_ridge(frozen)
+    options = (settings.bootstrap.resamples, settings.bootstrap.seed)
+    for direction, (placed, asked) in found.items():
+        scores = retrieval_scores(placed, _clusters(samples, asked, settings), *options)
+        baselines = report["baselines"].setdefault(f"{task}/{direction}", {})
+        baselines["ridge"] = {name: score.to_json() for name, score in scores.items()}
+
+
+def _why_no_ridge(frozen: Sequence[Modality]) -> str:
+    if not frozen:
+        return "no frozen encoders"
+    if len(frozen) == 1:
+        return f"only one frozen encoder, that of {frozen[0]}"
+    return f"the samples for training or evaluation have no two of {', '.join(frozen)}"
+
+
+def _num_questions(tasks: Mapping[str, Sequence[AlignedSample]], training: Sequence[AlignedSample]) -> int:
+    """Samples that are embedded, and those that are read for a regression."""
+    asked = sum(map(len, tasks.values()))
+    return 2 * asked + len(training) if training else asked
+
+
 def _add_classification(
     report: dict[str, Any],
     task: str,
@@ -152,14 +197,16 @@ def _add_classification(
     """Zero-shot accuracy of every medium: the class whose name is the most similar, no class having been taught."""
     key = str(settings.classes)
     names = sorted({sample.metadata[key] for sample in samples if key in sample.metadata})
-    if len(names) < 2:
-        report["omitted"][task] = {f"classes by {key}": f"the samples have {len(names)} values of {key}"}
+    words = next((name for name in WORDS if name in embedded), None)
+    if len(names) < 2 or words is None:
+        why = f"the samples have {len(names)} values of {key}" if len(names) < 2 else "the samples have no words"
+        report["omitted"].setdefault(task, {})[f"classes by {key}"] = why
         return
-    prompts_CE = embed_texts(*encoder, [settings.prompt.replace("{}", name) for name in names])
+    prompts_CE = embed_texts(*encoder, [settings.prompt.replace("{}", name) for name in names], words)
     options = (settings.bootstrap.resamples, settings.bootstrap.seed)
     for modality, found in embedded.items():
         labelled = np.array([key in samples[place].metadata for place in found.samples])
-        if modality == TEXT or not labelled.any():
+        if modality in WORDS or not labelled.any():
             continue
         asked = found.samples[labelled]
         truth_Q = np.array([names.index(samples[place].metadata[key]) for place in asked])

@@ -1,6 +1,6 @@
 """Ridge regression from the features of one modality to those of another: a baseline for trained alignment.
 
-Shape legend: N training samples, Q queries, A and B widths of the features of two modalities.
+Shape legend: N training samples, Q queries, C candidates, A and B widths of the features of two modalities.
 """
 
 from __future__ import annotations
@@ -55,11 +55,19 @@ def ridge_predictions(
 
 
 def ridge_ranks(
-    train_NA: np.ndarray, train_NB: np.ndarray, queries_QA: np.ndarray, candidates_QB: np.ndarray
+    train_NA: np.ndarray,
+    train_NB: np.ndarray,
+    queries_QA: np.ndarray,
+    candidates_CB: np.ndarray,
+    targets_Q: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The rank of each query's partner, [Q], where candidate i belongs to query i; see `evaluation.ranking.ranks`."""
+    """The rank of each query's partner, [Q]; see `evaluation.ranking.ranks`.
+
+    targets_Q: the place of each partner among the candidates; None where candidate i belongs to query i.
+    """
     predicted_QB = ridge_predictions(train_NA, train_NB, queries_QA)
-    return ranks(predicted_QB, centred(candidates_QB, train_NB), np.arange(len(queries_QA)))
+    targets_Q = np.arange(len(queries_QA)) if targets_Q is None else targets_Q
+    return ranks(predicted_QB, centred(candidates_CB, train_NB), targets_Q)
 
 
 def centred(features: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -11,6 +11,9 @@ from data.instantiate import instantiate, is_given, resolved
 from data.mixture import Source
 from data.types import BadInputError
 
+# Sources that an evaluation does without.
+OPTIONAL_SOURCES = ("prior", "ridge")
+
 
 @dataclass(frozen=True)
 class Bootstrap:
@@ -119,7 +122,7 @@ def build_settings(config: Any) -> Any:
     tasks = given_tasks(content)
     if not tasks:
         raise BadInputError("evaluation: names no tasks; choose one, for instance evaluation=easy_vqa")
-    given = {key: value for key, value in content.items() if key != "prior" or is_given(value)}
+    given = {key: value for key, value in content.items() if key not in OPTIONAL_SOURCES or is_given(value)}
     return instantiate({**given, "tasks": tasks}, "evaluation")
 
 

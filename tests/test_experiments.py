@@ -26,6 +26,8 @@ from training.trackers.jsonl import read_metrics
 
 EXPERIMENTS = sorted(file.stem for file in (Path(str(conf.__file__)).parent / "experiment").glob("*.yaml"))
 STEPS, SAMPLES, VOICES = 2, 4, 2
+# Directions that a report has a regression beside; it needs two frozen encoders.
+BASELINES = {"emoji_alignment_pretrained": {"emoji/image_to_sentence", "emoji/sentence_to_image"}}
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +89,9 @@ def test_two_steps_and_a_report(experiment: str, tmp_path: Path) -> None:
     assert (run_folder / "checkpoints" / f"step_{STEPS}" / "model.safetensors").exists()
     report = json.loads((run_folder / "report.json").read_text(encoding="utf-8"))
     assert report["tasks"]
+    assert set(report.get("baselines", {})) == BASELINES.get(experiment, set())
     assert report["train"]["steps"] == STEPS
 
 
 def test_experiments_are_found() -> None:
-    assert {"easy_vqa", "easy_vqa_quick", "emoji_alignment"} <= set(EXPERIMENTS)
+    assert {"easy_vqa", "easy_vqa_quick", "emoji_alignment", *BASELINES} <= set(EXPERIMENTS)

@@ -75,6 +75,42 @@ def test_a_sample_is_picture_words_and_metadata(packages: list[str]) -> None:
     assert heart.metadata["concept"] == "2764"
 
 
+def test_words_may_be_a_sentence_for_an_encoder_of_its_own(packages: list[str]) -> None:
+    for split in ("train", "test"):
+        text, sentence = (Emoji(split, packages, spoken=False, words=words) for words in ("text", "sentence"))
+        assert text.modalities == {"image"}
+        assert sentence.modalities == {"image", "sentence"}
+        for one, other in zip(read(text), read(sentence), strict=True):
+            assert isinstance(other.segments[1], Media)
+            assert other.segments[1].modality == "sentence"
+            assert other.segments[1].source.decode() == one.segments[1].text  # type: ignore[union-attr]
+            assert read_image(other.segments[0]).equal(read_image(one.segments[0]))  # type: ignore[arg-type]
+            assert (other.id, other.metadata) == (one.id, one.metadata)
+
+
+def looks(source: Emoji) -> dict[str, set[tuple[int, str]]]:
+    """Every picture with its words that an emoji is met with, by its code."""
+    found = defaultdict(set)
+    for seed in range(30):
+        for sample in read(source, seed):
+            image, text = sample.segments
+            found[sample.id].add((image.source.index, text.text))  # type: ignore[union-attr]
+    return found
+
+
+def test_a_number_of_draws_bounds_the_looks_and_has_the_fixed_one(packages: list[str]) -> None:
+    once, thrice = (
+        looks(Emoji("train", packages, spoken=False, draws_per_emoji=draws, max_tags=1)) for draws in (1, 3)
+    )
+    assert max(map(len, thrice.values())) in (2, 3)
+    assert min(map(len, once.values())) == max(map(len, once.values())) == 1
+    by_code = {entry.hexcode: entry for entry in emoji_set(packages).emoji}
+    for code, found in once.items():
+        entry = by_code[code]
+        assert found == {(entry.pictures["google"][0], f"{entry.label}: {entry.tags[0]}")}
+        assert found <= thrice[code]
+
+
 def test_no_concept_is_in_two_splits(packages: list[str]) -> None:
     concepts = {
         split: {sample.metadata["concept"] for sample in read(Emoji(split, packages, spoken=False))}
@@ -139,8 +175,12 @@ def test_labels_are_spoken_by_voices_of_their_split(packages: list[str], monkeyp
     monkeypatch.setattr(speech, "variants", lambda split: variants(split)[:2])
     monkeypatch.setattr("data.emoji.PACKAGES", tuple(packages))
     for split in ("test", "validation"):
-        for sample in read(Emoji(split, max_samples=3)):
+        for sample, other in zip(
+            read(Emoji(split, max_samples=3)), read(Emoji(split, max_samples=3, words="sentence")), strict=True
+        ):
             _, _, clip = sample.segments
+            assert clip.source.index == other.segments[2].source.index  # type: ignore[union-attr]
+            assert other.metadata == sample.metadata
             assert isinstance(clip, Media)
             assert sample.metadata["voice"].rpartition("+")[2] in variants(split)[:2]
             spec = clip.source.store.metadata["specs"][clip.source.index]  # type: ignore[union-attr]
@@ -199,6 +239,8 @@ def test_tarballs_of_something_else_are_named(tmp_path: Path, packages: list[str
         ({"split": "dev"}, "split='dev' must be one of train"),
         ({"split": "train", "clips_per_label": 0}, "clips_per_label=0 must be 1 or more"),
         ({"split": "train", "repeats": 0}, "repeats=0"),
+        ({"split": "train", "words": "speech"}, "words='speech' must be one of text, sentence"),
+        ({"split": "train", "draws_per_emoji": 0}, "draws_per_emoji=0 must be 1 or more, or None"),
     ],
 )
 def test_options_are_checked(options: dict[str, object], message: str) -> None:

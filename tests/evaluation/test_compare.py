@@ -74,6 +74,42 @@ def test_files_and_terminal_show_the_same_numbers(runs: Path) -> None:
     assert "…" not in shown
 
 
+def test_many_tasks_are_rows(report: dict[str, Any], tmp_path: Path) -> None:
+    """Two experiments, whose tasks have different names but for one, as those of spaces with other modalities do."""
+    score = report["tasks"]["easy_vqa/typed"]["accuracy"]
+    for number, words in enumerate(("text", "sentence")):
+        retrieval = {
+            f"emoji/{name}": {
+                "recall@10": score | {"value": 0.4 + 0.01 * place + 0.2 * number, "low": 0.3, "high": 0.5}
+            }
+            for place, name in enumerate(("audio_to_image", *(f"{words}_to_{other}" for other in "abcdefg")))
+        }
+        config = {"name": f"emoji_alignment_of_{words}", "seed": 0}
+        put_run(
+            tmp_path / words, {**report, "tasks": {**retrieval, "easy_vqa/typed": {"accuracy": score}}}, config, 0.9
+        )
+    groups = group_runs(load_runs([tmp_path / "text", tmp_path / "sentence"]))
+    table = to_markdown(groups)
+    assert "| experiment | emoji_alignment_of_text | emoji_alignment_of_sentence |" in table
+    assert "| emoji/audio_to_image | 40.0 [30.0, 50.0] | 60.0 [30.0, 50.0] |" in table
+    assert "| emoji/text_to_a | 41.0 [30.0, 50.0] | - |" in table
+    assert "| emoji/sentence_to_g | - | 67.0 [30.0, 50.0] |" in table
+    assert "| training (min) | 11.7 | 11.7 |" in table
+    console = Console(width=80, record=True, file=(tmp_path / "out.txt").open("w", encoding="utf-8"))
+    print_comparison(groups, console)
+    shown = console.export_text().splitlines()
+    assert [line.split()[1:] for line in shown if line.startswith("emoji/sentence_to_g")] == [
+        ["-", "67.0", "[30.0,", "50.0]"]
+    ]
+    assert not any("…" in line for line in shown)
+    write_comparison(groups, tmp_path / "comparison")
+    with Image.open(tmp_path / "comparison" / "compare.png") as picture:
+        assert picture.width < 2500
+    figure = draw_comparison(groups)
+    assert [axes.get_title() for axes in figure.axes][:1] == ["emoji/audio_to_image"]
+    assert len(figure.axes) == 16 + 3
+
+
 def test_every_run_is_a_point_in_the_figure(runs: Path) -> None:
     axes = draw_comparison(group_runs(load_runs([runs / "*" / "*"]))).axes[0]
     points = [container.lines[0].get_xdata()[0] for container in axes.containers]

@@ -118,7 +118,7 @@ def test_a_report_becomes_a_table_and_figures(learned: FusionModel, tmp_path: Pa
     report = evaluate_retrieval(learned, reader(learned), settings(), progress=False)
     report["train"] = {"seconds": 1.0, "steps": 3, "tokens": 10}
     task = "pairs/image_to_text"
-    report["baselines"] = {task: {"ridge regression on the same features": report["tasks"][task]}}
+    report["baselines"] = {task: {"ridge": report["tasks"][task]}}
     report["provenance"] |= {"checkpoint_hash": "c0ffee", "step": 3}
     write_report(report, tmp_path)
     assert json.loads((tmp_path / "report.json").read_text())["sources"] == ["pairs"]
@@ -126,7 +126,7 @@ def test_a_report_becomes_a_table_and_figures(learned: FusionModel, tmp_path: Pa
     assert figures == {"embedding_map_pairs.png", "modality_gap_pairs.png", "scores.png"}
     text = (tmp_path / "report.md").read_text()
     assert "| **pairs/image_to_text** |" in text
-    assert text.count("| - ridge regression on the same features |") == 1
+    assert text.count("| - ridge regression on the features of the frozen encoders |") == 1
     assert text.count("| - chance, 12 candidates | 8.3 |") == 6
     assert "(figures/embedding_map_pairs.png)" in text
     assert text == to_markdown(report, dict(_figures(text, tmp_path)))
