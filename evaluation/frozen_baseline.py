@@ -102,10 +102,10 @@ def pooled_features(
             for name, values in (item for document in documents for item in document.media):
                 if name in items:
                     items[name].append((place, values))
-        for name, values in items.items():
-            if values:
-                means_NC = _means(_encoder(model, name), pad_media(name, values))
-                found[name] += zip((place for place, _ in values), means_NC, strict=True)
+        for name, listed in items.items():
+            if listed:
+                means_NC = _means(_encoder(model, name), pad_media(name, listed))
+                found[name] += zip((place for place, _ in listed), means_NC, strict=True)
         advance(len(places[start : start + batch_size]))
     return {
         name: Embedded(np.stack([values for _, values in items]), np.array([place for place, _ in items]))
