@@ -255,7 +255,7 @@ def print_table(report: Mapping[str, Any], console: Console | None = None) -> No
 
 def retrieval_table(report: Mapping[str, Any]) -> Table:
     """Recall and median rank of every direction above those of baselines and of chance."""
-    title = "retrieval: recall in percent and median rank, with 95 % interval, baselines and chance"
+    title = "retrieval: recall in percent and median rank, with 95 % interval"
     shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
     shown.add_column("task", no_wrap=True)
     for k in RECALL_AT:
