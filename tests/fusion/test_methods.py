@@ -228,7 +228,18 @@ def test_concat_pools_the_latest_token_of_each_medium() -> None:
     assert not moved(model.fusion(sequence), model.fusion(perturbed(sequence, last)), text)
 
 
-@pytest.mark.parametrize("fusion", [EarlyFusion, MixtureOfTransformers, LateFusion, BottleneckFusion, ConcatFusion])
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        EarlyFusion,
+        MixtureOfTransformers,
+        MidFusion,
+        LateFusion,
+        BottleneckFusion,
+        ConcatFusion,
+        partial(CrossAttentionFusion, media_layers=1, **CROSS),
+    ],
+)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_media_see_themselves_in_both_directions_if_so_configured(fusion: Any, bidirectional: bool) -> None:
     model, batch = model_and_batch(fusion, num_layers=1, bidirectional_media=bidirectional)
@@ -251,6 +262,8 @@ def test_layers_apart_cost_less_and_weights_apart_cost_the_same() -> None:
 
     early, late, mid = operations(EarlyFusion), operations(LateFusion), operations(MidFusion)
     assert late < mid < early
+    assert operations(BottleneckFusion, fusion_layer=3) < early
+    assert operations(ConcatFusion, d_hidden=32) < early
     assert operations(MixtureOfTransformers) == early
     assert operations(MidFusion, weights="per_modality") == mid
 

@@ -12,7 +12,7 @@ import torch
 from data.collate import collate
 from data.types import UNSUPERVISED
 from fusion.checkpoint import read_weights, resolve
-from tests.training.tiny import CONFIG, tiny_model, tiny_stream, tiny_trainer
+from tests.training.tiny import CONFIG, fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from training import gradients
 from training.accumulation import accumulate
 from training.anomaly import AnomalyError, AnomalyGuard
@@ -127,6 +127,12 @@ def test_overfits_one_batch(tmp_path, optimizer):
 @pytest.mark.parametrize("changes", [{"precision": "bfloat16"}, {"accumulation_steps": 3}, {"clip_norm": None}])
 def test_options_train(tmp_path, changes):
     assert math.isfinite(_last_loss(tmp_path, max_steps=4, **changes))
+
+
+@pytest.mark.parametrize("fusion", fusion_configs())
+def test_every_fusion_method_trains_in_bfloat16(tmp_path, fusion):
+    model = tiny_model(fusion=fusion_configs()[fusion])
+    assert math.isfinite(_last_loss(tmp_path, max_steps=2, precision="bfloat16", model=model))
 
 
 def test_compiled_blocks_compute_the_same(tmp_path, monkeypatch):
