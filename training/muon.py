@@ -109,7 +109,7 @@ class Muon(torch.optim.Optimizer):
         return gradient.lerp(state["momentum"], momentum) if self.nesterov else state["momentum"]
 
 
-def _is_used(parameter: nn.Parameter) -> Tensor:
+def _is_used(parameter: Tensor) -> Tensor:
     """Whether any part of the gradient is not 0; a scalar tensor, the same in every process.
 
     What a batch does not use, such as the encoder of an absent modality, has a gradient of 0. Momentum would still
