@@ -10,6 +10,7 @@ from typing import Any
 from data.types import BadInputError
 from evaluation.identity import clusters_of
 from evaluation.predict import Prediction
+from evaluation.report import write_text
 
 FILE = "answers.jsonl"
 
@@ -34,9 +35,7 @@ def answer_rows(task: str, predictions: Sequence[Prediction], cluster: str) -> l
 def write_answers(rows: Sequence[dict[str, Any]], folder: Path) -> None:
     """Writes `answers.jsonl` under a temporary name, then renames it; nothing if there are no rows."""
     if rows:
-        temporary = folder / f".{FILE}.tmp"
-        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        temporary.replace(folder / FILE)
+        write_text(folder / FILE, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_answers(folder: Path) -> dict[str, list[dict[str, Any]]]:

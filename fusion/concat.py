@@ -5,7 +5,6 @@ Shape legend: B rows, L tokens in a row, N = B * L, M modalities, R rows and T p
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
 from fusion.method import FusionMethod
-from fusion.mixers.base import Mixer
 from fusion.selection import select_text_and_media
 from fusion.sequence import EmbeddedSequence
 
@@ -27,17 +25,8 @@ class ConcatFusion(FusionMethod):
     of a mean makes it causal, so that it can generate.
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        num_modalities: int,
-        num_layers: int,
-        mixer: Callable[..., Mixer],
-        feed_forward: Callable[..., nn.Module],
-        d_hidden: int | None = None,
-        bidirectional_media: bool = False,
-    ) -> None:
-        super().__init__(d_model, num_modalities, num_layers, mixer, feed_forward, "per_modality", bidirectional_media)
+    def __init__(self, d_model: int, num_modalities: int, d_hidden: int | None = None, **stack: Any) -> None:
+        super().__init__(d_model, num_modalities, weights="per_modality", **stack)
         d_hidden = d_hidden or 4 * d_model
         if d_hidden < 1:
             raise ValueError(f"d_hidden={d_hidden} must be positive")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import nn
+from typing import Any
 
 from fusion.early import EarlyFusion
-from fusion.mixers.base import Mixer
 
 
 class MixtureOfTransformers(EarlyFusion):
@@ -16,13 +13,5 @@ class MixtureOfTransformers(EarlyFusion):
     The paper's modalities are text, image and speech tokens that are all predicted; here text alone is.
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        num_modalities: int,
-        num_layers: int,
-        mixer: Callable[..., Mixer],
-        feed_forward: Callable[..., nn.Module],
-        bidirectional_media: bool = False,
-    ) -> None:
-        super().__init__(d_model, num_modalities, num_layers, mixer, feed_forward, "per_modality", bidirectional_media)
+    def __init__(self, d_model: int, **stack: Any) -> None:
+        super().__init__(d_model, weights="per_modality", **stack)
