@@ -10,15 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
 from rich.table import Table
 
 from bakeoff.figures import draw
 from bakeoff.results import Results, Row
 from bakeoff.statistics import Comparison, Estimate
-from evaluation.figures import save
+from evaluation.figures import pixels, save
 from evaluation.markdown import table
 from evaluation.report import write_text
 from training.trackers.fan_out import build_tracker
@@ -48,9 +46,7 @@ def track(results: Results, config: Mapping[str, Any] | None, folder: Path, name
     tracker = build_tracker(config, own)
     tracker.start(f"{name}/comparison-{own.name}", {"runs": [row.method for row in results.rows]})
     try:
-        canvas = FigureCanvasAgg(draw(results))
-        canvas.draw()
-        tracker.image(0, "bakeoff", np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
+        tracker.image(0, "bakeoff", pixels(draw(results)))
         for budget, comparisons in results.comparisons.items():
             rows = [cells(row, results) for row in results.rows if row.budget == budget]
             tracker.table(0, f"bakeoff/equal_{budget}", head(results), rows)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
 from data.collate import collate_prompts
 from data.interleave import Interleaver
 from data.types import AUDIO, IMAGE, Sample
+from evaluation.figures import pixels
 from evaluation.preview import picture, prompt_media
 from fusion.attention_maps import attention_maps
 from fusion.model import FusionModel
@@ -65,10 +65,8 @@ def draw_attention(examples: Sequence[tuple[str, Sequence[Attended]]]) -> np.nda
     boxes = figure.subfigures(len(examples), 1, squeeze=False, height_ratios=rows)[:, 0]
     for box, (title, media) in zip(boxes, examples, strict=True):
         draw_example(box, title, media, layers)
-    canvas = FigureCanvasAgg(figure)
     figure.set_dpi(110)
-    canvas.draw()
-    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    return pixels(figure)
 
 
 def draw_example(box: SubFigure, title: str, media: Sequence[Attended], layers: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -47,6 +48,13 @@ def save(figure: Figure, path: Path) -> Path:
     figure.savefig(temporary, format="png", dpi=160, bbox_inches="tight", facecolor="white")
     temporary.replace(path)
     return path
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The figure at its resolution as a picture for a tracker, uint8 [H, W, 3]."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def draw_all(report: Mapping[str, Any], metrics: Path | None, folder: Path) -> dict[str, Path]:
