@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bakeoff.execute import Runner
 from bakeoff.results import Results, gather
 from bakeoff.settings import Bakeoff
-from bakeoff.trials import costs, entries, read_summary, size_of, tuning_trials
+from bakeoff.trials import Trial, costs, entries, read_summary, size_of, tuning_trials
 from data.types import BadInputError
 
 # Method -> tuned value -> validation score.
@@ -36,7 +36,7 @@ def run(bakeoff: Bakeoff, runs: Path, name: str, visible: bool = True) -> Result
         def advance(trial: str, done: bool) -> None:
             progress.update(bar, description=trial, advance=1 if done else 0)
 
-        runner = Runner(runs, name, advance)
+        runner = Runner(runs, name, advance, bakeoff.parallel)
         tuning, sizes, targets = tune(bakeoff, runner)
         tuned = {method: max(scores, key=lambda value: scores[value]) for method, scores in tuning.items()}
         planned = entries(bakeoff, tuned, sizes, targets)
@@ -49,29 +49,35 @@ def run(bakeoff: Bakeoff, runs: Path, name: str, visible: bool = True) -> Result
 def tune(bakeoff: Bakeoff, runner: Runner) -> tuple[Scores, dict[str, tuple[str, ...]], Mapping[str, float]]:
     """Scores by method and value; the overrides of each method's size; the cost of the reference by budget.
 
-    Every method tries the same values for as long. Raises `BadInputError` if a run has no such metric.
+    Every method tries the same values for as long; the reference is first, for its cost is everybody's. Raises
+    `BadInputError` if a run has no such metric.
     """
-    methods = [bakeoff.reference, *(method for method in bakeoff.methods if method != bakeoff.reference)]
-    targets: Mapping[str, float] = {}
-    scores: Scores = {}
-    sizes: dict[str, tuple[str, ...]] = {}
-    for method in methods:
-        trials = tuning_trials(bakeoff, method, targets)
-        runner.run(trials.values(), may_diverge=True)
-        for value, trial in trials.items():
-            folder = runner.run_folder(trial)
-            targets = targets or costs(folder)
-            sizes[method] = size_of(folder)
-            if runner.diverged(trial):
-                scores.setdefault(method, {})[value] = -math.inf
-                continue
-            summary = read_summary(folder)
-            if bakeoff.tuning.metric not in summary:
-                raise BadInputError(
-                    f"{folder}: summary.json has no {bakeoff.tuning.metric!r}, which tuning.metric names"
-                )
-            scores.setdefault(method, {})[value] = float(summary[bakeoff.tuning.metric])
-    return {method: scores[method] for method in bakeoff.methods}, sizes, targets
+    reference = tuning_trials(bakeoff, bakeoff.reference, {})
+    runner.run(reference.values(), may_diverge=True)
+    targets = costs(runner.run_folder(next(iter(reference.values()))))
+    trials = {
+        method: reference if method == bakeoff.reference else tuning_trials(bakeoff, method, targets)
+        for method in bakeoff.methods
+    }
+    others = [tried for method, tried in trials.items() if method != bakeoff.reference]
+    runner.run([trial for tried in others for trial in tried.values()], may_diverge=True)
+    scores = {
+        method: {value: _score(bakeoff, runner, trial) for value, trial in tried.items()}
+        for method, tried in trials.items()
+    }
+    sizes = {method: size_of(runner.run_folder(next(iter(tried.values())))) for method, tried in trials.items()}
+    return scores, sizes, targets
+
+
+def _score(bakeoff: Bakeoff, runner: Runner, trial: Trial) -> float:
+    if runner.diverged(trial):
+        return -math.inf
+    summary = read_summary(runner.run_folder(trial))
+    if bakeoff.tuning.metric not in summary:
+        raise BadInputError(
+            f"{runner.run_folder(trial)}: summary.json has no {bakeoff.tuning.metric!r}, which tuning.metric names"
+        )
+    return float(summary[bakeoff.tuning.metric])
 
 
 def count(bakeoff: Bakeoff) -> int:

@@ -37,7 +37,8 @@ class Bakeoff:
     base: overrides of train.py that all runs share. methods: name -> overrides that make the method.
     reference: the method whose cost, as it is configured, all others are brought to. budgets: what is made equal,
     "flops" of a training sample and "parameters", each a comparison of its own. baselines: methods that every other
-    one is tested against, corrected for the number of tests. seeds: of the runs that are compared.
+    one is tested against, corrected for the number of tests. seeds: of the runs that are compared. parallel: trainings
+    at a time, which share the cores; their seconds are those of trainings with such neighbours.
     """
 
     base: Sequence[str]
@@ -48,6 +49,7 @@ class Bakeoff:
     budgets: Sequence[str] = BUDGETS
     seeds: Sequence[int] = (0, 1, 2)
     resamples: int = 10_000
+    parallel: int = 1
 
     @property
     def tuned_budget(self) -> str:
@@ -71,3 +73,5 @@ class Bakeoff:
             raise ValueError(f"tuning.seed={self.tuning.seed} must not be one of seeds={list(self.seeds)}")
         if self.resamples < 1000:
             raise ValueError(f"resamples={self.resamples} must be at least 1000")
+        if self.parallel < 1:
+            raise ValueError(f"parallel={self.parallel} must be at least 1")

@@ -13,16 +13,15 @@ if TYPE_CHECKING:
 @entry_point("benchmark_cache")
 def main(config: DictConfig) -> None:
     """Prints seconds per step of both, their ratio, and how far the losses differ."""
-    import os
-
     import torch
 
     from data.types import BadInputError
     from training.cache_benchmark import compare
+    from training.distributed import cores
 
     if not any(node is not None and node.get("cache") for node in config.encoders.values()):
         raise BadInputError("no encoder has cache=true; try experiment=easy_vqa_pretrained")
-    torch.set_num_threads(config.compute_threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(config.compute_threads or cores())
     live, cached = compare(config, config.steps)
     largest = max(abs(a - b) for a, b in zip(live.losses, cached.losses, strict=True))
     print(f"live         {live.step_seconds:8.3f} s a step")

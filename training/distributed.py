@@ -81,6 +81,16 @@ def start(device: str = "auto") -> Processes:
     return Processes(dist.get_rank(), world_size, chosen, mesh)
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_of_cores() -> int:
+    """Of `cores()`, how many each process of a `torchrun` on this machine has; at least 1."""
+    return max(cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+
+
 def choose_device(device: str) -> torch.device:
     """`auto` is the accelerator of this machine, else the CPU."""
     if device == "auto":

@@ -11,7 +11,7 @@ from training.trackers.base import Tracker
 from training.window import Counters, Window, peak_memory_mb
 
 # Above this share of a window's time, waiting for data is reported.
-SLOW_DATA = 0.05
+SLOW_DATA = 0.2
 
 
 class Reporter:

