@@ -31,6 +31,7 @@ def compare(folder: Path, data: Path, *options: str) -> subprocess.CompletedProc
         "tuning": {"_target_": "bakeoff.settings.Tuning", "option": "optimizer.lr", "values": [0.001], "seed": 9},
         "seeds": [0],
         "resamples": 1000,
+        "parallel": 2,
     }
     config = {"runs": str(folder), "name": "small", "output": None, "tracker": {}, "bakeoff": settings}
     folder.mkdir(exist_ok=True)
