@@ -8,10 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from encoders.projector import Projector, check_queries, padding_mask
+from encoders.projector import padding_mask
+from encoders.query_projector import QueryProjector
 
 
-class PerceiverResampler(Projector):
+class PerceiverResampler(QueryProjector):
     """[N, T, C] -> [N, M, D]: M learned queries read an item's features, layer by layer.
 
         x = queries
@@ -31,17 +32,11 @@ class PerceiverResampler(Projector):
         num_heads: int = 4,
         expansion: float = 4.0,
     ) -> None:
-        super().__init__()
-        check_queries(d_model, num_queries, num_layers, num_heads, expansion)
-        self.queries_MD = nn.Parameter(0.02 * torch.randn(num_queries, d_model))
+        super().__init__(d_model, num_queries, num_layers, num_heads, expansion)
         self.input_norm = nn.LayerNorm(d_input)
         self.input = nn.Linear(d_input, d_model)
         self.layers = nn.ModuleList(_Layer(d_model, num_heads, int(expansion * d_model)) for _ in range(num_layers))
         self.norm = nn.LayerNorm(d_model)
-
-    def num_tokens(self, num_features: int) -> int:
-        """M, whatever the item."""
-        return len(self.queries_MD)
 
     def forward(self, features_NTC: Tensor, counts_N: Tensor) -> Tensor:
         """Tokens [N, M, D]."""

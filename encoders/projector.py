@@ -13,7 +13,7 @@ class Projector(nn.Module):
     """Base class: features [N, T, C] to tokens [N, T', D].
 
     Item n has `counts_N[n]` features, at least one; what follows is padding and must not influence its tokens. A
-    projector that changes the number of tokens, such as a resampler, overrides `num_tokens`.
+    projector that changes the number of tokens overrides `num_tokens`, as `QueryProjector` does.
     """
 
     def num_tokens(self, num_features: int) -> int:
@@ -28,18 +28,6 @@ class Projector(nn.Module):
 def padding_mask(features_NTC: Tensor, counts_N: Tensor) -> Tensor:
     """[N, T], true where an item has ended."""
     return torch.arange(features_NTC.shape[1], device=counts_N.device) >= counts_N[:, None]
-
-
-def check_queries(d_model: int, num_queries: int, num_layers: int, num_heads: int, expansion: float) -> None:
-    """Raises `ValueError` unless a resampler can be made of these sizes."""
-    sizes = {"num_queries": num_queries, "num_layers": num_layers, "num_heads": num_heads}
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"{name}={value} must be 1 or more")
-    if d_model % num_heads:
-        raise ValueError(f"num_heads={num_heads} of the projector must divide d_model={d_model}")
-    if int(expansion * d_model) < 1:
-        raise ValueError(f"expansion={expansion} must be positive")
 
 
 class LinearProjector(Projector):

@@ -5,15 +5,15 @@ Shape legend: N items, T features, M queries, C width of the features, D `d_mode
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from encoders.projector import Projector, check_queries, padding_mask
+from encoders.projector import padding_mask
+from encoders.query_projector import QueryProjector
 
 EPSILON = 1e-12  # BERT's
 
 
-class QFormer(Projector):
+class QFormer(QueryProjector):
     """[N, T, C] -> [N, M, D]: M learned queries see one another and an item's features, layer by layer.
 
         x = norm(queries)
@@ -35,11 +35,9 @@ class QFormer(Projector):
         cross_every: int = 2,
         expansion: float = 4.0,
     ) -> None:
-        super().__init__()
-        check_queries(d_model, num_queries, num_layers, num_heads, expansion)
+        super().__init__(d_model, num_queries, num_layers, num_heads, expansion)
         if cross_every < 1:
             raise ValueError(f"cross_every={cross_every} must be 1 or more")
-        self.queries_MD = nn.Parameter(0.02 * torch.randn(num_queries, d_model))
         self.query_norm = nn.LayerNorm(d_model, eps=EPSILON)
         self.feature_norm = nn.LayerNorm(d_input)
         self.layers = nn.ModuleList(
@@ -47,10 +45,6 @@ class QFormer(Projector):
             for index in range(num_layers)
         )
         self.output = nn.Linear(d_model, d_model)
-
-    def num_tokens(self, num_features: int) -> int:
-        """M, whatever the item."""
-        return len(self.queries_MD)
 
     def forward(self, features_NTC: Tensor, counts_N: Tensor) -> Tensor:
         """Tokens [N, M, D]."""

@@ -1,0 +1,35 @@
+"""Projectors with learned queries: any number of features to a fixed number of tokens.
+
+Shape legend: M queries, D `d_model`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from encoders.projector import Projector
+
+
+class QueryProjector(Projector):
+    """Base class: M learned queries [M, D] read an item's features and become its tokens.
+
+    A subclass adds `num_layers` layers in which they read, of `num_heads` heads and `expansion * d_model` hidden units.
+    Raises `ValueError` for sizes of which no layers can be made.
+    """
+
+    def __init__(self, d_model: int, num_queries: int, num_layers: int, num_heads: int, expansion: float) -> None:
+        super().__init__()
+        sizes = {"num_queries": num_queries, "num_layers": num_layers, "num_heads": num_heads}
+        for name, value in sizes.items():
+            if value < 1:
+                raise ValueError(f"{name}={value} must be 1 or more")
+        if d_model % num_heads:
+            raise ValueError(f"num_heads={num_heads} of the projector must divide d_model={d_model}")
+        if int(expansion * d_model) < 1:
+            raise ValueError(f"expansion={expansion} must be positive")
+        self.queries_MD = nn.Parameter(0.02 * torch.randn(num_queries, d_model))
+
+    def num_tokens(self, num_features: int) -> int:
+        """M, whatever the item."""
+        return len(self.queries_MD)
