@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
 from fusion.block import layers_of
-from fusion.method import FusionMethod
+from fusion.mid import MidFusion
 from fusion.selection import Selection
 from fusion.sequence import EmbeddedSequence, Visibility
 
@@ -31,12 +31,13 @@ class _Tokens:
     rows: Tensor
 
 
-class BottleneckFusion(FusionMethod):
-    """Media see their own modality and bottleneck tokens; text sees text and bottleneck tokens (MBT, arXiv:2107.00135).
+class BottleneckFusion(MidFusion):
+    """Mid fusion whose upper layers meet in bottleneck tokens alone (MBT, arXiv:2107.00135).
 
-    Bottleneck tokens belong to every group, so a layer makes one pass for each modality, over its tokens and the
-    bottleneck tokens of the document, media first and text last; each pass updates the bottleneck tokens. Layers
-    below `fusion_layer` keep modalities apart altogether, as in the paper.
+    Media see their own modality and bottleneck tokens; text sees text and bottleneck tokens. These belong to every
+    group, so a layer makes one pass for each modality, over its tokens and the bottleneck tokens of the document, media
+    first and text last; each pass updates the bottleneck tokens. Layers below `fusion_layer` keep modalities apart
+    altogether, as in the paper.
 
     Differs from MBT, which classifies a fixed pair of inputs, in that `num_bottlenecks` tokens stand behind every
     item of a medium and all attention is causal, so that interleaved sequences can be generated; and in that the
@@ -44,12 +45,10 @@ class BottleneckFusion(FusionMethod):
     """
 
     def __init__(self, d_model: int, num_bottlenecks: int = 4, fusion_layer: int = 0, **stack: Any) -> None:
-        super().__init__(d_model, **stack)
+        super().__init__(d_model, fusion_layer, **stack)
         if num_bottlenecks < 1:
             raise ValueError(f"num_bottlenecks={num_bottlenecks} must be 1 or more")
-        if not 0 <= fusion_layer < len(self.blocks):
-            raise ValueError(f"fusion_layer={fusion_layer} must be from 0 to num_layers - 1 = {len(self.blocks) - 1}")
-        self.num_bottlenecks, self.fusion_layer = num_bottlenecks, fusion_layer
+        self.num_bottlenecks = num_bottlenecks
         self.bottlenecks_KD = nn.Parameter(torch.randn(num_bottlenecks, d_model))  # as loud as other tokens
 
     def layers(self) -> list[nn.Module]:
@@ -65,10 +64,6 @@ class BottleneckFusion(FusionMethod):
             else [block.make_cache(batch_size, longest) for _ in range(self.num_modalities)]
             for layer, block in enumerate(layers_of(self.blocks))
         ]
-
-    def groups(self, layer: int, sequence: EmbeddedSequence) -> Tensor:
-        """Modalities of documents; only asked for below `fusion_layer`."""
-        return sequence.modality_groups
 
     def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
         """Hidden states [B, L, D]."""

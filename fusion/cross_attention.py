@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
+from fusion.block import ModalityBlock
 from fusion.cache import MemoryCache, TokenPlaces
 from fusion.media_stream import MediaStream
 from fusion.method import FusionMethod
@@ -86,7 +87,9 @@ class CrossAttentionFusion(FusionMethod):
         if not 1 <= cross_every <= num_layers:
             raise ValueError(f"cross_every={cross_every} must be from 1 to num_layers={num_layers}")
         self.cross_every = cross_every
-        self.media = MediaStream(d_model, num_modalities, media_layers, mixer, feed_forward, bidirectional_media)
+        num_media = num_modalities - 1
+        media_blocks = (ModalityBlock(d_model, num_media, mixer, feed_forward) for _ in range(media_layers))
+        self.media = MediaStream(num_media, media_blocks, bidirectional_media)
         self.cross = nn.ModuleList(
             GatedCrossAttention(d_model, cross_attention, feed_forward, gate_init)
             for _ in range(0, num_layers, cross_every)

@@ -5,7 +5,7 @@ Shape legend: N tokens of a batch, R rows, T places in a row, D `d_model`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,30 +13,19 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT
 from fusion.block import ModalityBlock, layers_of
 from fusion.folding import fold_by_modality
-from fusion.mixers.base import Mixer
 from fusion.selection import Selection
 from fusion.sequence import EmbeddedSequence, Visibility
 
 
 class MediaStream(nn.Module):
-    """`num_layers` layers over the media of a document, each modality with its own weights and seeing only itself."""
+    """Layers over the media of a document, each of the `num_media` with its own weights and seeing only itself."""
 
-    def __init__(
-        self,
-        d_model: int,
-        num_modalities: int,
-        num_layers: int,
-        mixer: Callable[..., Mixer],
-        feed_forward: Callable[..., nn.Module],
-        bidirectional: bool,
-    ) -> None:
+    def __init__(self, num_media: int, blocks: Iterable[ModalityBlock], bidirectional: bool) -> None:
         super().__init__()
-        if num_modalities < 2:
+        if num_media < 1:
             raise ValueError("encoders names no medium, but this fusion method needs one or more beside text")
-        self.num_media, self.bidirectional = num_modalities - 1, bidirectional
-        self.blocks = nn.ModuleList(
-            ModalityBlock(d_model, self.num_media, mixer, feed_forward) for _ in range(num_layers)
-        )
+        self.num_media, self.bidirectional = num_media, bidirectional
+        self.blocks = nn.ModuleList(blocks)
 
     def make_cache(self, batch_size: int, max_length: int) -> list[Any]:
         """An empty cache for each layer."""
