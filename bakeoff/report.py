@@ -16,9 +16,9 @@ from rich.table import Table
 from bakeoff.figures import draw
 from bakeoff.results import Results, Row
 from bakeoff.statistics import Comparison, Estimate
+from data.atomic_write import write_text
 from evaluation.figures import pixels, save
 from evaluation.markdown import table
-from evaluation.report import write_text
 from training.trackers.fan_out import build_tracker
 
 TITLES = {"flops": "Equal operations per training sample", "parameters": "Equal parameters"}

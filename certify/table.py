@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from certify.result import Result
+from data.atomic_write import write_text
 
 WIDE = 130
 
@@ -43,8 +44,8 @@ def write(results: Sequence[Result], folder: Path, provenance: Mapping[str, Any]
     folder.mkdir(parents=True, exist_ok=True)
     checks = [asdict(r) | {"deviation": _finite(r.deviation)} for r in results]
     report = {"passed": all(r.passed for r in results), "checks": checks, **provenance}
-    _replace(folder / "certify.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
-    _replace(folder / "certify.md", markdown(results, provenance))
+    write_text(folder / "certify.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+    write_text(folder / "certify.md", markdown(results, provenance))
 
 
 def markdown(results: Sequence[Result], provenance: Mapping[str, Any]) -> str:
@@ -79,9 +80,3 @@ def _cell(text: str) -> str:
 def _finite(value: float) -> float | str:
     """JSON has no infinity."""
     return value if math.isfinite(value) else "Infinity"
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -14,6 +14,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from data.atomic_write import write_text
 from data.types import BadInputError
 
 PAD, MEDIA, END = "<|pad|>", "<|media|>", "<|end|>"
@@ -108,10 +109,7 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write one JSON file, whole or not at all."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(self._backend.to_str(pretty=True), encoding="utf-8")
-        temporary.replace(path)
+        write_text(Path(path), self._backend.to_str(pretty=True))
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:

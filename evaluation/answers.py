@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data.atomic_write import write_text
 from data.types import BadInputError
 from evaluation.identity import clusters_of
 from evaluation.predict import Prediction
-from evaluation.report import write_text
 
 FILE = "answers.jsonl"
 

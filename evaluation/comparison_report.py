@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from data.atomic_write import write_text
 from evaluation.compare import Group, Spread, task_names, to_json, warnings
 from evaluation.figures import COLOURS, errors, save, style
 from evaluation.markdown import table
 from evaluation.metrics import main_metric, main_score
-from evaluation.report import write_text
 
 SCORES = "accuracy, or recall@10 of a retrieval, in percent"
 # More tasks than these become the rows of a table, and the experiments its columns.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from data.atomic_write import write_bytes
 from evaluation.metrics import MAIN_RECALL, with_metric
 
 # Okabe and Ito's palette, which remains distinct under the common kinds of colour blindness.
@@ -43,10 +45,10 @@ def condition_name(condition: str) -> str:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Writes a PNG under a temporary name, then renames it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=160, bbox_inches="tight", facecolor="white")
-    temporary.replace(path)
+    """Writes a PNG, whole or not at all."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=160, bbox_inches="tight", facecolor="white")
+    write_bytes(path, content.getvalue())
     return path
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from data.atomic_write import write_text
 from data.types import BadInputError
 from evaluation.figures import breakdown_by_field, condition_name, draw_all
 from evaluation.markdown import percent, table
@@ -100,13 +101,6 @@ def keep_old_report(folder: Path, checkpoint_hash: str) -> None:
             if (archive / name).is_dir():
                 shutil.rmtree(archive / name)
             (folder / name).replace(archive / name)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name, then renames it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def all_conditions(report: Mapping[str, Any]) -> list[str]:

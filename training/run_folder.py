@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from data.atomic_write import write_text
 from data.types import BadInputError
 from fusion.checkpoint import resolve
 from training.distributed import cores
@@ -81,13 +82,6 @@ def environment(seed: int) -> dict[str, Any]:
         "cores": cores(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes to a temporary name, then renames, so that a reader never sees half a file."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _git(*arguments: str) -> str | None:

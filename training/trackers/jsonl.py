@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data.atomic_write import write_bytes
 from data.types import BadInputError
 from training.trackers.base import Array, AudioCell, Cell, ImageCell
 from training.trackers.html_table import html_table
@@ -137,14 +138,9 @@ def _append_line(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """The whole file or the one that was there before."""
+    """The whole file or the one that was there before, in a folder that need not be there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_bytes(path, content)
 
 
 def _to_json(content: Any, indent: int | None = None) -> str:
