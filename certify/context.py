@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from certify.documents import make_documents
 from data.collate import collate
-from data.interleave import Document
+from data.document import Document
 from data.packing import pack
 from data.types import InterleavedBatch
 from fusion.model import FusionModel

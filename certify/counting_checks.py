@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from certify.context import Context, alone, batched, switched
 from certify.documents import item_shapes, labelled
 from certify.result import EXACT, Result, at_most
-from data.interleave import Document
+from data.document import Document
 from data.types import InterleavedBatch
 from encoders.base import MediaEncoder
 from encoders.perceiver_resampler import PerceiverResampler

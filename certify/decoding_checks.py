@@ -16,7 +16,7 @@ from certify.context import Context, batched, logits, switched
 from certify.documents import extended, spans
 from certify.result import EXACT, ROUNDING, Result, at_most, deviation
 from data.collate import collate_prompts
-from data.interleave import Document
+from data.document import Document
 from data.types import PADDING_DOCUMENT, UNSUPERVISED, InterleavedBatch
 from fusion.generation import generate
 

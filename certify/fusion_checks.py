@@ -9,7 +9,7 @@ from torch import Tensor
 from certify.context import Context, alone, batched, by_document, logits, packed, switched, training_logits
 from certify.documents import changed, spans
 from certify.result import EFFECT, ROUNDING, Result, at_least, at_most, deviation, largest_deviation
-from data.interleave import Document
+from data.document import Document
 
 CUTS_PER_DOCUMENT = 3
 

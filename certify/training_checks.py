@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from certify.context import Context, batched, packed, switched
 from certify.result import EXACT, FLOAT32_LOSS, Result, at_most, deviation
-from data.interleave import Document
+from data.document import Document
 from data.types import TEXT, UNSUPERVISED
 from fusion.model import FusionModel
 from training.accumulation import accumulate

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.interleave import Document
+from data.document import Document
 from data.types import PADDING_DOCUMENT, UNSUPERVISED, Alignment, InterleavedBatch, MediaBatch, Modality
 
 # Rows end at a multiple of this, which vector units like and which keeps the number of different widths small.

@@ -4,26 +4,22 @@
 
 A medium takes as many `<|media|>` placeholders as its encoder says that it becomes tokens. Assistant turns are
 supervised, with their calls and the `<|end|>` that closes them; nothing else ever is, a tool's result included.
-
-Shape legend: L tokens of a document.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
+from data.document import Document, Turn, assemble
 from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
 from data.types import (
     ABSENT_SHAPE,
     TEXT,
-    UNSUPERVISED,
     Absent,
     AlignedSample,
     BadInputError,
@@ -38,47 +34,6 @@ from data.types import (
 )
 
 ON_LONG_SAMPLE = ("error", "truncate")
-
-
-@dataclass(frozen=True)
-class Document:
-    """One sample as tokens; arrays are int64 [L].
-
-    token_ids, modality_ids: as in `InterleavedBatch`.
-    labels: the token that position i must predict, that is token i + 1; -100 where unsupervised.
-    label_groups: index into `group_names`, "source/modality of the question"; -1 where unsupervised.
-    media: modality and processed values of each item, in the order of their placeholders.
-    aligned: number, in its batch, of the aligned sample that this is a segment of; -1 for a conversation.
-    """
-
-    token_ids: np.ndarray
-    modality_ids: np.ndarray
-    labels: np.ndarray
-    label_groups: np.ndarray
-    group_names: tuple[str, ...]
-    media: tuple[tuple[Modality, Tensor], ...]
-    sample_id: str
-    source: str
-    aligned: int = -1
-
-    def __len__(self) -> int:
-        return len(self.token_ids)
-
-
-@dataclass
-class _Turn:
-    """The tokens of one message; `group` is None if nothing in it is supervised."""
-
-    group: str | None = None
-    token_ids: list[int] = field(default_factory=list)
-    modality_ids: list[int] = field(default_factory=list)
-    supervised: list[bool] = field(default_factory=list)
-    media: list[tuple[Modality, Tensor]] = field(default_factory=list)
-
-    def add(self, token_ids: Sequence[int], modality_id: int = 0, supervised: bool = False) -> None:
-        self.token_ids.extend(token_ids)
-        self.modality_ids.extend([modality_id] * len(token_ids))
-        self.supervised.extend([supervised] * len(token_ids))
 
 
 class Interleaver:
@@ -122,7 +77,7 @@ class Interleaver:
         turns = self._turns(conversation, conversation.messages, rng)
         if not any(turn.group for turn in turns):
             raise BadSampleError(f"{sample.name}: has no assistant turn, so there is nothing to learn from it")
-        return _assemble(conversation, self._fit(conversation, turns))
+        return assemble(conversation, self._fit(conversation, turns))
 
     def prompt(self, sample: Sample | AlignedSample) -> Document:
         """What the model is given to answer: everything before the final assistant turn, then `<|assistant|>`.
@@ -137,13 +92,13 @@ class Interleaver:
         turns = self._turns(conversation, messages, rng=None)
         for turn in turns:
             turn.group = None
-        opening = _Turn()
+        opening = Turn()
         opening.add([self.tokenizer.id(ASSISTANT)])
         turns.append(opening)
         total = sum(len(turn.token_ids) for turn in turns)
         if total > self.max_tokens:
             raise self._too_long(sample, total)
-        return _assemble(conversation, turns)
+        return assemble(conversation, turns)
 
     def aligned(
         self, sample: Sample | AlignedSample, rng: np.random.Generator | None = None, number: int = 0
@@ -175,18 +130,18 @@ class Interleaver:
             )
         documents = []
         for index, segment in enumerate(sample.segments):
-            turn, where = _Turn(), f"{sample.name}: aligned[{index}]"
+            turn, where = Turn(), f"{sample.name}: aligned[{index}]"
             self._add_segment(turn, segment, where, rng)
             if not 1 <= len(turn.token_ids) <= self.max_tokens:
                 size = len(turn.token_ids)
                 raise BadSampleError(f"{where}: takes {size} tokens, must take 1 to max_tokens={self.max_tokens}")
-            documents.append(replace(_assemble(sample, [turn]), aligned=number))
+            documents.append(replace(assemble(sample, [turn]), aligned=number))
         return documents
 
-    def _turns(self, sample: Sample, messages: Sequence[Message], rng: np.random.Generator | None) -> list[_Turn]:
+    def _turns(self, sample: Sample, messages: Sequence[Message], rng: np.random.Generator | None) -> list[Turn]:
         turns, question = [], TEXT
         if sample.tools:
-            turn = _Turn()
+            turn = Turn()
             turn.add([self.tokenizer.id(TOOLS), *self.tokenizer.encode(_compact_json(list(sample.tools)))])
             turns.append(turn)
         for index, message in enumerate(messages):
@@ -194,27 +149,27 @@ class Interleaver:
             if message.role == "assistant":
                 turns.append(self._answer(message, f"{sample.source}/{question}", where, rng))
             else:
-                turns.append(self._message(message, _Turn(), where, rng))
+                turns.append(self._message(message, Turn(), where, rng))
                 question = _modality_of_last(message)
         return turns
 
-    def _answer(self, message: Message, group: str, where: str, rng: np.random.Generator | None) -> _Turn:
+    def _answer(self, message: Message, group: str, where: str, rng: np.random.Generator | None) -> Turn:
         if not message.content and not message.tool_calls:
             raise BadSampleError(f"{where}: the assistant's turn has neither content nor tool calls")
-        turn = self._message(message, _Turn(group), where, rng)
+        turn = self._message(message, Turn(group), where, rng)
         for call in message.tool_calls:
             text = _compact_json({"name": call.name, "arguments": dict(call.arguments)})
             turn.add([self.tokenizer.id(TOOL_CALL), *self.tokenizer.encode(text)], supervised=True)
         turn.add([self.tokenizer.id(END)], supervised=True)
         return turn
 
-    def _message(self, message: Message, turn: _Turn, where: str, rng: np.random.Generator | None) -> _Turn:
+    def _message(self, message: Message, turn: Turn, where: str, rng: np.random.Generator | None) -> Turn:
         turn.add([self.tokenizer.id(f"<|{message.role}|>")])
         for index, segment in enumerate(message.content):
             self._add_segment(turn, segment, f"{where}.content[{index}]", rng)
         return turn
 
-    def _add_segment(self, turn: _Turn, segment: Segment, where: str, rng: np.random.Generator | None) -> None:
+    def _add_segment(self, turn: Turn, segment: Segment, where: str, rng: np.random.Generator | None) -> None:
         try:
             if isinstance(segment, Text):
                 turn.add(self.tokenizer.encode(segment.text), supervised=turn.group is not None)
@@ -225,7 +180,7 @@ class Interleaver:
         except BadInputError as error:
             raise BadSampleError(f"{where}: {error}") from error
 
-    def _add_absent(self, turn: _Turn, modality: Modality) -> None:
+    def _add_absent(self, turn: Turn, modality: Modality) -> None:
         """The learned token of a medium that is not there, if the model has one."""
         self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._num_tokens])
         count = self._num_tokens[modality](ABSENT_SHAPE)
@@ -236,7 +191,7 @@ class Interleaver:
             known = ", ".join(configured) or "none"
             raise BadSampleError(f"modality {modality!r} has no {what}; configured: {known}")
 
-    def _add_media(self, turn: _Turn, media: Media, rng: np.random.Generator | None) -> None:
+    def _add_media(self, turn: Turn, media: Media, rng: np.random.Generator | None) -> None:
         modality = media.modality
         self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._num_tokens])
         self._check_configured(modality, "processor", list(self._processors))
@@ -252,7 +207,7 @@ class Interleaver:
         turn.add([self.tokenizer.id(MEDIA)] * count, self.modalities.index(modality))
         turn.media.append((modality, values))
 
-    def _fit(self, sample: Sample, turns: list[_Turn]) -> list[_Turn]:
+    def _fit(self, sample: Sample, turns: list[Turn]) -> list[Turn]:
         """The turns that `max_tokens` has room for; a truncated document ends with an assistant's turn."""
         ends = np.cumsum([len(turn.token_ids) for turn in turns])
         if ends[-1] <= self.max_tokens:
@@ -264,32 +219,6 @@ class Interleaver:
 
     def _too_long(self, sample: Sample | AlignedSample, total: int) -> BadSampleError:
         return BadSampleError(f"{sample.name}: takes {total} tokens where max_tokens={self.max_tokens}")
-
-
-def dump(document: Document, tokenizer: Tokenizer) -> str:
-    """A line for each token: its place, the token, and the target that this place must predict, if any.
-
-    Equal placeholders in a run share a line.
-    """
-    # The same runs, once by the ids of the placeholders and once by the names of the media.
-    ids = [key for key, _ in groupby(document.modality_ids[document.modality_ids > 0].tolist())]
-    names = dict(zip(ids, (key for key, _ in groupby(modality for modality, _ in document.media)), strict=True))
-    rows = []
-    for token, modality, label, group in zip(
-        document.token_ids, document.modality_ids, document.labels, document.label_groups, strict=True
-    ):
-        shown = f"{tokenizer.token(token)} {names.get(modality, '')}"
-        target = "" if label == UNSUPERVISED else f"=> {tokenizer.token(label)} ({document.group_names[group]})"
-        rows.append((f"{shown:<24}  {target}".rstrip(), int(modality)))
-    lines, start = [], 0
-    for (row, modality), run in groupby(rows):
-        count = len(list(run))
-        # Only placeholders share a line: of text, each token is worth seeing.
-        for length in [count] if modality else [1] * count:
-            place = str(start) if length == 1 else f"{start}-{start + length - 1}"
-            lines.append(f"{place:>9}  {row}")
-            start += length
-    return "\n".join(lines)
 
 
 def _conversation(sample: Sample | AlignedSample) -> Sample:
@@ -309,21 +238,3 @@ def _modality_of_last(message: Message) -> Modality:
 
 def _compact_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=dict)
-
-
-def _assemble(sample: Sample | AlignedSample, turns: Sequence[_Turn]) -> Document:
-    token_ids = np.array([token for turn in turns for token in turn.token_ids], dtype=np.int64)
-    modality_ids = np.array([modality for turn in turns for modality in turn.modality_ids], dtype=np.int64)
-    group_names = tuple(dict.fromkeys(turn.group for turn in turns if turn.group))
-    target_groups = np.array(
-        [
-            group_names.index(turn.group) if turn.group and supervised else -1
-            for turn in turns
-            for supervised in turn.supervised
-        ]
-    )
-    # The label of a position is the next token: shift by one, and the last position predicts nothing.
-    label_groups = np.append(target_groups[1:], -1).astype(np.int64)
-    labels = np.where(label_groups >= 0, np.append(token_ids[1:], UNSUPERVISED), UNSUPERVISED)
-    media = tuple(item for turn in turns for item in turn.media)
-    return Document(token_ids, modality_ids, labels, label_groups, group_names, media, sample.id, sample.source)

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from data.absence import ModalityDropout
 from data.collate import collate
-from data.interleave import Document, Interleaver
+from data.document import Document
+from data.interleave import Interleaver
 from data.mixture import Mixture
 from data.packing import pack
 from data.types import AlignedSample, BadInputError, BadSampleError, InterleavedBatch, Modality

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from data.interleave import Document
+from data.document import Document
 
 
 def pack(documents: Sequence[Document], row_length: int) -> list[list[Document]]:

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from data.collate import collate_prompts
-from data.interleave import Document, Interleaver
+from data.document import Document
+from data.interleave import Interleaver
 from data.tokenizer import SPECIAL_TOKENS, USER, Tokenizer
 from data.types import IMAGE, TEXT, UNSUPERVISED, BadSampleError, InterleavedBatch, Message, Modality, Sample, Text
 from fusion.attention_maps import attention_maps

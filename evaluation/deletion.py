@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from data.collate import collate_prompts
-from data.interleave import Document, Interleaver
+from data.document import Document
+from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
 from evaluation.attribution import Answered, Region, answer_scores, answered, attribute, neutral
 from evaluation.identity import clusters_of

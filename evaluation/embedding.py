@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from data.collate import collate
-from data.interleave import Document, Interleaver
+from data.document import Document
+from data.interleave import Interleaver
 from data.mixture import Source
 from data.packing import pack
 from data.types import (

@@ -9,7 +9,8 @@ from typing import TypeVar
 import torch
 
 from data.collate import collate_prompts
-from data.interleave import Document, Interleaver
+from data.document import Document
+from data.interleave import Interleaver
 from data.tokenizer import END, Tokenizer
 from data.types import BadSampleError, Sample
 from evaluation.audit import expected_answer

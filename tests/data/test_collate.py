@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from data.collate import collate, collate_prompts
-from data.interleave import Document
+from data.document import Document
 from data.types import AUDIO, IMAGE, Media, Message, Sample, Text
 from tests.data.memory import interleaver
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.interleave import Interleaver, dump
+from data.document import dump
+from data.interleave import Interleaver
 from data.tokenizer import SPECIAL_TOKENS
 from data.types import AUDIO, IMAGE, AlignedSample, BadSampleError, Media, Message, Sample, Text, ToolCall
 from tests.data.memory import MODALITIES, NUM_TOKENS, RawProcessor, interleaver, tokenizer

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data.interleave import Document
+from data.document import Document
 from data.packing import pack
 
 
