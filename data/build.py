@@ -114,25 +114,36 @@ def build_stream(
         )
 
 
-def check_modalities(
-    sources: Sources, modalities: Sequence[Modality], processors: Mapping[Modality, Processor]
-) -> None:
-    """Refuses sources that say that they hold media which the model has no encoder, or the data no processor for.
+def check_encoders(sources: Sources, validation: Mapping[str, Source], modalities: Sequence[Modality]) -> None:
+    """Refuses sources that say that they hold media which the model has no encoder for.
 
     Otherwise a training would find out at the first such sample, perhaps after hours.
     """
-    for name, (source, _) in sources.items():
+    for place, modality in _held_media(sources, validation):
+        if modality not in modalities:
+            known = ", ".join(item for item in modalities if item != TEXT) or "none"
+            raise BadInputError(
+                f"{place}: holds media of modality {modality!r}, for which the model has no encoder "
+                f"(it has: {known}); add one with +encoders/{modality}=NAME"
+            )
+
+
+def check_processors(
+    sources: Sources, validation: Mapping[str, Source], processors: Mapping[Modality, Processor]
+) -> None:
+    """Refuses sources that say that they hold media which the data has no processor for."""
+    for place, modality in _held_media(sources, validation):
+        if modality not in processors:
+            raise BadInputError(f"{place}: media of modality {modality!r} need data.processors.{modality}")
+
+
+def _held_media(sources: Sources, validation: Mapping[str, Source]) -> Iterator[tuple[str, Modality]]:
+    """The place in the config of each source that has `modalities`, with each of them."""
+    places = {f"data.sources.{name}": source for name, (source, _) in sources.items()}
+    places |= {f"data.validation.{name}": source for name, source in validation.items()}
+    for place, source in places.items():
         for modality in sorted(getattr(source, "modalities", ())):
-            if modality not in modalities:
-                known = ", ".join(item for item in modalities if item != TEXT) or "none"
-                raise BadInputError(
-                    f"data.sources.{name}: holds media of modality {modality!r}, for which the model has no encoder "
-                    f"(it has: {known}); add one with +encoders/{modality}=NAME"
-                )
-            if modality not in processors:
-                raise BadInputError(
-                    f"data.sources.{name}: media of modality {modality!r} need data.processors.{modality}"
-                )
+            yield place, modality
 
 
 @contextmanager

@@ -18,8 +18,8 @@ import numpy as np
 from torch import Tensor
 
 from data.image import read_image
-from data.speech import SPLITS, speech_bank
-from data.types import AUDIO, IMAGE, BadInputError, Media, Message, Sample, Segment, Text
+from data.speech import SPLITS, SpeechBank, speech_bank
+from data.types import AUDIO, IMAGE, BadInputError, Media, Message, Modality, Sample, Segment, Text
 
 VALIDATION_SHARE = 0.1
 SHAPES = ("circle", "rectangle", "triangle")
@@ -131,6 +131,7 @@ class EasyVqa:
         self._images = _Images(split)
         # Now, not in a worker: it may take a minute, and what is missing should be told before the training starts.
         self._bank = speech_bank(_sentences(), split, clips_per_voice) if spoken else None
+        self.modalities = _modalities(self._bank)
 
     def __len__(self) -> int:
         return len(self._by_image)
@@ -186,6 +187,7 @@ class EasyVqaQuestions:
         self._images = _Images(split)
         clips_per_voice = CLIPS_PER_VOICE if split == "train" else 1
         self._bank = speech_bank(_sentences(), split, clips_per_voice) if questions == "spoken" else None
+        self.modalities = _modalities(self._bank)
 
     def __len__(self) -> int:
         return len(self._questions)
@@ -239,6 +241,11 @@ def description(questions: Iterable[Question]) -> str | None:
 def _sentences() -> tuple[str, ...]:
     """Every sentence that is asked about a training image; the test asks no others."""
     return tuple(sorted({q.text for split in ("train", "validation") for q in read_questions(split)}))
+
+
+def _modalities(bank: SpeechBank | None) -> set[Modality]:
+    """The media of samples whose questions are spoken from this bank, if there is one."""
+    return {IMAGE} if bank is None else {IMAGE, AUDIO}
 
 
 def _turn(content: tuple[Segment, ...], answer: str) -> list[Message]:

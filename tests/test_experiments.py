@@ -95,3 +95,29 @@ def test_two_steps_and_a_report(experiment: str, tmp_path: Path) -> None:
 
 def test_experiments_are_found() -> None:
     assert {"easy_vqa", "easy_vqa_quick", "emoji_alignment", *BASELINES} <= set(EXPERIMENTS)
+
+
+@pytest.mark.usefixtures("small_cache")
+@pytest.mark.parametrize(
+    ("overrides", "place"),
+    [
+        (["experiment=easy_vqa"], "data.sources.easy_vqa"),
+        (["experiment=easy_vqa", "data.sources.easy_vqa.source.spoken=0"], "data.validation.easy_vqa/spoken"),
+        (["experiment=emoji_alignment"], "data.sources.emoji"),
+    ],
+)
+def test_spoken_samples_need_an_encoder_before_a_run_is_made(overrides: list[str], place: str, tmp_path: Path) -> None:
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose("train", overrides=[*overrides, f"runs={tmp_path}/runs", "~encoders/audio"])
+    threads = torch.get_num_threads()
+    try:
+        with pytest.raises(BadInputError) as refused:
+            main.__wrapped__(config)  # type: ignore[attr-defined]
+    finally:
+        torch.set_num_threads(threads)
+    if speech.INSTALL in str(refused.value):
+        pytest.skip(str(refused.value))
+    message = f"{place}: holds media of modality 'audio', for which the model has no encoder (it has: image); add one"
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "runs").exists()

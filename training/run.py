@@ -18,7 +18,8 @@ from data.build import (
     build_stream,
     build_tokenizer,
     build_validation,
-    check_modalities,
+    check_encoders,
+    check_processors,
 )
 from data.instantiate import instantiate
 from data.interleave import Interleaver
@@ -80,8 +81,9 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     sources, validation = build_sources(config.data), build_validation(config.data)
     tokenizer = Tokenizer.load(checkpoint / "tokenizer.json") if checkpoint else build_tokenizer(config.data, sources)
     model = build_model(config, tokenizer.vocab_size)
+    check_encoders(sources, validation, model.modalities)
     processors = build_processors(config.data)
-    check_modalities(sources, model.modalities, processors)
+    check_processors(sources, validation, processors)
     interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
     cached = cached_processors(config, model, Mixture(sources, config.seed), processors, processes.device)
     reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)

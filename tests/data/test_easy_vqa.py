@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,19 @@ def test_a_part_is_drawn_once_for_all_and_is_the_same_for_typed_and_spoken() -> 
 def test_arguments_are_checked(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("make", "held"),
+    [
+        (lambda: EasyVqa(spoken=0.0), {"image"}),
+        (lambda: EasyVqa(spoken=0.7), {"image", "audio"}),
+        (lambda: EasyVqaQuestions("validation", "typed", max_samples=9), {"image"}),
+        (lambda: EasyVqaQuestions("validation", "spoken", max_samples=9), {"image", "audio"}),
+    ],
+)
+def test_sources_say_which_media_they_hold(make: Callable[[], EasyVqa | EasyVqaQuestions], held: set[str]) -> None:
+    made = make()
+    messages = [message for index in range(9) for message in made.sample(index, rng(index)).messages]
+    media = {item.modality for message in messages for item in message.content if isinstance(item, Media)}
+    assert made.modalities == media == held
