@@ -32,14 +32,18 @@ class NamedParameter:
 
     @property
     def is_embedding(self) -> bool:
-        """Whether it is looked up by position, not multiplied: `nn.Embedding`, or something named embedding."""
-        return isinstance(self.owner, nn.Embedding) or "embedding" in f"{type(self.owner).__name__}.{self.name}".lower()
+        """Whether it is looked up by position, not multiplied: it, or the class of its owner, is called an embedding.
+
+        Names of the modules around it do not count: `patch_embedding.weight` is the kernel of a convolution.
+        """
+        own_name = self.name.rpartition(".")[2]
+        return isinstance(self.owner, nn.Embedding) or "embedding" in f"{type(self.owner).__name__}.{own_name}".lower()
 
     @property
     def decays(self) -> bool:
         """Weight decay is for what is multiplied with inputs, and is called a weight: `weight`, `gate_weight`, ...
 
-        Not for norms, biases, scales, embeddings and learned tokens.
+        Not for norms, biases, scales, embeddings, learned tokens and the matrices of LoRA.
         """
         is_weight = "weight" in self.name.rpartition(".")[2]
         return is_weight and self.parameter.ndim >= 2 and not self.is_embedding

@@ -12,7 +12,7 @@ from encoders.lora import Lora, LoraLinear, merge
 from encoders.projector import LinearProjector
 from tests.fusion.builders import perturb
 from training.ema import Ema
-from training.optimizers import adamw, muon
+from training.optimizers import adamw, muon, named_parameters
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
 VIT = {"model_type": "vit", "image_size": 16, "patch_size": 8, **SIZES}
@@ -70,6 +70,27 @@ def test_weights_behind_the_chosen_layer_are_gone_and_unused_ones_frozen() -> No
     assert len(find_blocks(backbone)) == 2
     frozen = {name.partition(".")[0] for name, p in backbone.named_parameters() if not p.requires_grad}
     assert frozen == {"layernorm", "pooler"}
+
+
+def test_kernels_of_a_vit_are_matrices_and_its_learned_tokens_are_not() -> None:
+    items = {item.name: item.matrices() for item in named_parameters(encoder(Full()).encoder.backbone)}
+    assert items["embeddings.patch_embeddings.projection.weight"] == (1, 16, 3 * 8 * 8)
+    assert {name for name, matrices in items.items() if matrices and not name.startswith("layers.")} == {
+        "embeddings.patch_embeddings.projection.weight"
+    }
+    assert {"embeddings.cls_token", "embeddings.position_embeddings"} <= items.keys()
+
+
+def test_muon_leaves_the_matrices_of_lora_to_adamw_without_decay() -> None:
+    model = encoder(Lora(2))
+    first, second = muon(model, lr=0.01, adamw_lr=0.01, weight_decay=0.1, adamw_weight_decay=0.1).optimizers
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    taken = {names[parameter] for group in first.param_groups for parameter in group["params"]}
+    decays = {names[p]: group["weight_decay"] for group in second.param_groups for p in group["params"]}
+    assert taken == {"projector.linear.weight"}
+    lora = {name: decay for name, decay in decays.items() if ".lora_" in name}
+    assert len(lora) == 12  # two for queries and two for values of three blocks
+    assert set(lora.values()) == {0.0}
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from encoders.text import TokenEmbedding
 from tests.training.tiny import tiny_model
 from training.muon import Muon, orthogonalize, update_scale
 from training.optimizers import adamw, muon, named_parameters
@@ -21,7 +22,10 @@ class Everything(nn.Module):
         self.attention = nn.MultiheadAttention(4, 2)
         self.norm = nn.LayerNorm(4)
         self.table = nn.Embedding(7, 4)
-        self.token_embedding = nn.Linear(4, 7, bias=False)
+        self.text = TokenEmbedding(7, 4)
+        self.patch_embedding = nn.Conv2d(3, 5, 2)
+        self.embeddings = nn.ModuleDict({"projection": nn.Linear(4, 6)})
+        self.embedding_weight = nn.Parameter(torch.randn(3, 4))
         self.expert_weight = nn.Parameter(torch.randn(3, 4, 5))
         self.queries_TD = nn.Parameter(torch.randn(2, 4))
         self.frozen = nn.Parameter(torch.randn(4, 4), requires_grad=False)
@@ -30,6 +34,8 @@ class Everything(nn.Module):
 MATRICES = {
     "linear.weight": (1, 6, 4),
     "convolution.weight": (1, 5, 27),
+    "patch_embedding.weight": (1, 5, 12),
+    "embeddings.projection.weight": (1, 6, 4),
     "attention.in_proj_weight": (3, 4, 4),
     "attention.out_proj.weight": (1, 4, 4),
     "expert_weight": (3, 4, 5),
@@ -60,7 +66,7 @@ def test_muon_and_adamw_share_the_parameters(convolutions):
     model = Everything()
     optimizers = muon(model, lr=0.02, adamw_lr=0.001, convolutions=convolutions).optimizers
     first, second = ([p for group in o.param_groups for p in group["params"]] for o in optimizers)
-    expected = set(MATRICES) - (set() if convolutions else {"convolution.weight"})
+    expected = set(MATRICES) - (set() if convolutions else {"convolution.weight", "patch_embedding.weight"})
     assert names_of(model, first) == expected
     assert len(first) + len(second) == sum(p.requires_grad for p in model.parameters())
 
