@@ -13,6 +13,8 @@ from torch import Tensor
 
 from data.types import PADDING_DOCUMENT
 
+POWERS_OF_TWO = [2**power for power in range(63)]
+
 
 class Rearrange(torch.autograd.Function):
     """out[m] = x[index[m]], or 0 where `index` is len(x); `inverse` says the same of the way back.
@@ -60,7 +62,7 @@ class Folding:
 def fold(group_ids: Tensor) -> Folding:
     """Lays groups out as rows, in buckets whose lengths differ by less than a factor of two; -1 is left out."""
     runs = _Runs(group_ids)
-    return runs.fold([size.nonzero()[:, 0] for size in _sizes(runs.counts_G)])
+    return runs.fold([size.nonzero()[:, 0] for size in buckets_of(runs.counts_G)])
 
 
 def fold_pairs(query_groups: Tensor, key_groups: Tensor) -> tuple[Folding, Folding]:
@@ -71,7 +73,7 @@ def fold_pairs(query_groups: Tensor, key_groups: Tensor) -> tuple[Folding, Foldi
     queries, keys = _Runs(query_groups), _Runs(key_groups)
     in_queries = torch.isin(queries.groups_G, keys.groups_G).nonzero()[:, 0]
     in_keys = torch.isin(keys.groups_G, queries.groups_G).nonzero()[:, 0]  # in the same order, for both are sorted
-    sizes = [size.nonzero()[:, 0] for size in _sizes(keys.counts_G[in_keys])]
+    sizes = [size.nonzero()[:, 0] for size in buckets_of(keys.counts_G[in_keys])]
     return queries.fold([in_queries[size] for size in sizes]), keys.fold([in_keys[size] for size in sizes])
 
 
@@ -97,9 +99,9 @@ class _Runs:
         return folding(tuple(shapes), torch.cat(tokens) if tokens else self.order.new_empty(0), self.num_tokens)
 
 
-def _sizes(counts_G: Tensor) -> list[Tensor]:
+def buckets_of(counts_G: Tensor) -> list[Tensor]:
     """For each power of two that occurs, which groups have a number of tokens from it to the next."""
-    sizes_G = torch.log2(counts_G.double()).floor().long()
+    sizes_G = torch.bucketize(counts_G, torch.tensor(POWERS_OF_TWO, device=counts_G.device), right=True)
     return [sizes_G == size for size in sizes_G.unique().tolist()]
 
 

@@ -65,7 +65,7 @@ def accumulate(
         count += terms.count
         for name, group in terms.groups.items():
             groups[name].append(group)
-    loss = float(torch.stack(losses).double().sum())
+    loss = float(torch.stack(losses).cpu().double().sum())  # not every device has float64
     sums = processes.sum([loss, count, tokens, slots, len(skipped)])
     # FSDP averages over processes what must be summed.
     gradients.scale(model, processes.world_size / max(sums[1], 1.0))

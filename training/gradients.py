@@ -26,9 +26,10 @@ def norms(parts: dict[str, list[nn.Parameter]], processes: Processes) -> dict[st
     squares = []
     for parameters in parts.values():
         gradients = [local(p.grad) for p in parameters if p.grad is not None]
-        square = torch.stack(torch._foreach_norm(gradients)).double().square().sum() if gradients else None
+        # On the CPU, for not every device has float64.
+        square = torch.stack(torch._foreach_norm(gradients)).cpu().double().square().sum() if gradients else None
         squares.append(torch.zeros(()) if square is None else square)
-    by_part = processes.sum(torch.stack([square.cpu() for square in squares]).tolist())
+    by_part = processes.sum(torch.stack(squares).tolist())
     named = {name: square**0.5 for name, square in zip(parts, by_part, strict=True)}
     return {**named, "total": sum(by_part) ** 0.5}
 

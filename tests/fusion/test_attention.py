@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from fusion.folding import buckets_of
 from fusion.sequence import Visibility
 from tests.fusion.builders import batch_of, small_model
 
@@ -52,6 +53,15 @@ def test_folding_holds_every_token_once_in_order() -> None:
         lengths = (bucket > 0).sum(1)
         assert lengths.max() == bucket.shape[1] < 2 * lengths.min()
     torch.testing.assert_close(folding.unfold(buckets), torch.where(flat == -1, 0, numbers))
+
+
+def test_groups_share_a_bucket_if_their_sizes_lie_between_the_same_powers_of_two() -> None:
+    powers = 2 ** torch.arange(1, 41)
+    counts = torch.cat([torch.arange(1, 2**17), powers - 1, powers, powers + 1])
+    expected = counts.double().log2().floor()  # exact up to here, where there is float64
+    masks = buckets_of(counts)
+    assert len(masks) == 41
+    assert all(torch.equal(mask, expected == power) for power, mask in enumerate(masks))
 
 
 def test_folding_gradients_equal_finite_differences() -> None:
