@@ -67,7 +67,12 @@ class MemoryCache:
         self._held: tuple[Tensor, Tensor, TokenPlaces] | None = None
 
     def append(self, keys_BHTK: Tensor, values_BHTK: Tensor, tokens: TokenPlaces) -> tuple[Tensor, Tensor, TokenPlaces]:
-        """All keys, values and places so far, with the new ones at the end; rows may hold padding anywhere."""
+        """All keys, values and places so far, with the new ones at the end; rows may hold padding anywhere.
+
+        Where nothing is new, as for nearly every token that is decoded, they are those that are held, not copies.
+        """
+        if self._held is not None and keys_BHTK.shape[2] == 0:
+            return self._held
         new = (keys_BHTK, values_BHTK, tokens)
         if self._held is not None:
             keys, values, held = self._held

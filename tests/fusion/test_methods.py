@@ -1,7 +1,7 @@
 """What each fusion method means; that all of them are causal, isolated and decodable is certified for every config."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from data.types import InterleavedBatch
 from fusion.bottleneck import BottleneckFusion
+from fusion.cache import TokenPlaces
 from fusion.concat import ConcatFusion
 from fusion.counting import flops_per_sample
 from fusion.cross_attention import CrossAttentionFusion
@@ -209,6 +210,30 @@ def test_cross_attention_starts_as_a_text_model_and_learns_to_look() -> None:
     assert not moved(result, model.fusion(perturbed(sequence, media)), text)
     result[text].pow(3).sum().backward()
     assert all(float(gated.gate.grad.abs()) > 1e-9 for gated in model.fusion.cross)
+
+
+def test_decoded_text_leaves_the_memory_of_media_where_it_lies() -> None:
+    model = small_model(fusion=CrossAttentionFusion, **CROSS).eval()
+    sequence = model.embed(batch_of(model, [[["image", 4, ("audio", 13), 5]]]))
+    length = sequence.hidden.shape[1]
+    cache = model.make_cache(1, length)
+
+    def part(start: int, stop: int) -> Tensor:
+        cut = {field.name: getattr(sequence, field.name)[:, start:stop] for field in fields(sequence)}
+        return model.fusion(EmbeddedSequence(**cut), cache)
+
+    def places() -> list[int]:
+        return [tensor.data_ptr() for memory in cache[2] for tensor in memory._held[:2]]
+
+    with torch.no_grad():
+        states, before = [part(0, length - 4)], places()
+        for place in range(length - 4, length):
+            states.append(part(place, place + 1))
+            assert places() == before
+        torch.testing.assert_close(torch.cat(states, 1), model.fusion(sequence), rtol=1e-4, atol=1e-5)
+    (held, _, _), new = cache[2][0]._held, torch.randn(1, 2, 3, 8)  # and what is new still comes behind it
+    keys, _, _ = cache[2][0].append(new, new, TokenPlaces(*torch.zeros(2, 1, 3, dtype=torch.long)))
+    assert torch.equal(keys, torch.cat([held, new], dim=2))
 
 
 def test_concat_pools_the_latest_token_of_each_medium() -> None:
