@@ -8,6 +8,7 @@ and `assign`, so that checkpoints do not depend on the number of processes.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -119,9 +120,16 @@ def units(model: nn.Module) -> list[nn.Module]:
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
-    """The members of the module lists of the fusion method."""
-    lists = [module for module in getattr(model, "fusion", model).children() if isinstance(module, nn.ModuleList)]
-    return [block for module in lists for block in module]
+    """The layers of the fusion method: the members of its module lists, at any depth but not inside one another."""
+    return list(_members_of_lists(getattr(model, "fusion", model)))
+
+
+def _members_of_lists(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if isinstance(module, nn.ModuleList):
+            yield child
+        else:
+            yield from _members_of_lists(child)
 
 
 class _Gathered(torch.autograd.Function):

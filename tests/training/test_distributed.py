@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from data.loader import loader
+from fusion.block import Block, ModalityBlock
 from fusion.checkpoint import read_weights, resolve
+from fusion.cross_attention import GatedCrossAttention
 from tests.training.aligned import OBJECTIVES, gradients_of
 from tests.training.tiny import fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from tests.training.worker import OPTIONS, adamw_with_decay, evaluate, lora_model, signalling, split_by_audio
 from training import gradients
 from training.accumulation import accumulate
-from training.distributed import Processes
+from training.distributed import Processes, blocks
 from training.interruption import TrainingInterrupted
 from training.objectives.next_token import NextToken
 from training.trackers.jsonl import read_metrics
@@ -64,6 +66,18 @@ def assert_close(run, expected):
     assert found
     for step, values in found.items():
         assert values == pytest.approx(wanted[step], rel=2e-4, abs=1e-5), f"step {step}"
+
+
+@pytest.mark.parametrize("fusion", fusion_configs())
+def test_every_layer_is_a_unit_and_none_is_inside_another(fusion):
+    model = tiny_model(fusion=fusion_configs()[fusion])
+    names = {module: name for name, module in model.fusion.named_modules()}
+    experts = {expert for module in names if isinstance(module, ModalityBlock) for expert in module.experts}
+    layers = {module for module in names if isinstance(module, (Block, ModalityBlock, GatedCrossAttention))}
+    found = {names[module] for module in blocks(model)}
+    assert found == {names[module] for module in layers - experts}
+    if fusion == "cross_attention":
+        assert found == {f"{stack}.{layer}" for stack in ("blocks", "media.blocks", "cross") for layer in (0, 1)}
 
 
 @pytest.mark.parametrize("fusion", fusion_configs())
