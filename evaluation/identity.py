@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from data.array_store import StoredClip
-from data.types import Absent, AlignedSample, Media, Message, Sample, Segment, Text
+from data.types import SENTENCE, Absent, AlignedSample, Media, Message, Sample, Segment, Text
 
 
 def media_key(media: Media) -> Hashable:
@@ -44,7 +44,10 @@ def clusters_of(samples: Iterable[Sample], field: str) -> list[str]:
 
 
 def data_fingerprint(samples: Iterable[Sample | AlignedSample]) -> str:
-    """sha256 over all words and all media of some samples, in order."""
+    """sha256 over all words and all media of some samples, in order.
+
+    Words count alike whether the fusion model reads them as text or an encoder of its own as a sentence.
+    """
     total = hashlib.sha256()
     known: dict[Hashable, str] = {}
     for sample in samples:
@@ -59,6 +62,8 @@ def data_fingerprint(samples: Iterable[Sample | AlignedSample]) -> str:
 
 def segment_hash(segment: Segment, known: dict[Hashable, str]) -> bytes:
     """What a fingerprint takes in of a segment."""
+    if isinstance(segment, Media) and segment.modality == SENTENCE and isinstance(segment.source, bytes):
+        segment = Text(segment.source.decode(errors="replace"))
     if isinstance(segment, Text):
         return f"text {segment.text!r}".encode()
     return f"absent {segment.modality}".encode() if isinstance(segment, Absent) else media_hash(segment, known)

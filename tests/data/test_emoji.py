@@ -14,6 +14,7 @@ from data.emoji_set import concept_of, emoji_set
 from data.image import read_image
 from data.npm import tarball
 from data.types import AlignedSample, BadInputError, Media, Text
+from evaluation.identity import data_fingerprint
 from tests.data.emoji_packages import SINGLE, fill_cache, picture_package, word_package, write_tarball
 
 
@@ -86,6 +87,16 @@ def test_words_may_be_a_sentence_for_an_encoder_of_its_own(packages: list[str]) 
             assert other.segments[1].source.decode() == one.segments[1].text  # type: ignore[union-attr]
             assert read_image(other.segments[0]).equal(read_image(one.segments[0]))  # type: ignore[arg-type]
             assert (other.id, other.metadata) == (one.id, one.metadata)
+
+
+def test_words_as_text_and_as_a_sentence_are_the_same_data(packages: list[str]) -> None:
+    """Runs that read them differently may be compared."""
+    hashes = {
+        (split, words): data_fingerprint(read(Emoji(split, packages, spoken=False, words=words)))
+        for split in ("validation", "test")
+        for words in ("text", "sentence")
+    }
+    assert hashes["test", "text"] == hashes["test", "sentence"] != hashes["validation", "sentence"]
 
 
 def looks(source: Emoji) -> dict[str, set[tuple[int, str]]]:
