@@ -27,8 +27,8 @@ def attention_mass(model: FusionModel, batch: InterleavedBatch) -> dict[str, Mas
 
     Queries of text are the positions that predict the answer; those of a medium are all its tokens. Means over heads
     and over the queries that see anything, so that what they give sums to 1. Tokens that the fusion method adds are a
-    kind of their own, `ADDED`. A layer is without kinds that ask nothing in it, and all are without those that the batch
-    does not have.
+    kind of their own, `ADDED`. Left out are, in a layer, kinds that ask nothing there, and everywhere those that the
+    batch does not have.
     """
     names = (*model.modalities, ADDED)
     ids_BL = batch.modality_ids.abs()
@@ -38,9 +38,9 @@ def attention_mass(model: FusionModel, batch: InterleavedBatch) -> dict[str, Mas
     asks_N = torch.cat([asks_BL.flatten(), asks_BL.new_tensor([True])])
     sums: dict[str, Tensor] = {}
     for part in attention_maps(model, batch):
-        queries_GQ, keys_GT = (places.clamp(max=ids_BL.numel()) for places in (part.queries_GQ, part.keys_GT))
+        queries_GQ, keys_GT = (places.clamp(max=ids_BL.numel()) for places in (part.queries, part.keys))
         asking_GQM = kinds_NM[queries_GQ] * asks_N[queries_GQ][..., None]
-        mass_GQM = part.weights_GHQT.float().mean(1) @ kinds_NM[keys_GT]
+        mass_GQM = part.weights.float().mean(1) @ kinds_NM[keys_GT]
         sums_MM = torch.einsum("gqm,gqn->mn", asking_GQM, mass_GQM)
         sums[part.layer] = sums.get(part.layer, 0) + sums_MM
     there = [name for place, name in enumerate(names) if any(_takes_part(sums_MM, place) for sums_MM in sums.values())]

@@ -17,10 +17,10 @@ def attention_by_layer(maps: Sequence[AttentionMap], position: int, num_tokens: 
     """Layer -> [N]: what the token at `position` gives to each token of the sequence, averaged over heads."""
     found: dict[str, Tensor] = {}
     for part in maps:
-        asks_GQ = part.queries_GQ == position
-        given_GT = (part.weights_GHQT.float().mean(1) * asks_GQ[..., None]).sum(1)
+        asks_GQ = part.queries == position
+        given_GT = (part.weights.float().mean(1) * asks_GQ[..., None]).sum(1)
         given_N = given_GT.new_zeros(num_tokens + 1)  # the last one is for tokens that are not of the sequence
-        given_N.index_add_(0, part.keys_GT.clamp(max=num_tokens).flatten(), given_GT.flatten())
+        given_N.index_add_(0, part.keys.clamp(max=num_tokens).flatten(), given_GT.flatten())
         found[part.layer] = found.get(part.layer, 0) + given_N[:-1]
     return found
 
@@ -34,13 +34,13 @@ def rollout(maps: Sequence[AttentionMap], positions_P: Tensor, num_tokens: int) 
     tokens that the method adds; what is due to those themselves is left out. It knows nothing of values, gates and
     feed-forward layers.
     """
-    largest = max([num_tokens, *(int(part.keys_GT.max()) for part in maps)])
+    largest = max([num_tokens, *(int(part.keys.max()) for part in maps)])
     share = torch.zeros(largest + 1, device=positions_P.device)
     share[positions_P] = 1.0
     for part in reversed(maps):
-        weights_GQT = part.weights_GHQT.float().mean(1)
+        weights_GQT = part.weights.float().mean(1)
         # What sees nothing, as padding, passes nothing on and keeps all of it.
-        passed_GQ = 0.5 * share[part.queries_GQ] * weights_GQT.sum(-1)
-        share.index_add_(0, part.queries_GQ.flatten(), -passed_GQ.flatten())
-        share.index_add_(0, part.keys_GT.flatten(), (passed_GQ[:, None] @ weights_GQT).flatten())
+        passed_GQ = 0.5 * share[part.queries] * weights_GQT.sum(-1)
+        share.index_add_(0, part.queries.flatten(), -passed_GQ.flatten())
+        share.index_add_(0, part.keys.flatten(), (passed_GQ[:, None] @ weights_GQT).flatten())
     return share[:num_tokens]

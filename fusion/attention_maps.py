@@ -29,15 +29,15 @@ class AttentionMap:
 
     layer: where it stands in the fusion method, counted from 1: `layer_2` is `blocks.1`, `cross_1` is `cross.0`,
         `media_layer_1` is `media.blocks.0`.
-    weights_GHQT: those of a query sum to 1 over the keys that it may see; zero for padding and where it sees none.
-    queries_GQ, keys_GT: which tokens they are: places in the flattened batch, and from B * L on tokens that the method
+    weights [G, H, Q, T]: those of a query sum to 1 over the keys that it may see; zero for padding and where it sees none.
+    queries [G, Q], keys [G, T]: which tokens they are: places in the flattened batch, and from B * L on tokens that the method
         adds to it, such as bottlenecks. Padding may have any number.
     """
 
     layer: str
-    weights_GHQT: Tensor
-    queries_GQ: Tensor
-    keys_GT: Tensor
+    weights: Tensor
+    queries: Tensor
+    keys: Tensor
 
 
 # Weights, queries and keys of some groups: what an `AttentionMap` holds beside the layer.

@@ -59,7 +59,7 @@ def test_attention_of_each_layer_is_what_the_position_gives_itself() -> None:
 
 def matrix_of(part: AttentionMap, size: int) -> Tensor:
     step = torch.eye(size)
-    for weights_QT, queries, keys in zip(part.weights_GHQT.float().mean(1), part.queries_GQ, part.keys_GT, strict=True):
+    for weights_QT, queries, keys in zip(part.weights.float().mean(1), part.queries, part.keys, strict=True):
         for weights_T, query in zip(weights_QT, queries.tolist(), strict=True):
             if weights_T.any():
                 step[query] *= 0.5

@@ -61,9 +61,9 @@ def written_out(
 def found_in(maps: Sequence[AttentionMap], layer: str, size: int) -> Tensor:
     """[H, size, size]: the maps of a layer in one matrix; several calls of a layer are added."""
     mine = [part for part in maps if part.layer == layer]
-    whole = torch.zeros(mine[0].weights_GHQT.shape[1], size, size, dtype=mine[0].weights_GHQT.dtype)
+    whole = torch.zeros(mine[0].weights.shape[1], size, size, dtype=mine[0].weights.dtype)
     for part in mine:
-        for weights_HQT, queries_Q, keys_T in zip(part.weights_GHQT, part.queries_GQ, part.keys_GT, strict=True):
+        for weights_HQT, queries_Q, keys_T in zip(part.weights, part.queries, part.keys, strict=True):
             for place, query in enumerate(queries_Q.tolist()):
                 whole[:, query].index_add_(1, keys_T, weights_HQT[:, place])
     return whole
@@ -130,7 +130,10 @@ def test_bottlenecks_are_tokens_of_their_own(weights: str) -> None:
     """They stand behind each item of a medium, and are numbered from the end of the batch on."""
     options = {"num_bottlenecks": NUM_BOTTLENECKS, "fusion_layer": 1, "weights": weights}
     model, batch = model_and_batch(BottleneckFusion, **options)
-    documents, kinds, size = (*(flat(batch, name) for name in ("document_ids", "modality_ids")), batch.token_ids.numel())
+    documents, kinds, size = (
+        *(flat(batch, name) for name in ("document_ids", "modality_ids")),
+        batch.token_ids.numel(),
+    )
     items = model.embed(batch).segment_ids.flatten().tolist()
     kinds += [-1] * max(items) * NUM_BOTTLENECKS
     order: list[int] = []
@@ -161,7 +164,7 @@ def test_text_alone_is_looked_at_like_any_other(fusion: Any) -> None:
     maps = attention_maps(model, batch_of(model, [[[5], [3]]]))
     assert list(dict.fromkeys(part.layer for part in maps)) == ["layer_1", "layer_2"]
     for part in maps:
-        torch.testing.assert_close(part.weights_GHQT.sum(-1), torch.ones_like(part.weights_GHQT.sum(-1)))
+        torch.testing.assert_close(part.weights.sum(-1), torch.ones_like(part.weights.sum(-1)))
 
 
 def test_layers_are_named_by_where_they_stand() -> None:
