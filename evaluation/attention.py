@@ -23,7 +23,8 @@ from evaluation.rollout import attention_by_layer, rollout
 from fusion.attention_maps import attention_maps
 from fusion.model import FusionModel
 
-MAX_LAYERS = 6
+# Layers that are drawn at most, and columns that there are at least, so that a title has room.
+MAX_LAYERS, MIN_LAYERS = 6, 3
 ROLLOUT = "rollout"
 
 
@@ -77,7 +78,7 @@ def draw_attention(examples: Sequence[tuple[str, Sequence[Attended]]]) -> np.nda
     """A picture uint8 [H, W, 3]: for every example a title, and a row per medium: itself, then each layer's weights."""
     names = list(dict.fromkeys(name for _, media in examples for medium in media for name in medium.weights))
     places = np.unique(np.linspace(0, len(names) - 1, min(len(names), MAX_LAYERS)).round().astype(int))
-    layers = [names[place] for place in places]
+    layers = [names[place] for place in places] + [""] * (MIN_LAYERS - len(places))
     rows = [len(media) for _, media in examples]
     figure = Figure(figsize=(1.9 * (len(layers) + 1), 2.15 * sum(rows) + 0.35 * len(rows)), layout="constrained")
     boxes = figure.subfigures(len(examples), 1, squeeze=False, height_ratios=rows)[:, 0]
@@ -88,7 +89,7 @@ def draw_attention(examples: Sequence[tuple[str, Sequence[Attended]]]) -> np.nda
 
 
 def draw_example(box: SubFigure, title: str, media: Sequence[Attended], layers: Sequence[str]) -> None:
-    """One example: a row of panels for each medium, empty for a layer in which nothing is seen."""
+    """One example: a row of panels for each medium, empty where there is no such layer."""
     room = 22 * (len(layers) + 1)
     shown = title if len(title) <= room else f"{title[: room - 3]}..."
     box.suptitle(shown, fontsize=10, fontweight="bold", x=0.01, ha="left")

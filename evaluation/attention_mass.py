@@ -27,8 +27,7 @@ def attention_mass(model: FusionModel, batch: InterleavedBatch) -> dict[str, Mas
 
     Queries of text are the positions that predict the answer; those of a medium are all its tokens. Means over heads
     and over the queries that see anything, so that what they give sums to 1. Tokens that the fusion method adds are a
-    kind of their own, `ADDED`. Left out are, in a layer, kinds that ask nothing there, and everywhere those that the
-    batch does not have.
+    kind of their own, `ADDED`. A layer has the kinds that ask or are seen in it.
     """
     names = (*model.modalities, ADDED)
     ids_BL = batch.modality_ids.abs()
@@ -43,8 +42,7 @@ def attention_mass(model: FusionModel, batch: InterleavedBatch) -> dict[str, Mas
         mass_GQM = part.weights.float().mean(1) @ kinds_NM[keys_GT]
         sums_MM = torch.einsum("gqm,gqn->mn", asking_GQM, mass_GQM)
         sums[part.layer] = sums.get(part.layer, 0) + sums_MM
-    there = [name for place, name in enumerate(names) if any(_takes_part(sums_MM, place) for sums_MM in sums.values())]
-    return {layer: _shares(sums_MM.cpu(), names, there) for layer, sums_MM in sums.items()}
+    return {layer: _shares(sums_MM.cpu(), names) for layer, sums_MM in sums.items()}
 
 
 def mass_scalars(masses: Mapping[str, Masses]) -> dict[str, float]:
@@ -56,17 +54,13 @@ def mass_scalars(masses: Mapping[str, Masses]) -> dict[str, float]:
     }
 
 
-def _takes_part(sums_MM: Tensor, kind: int) -> bool:
-    """Whether tokens of a kind give or get attention."""
-    return bool(sums_MM[kind].any() or sums_MM[:, kind].any())
-
-
-def _shares(sums_MM: Tensor, names: tuple[str, ...], there: list[str]) -> Masses:
+def _shares(sums_MM: Tensor, names: tuple[str, ...]) -> Masses:
     """Each row over its sum, which is the number of its queries that see anything."""
+    takes_part_M = sums_MM.any(0) | sums_MM.any(1)
     return {
         (query, key): float(row_M[column] / row_M.sum())
         for query, row_M in zip(names, sums_MM, strict=True)
         if row_M.any()
         for column, key in enumerate(names)
-        if key in there
+        if takes_part_M[column]
     }

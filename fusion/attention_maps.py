@@ -29,9 +29,10 @@ class AttentionMap:
 
     layer: where it stands in the fusion method, counted from 1: `layer_2` is `blocks.1`, `cross_1` is `cross.0`,
         `media_layer_1` is `media.blocks.0`.
-    weights [G, H, Q, T]: those of a query sum to 1 over the keys that it may see; zero for padding and where it sees none.
-    queries [G, Q], keys [G, T]: which tokens they are: places in the flattened batch, and from B * L on tokens that the method
-        adds to it, such as bottlenecks. Padding may have any number.
+    weights [G, H, Q, T]: those of a query sum to 1 over the keys that it may see; zero for padding and where it sees
+        none.
+    queries [G, Q], keys [G, T]: which tokens they are: places in the flattened batch, and from B * L on tokens that the
+        method adds to it, such as bottlenecks. Padding may have any number.
     """
 
     layer: str
@@ -65,7 +66,7 @@ def attention_maps(model: FusionModel, batch: InterleavedBatch) -> list[Attentio
         if isinstance(module, GroupAttention | PairAttention)
     ]
     try:
-        with torch.compiler.set_stance("force_eager"):  # compiled code does not call hooks
+        with torch.compiler.set_stance("force_eager"):  # hooks would have it compiled anew
             model(batch)
     finally:
         for hook in hooks:

@@ -62,6 +62,7 @@ def test_text_attends_to_media_or_through_bottlenecks(choice: str) -> None:
     context = checked(choice)
     scalars = mass_scalars(attention_mass(context.model, packed(context.documents())))
     to_media = [scalars[name] for name in scalars if name.endswith(("text_to_image", f"text_to_{ADDED}"))]
+    assert bool(to_media) == attends(choice)
     assert any(to_media) == (attends(choice) and choice != UNSEEN)
     assert all(f"attention/layer_{layer + 1}/text_to_text" in scalars for layer in range(4)) == attends(choice)
 

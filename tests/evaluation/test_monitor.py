@@ -168,9 +168,9 @@ def test_an_answer_is_shown_where_it_sees_media(fusion: Any, layers: list[str], 
 
 def test_a_layer_in_which_one_example_sees_nothing_is_left_empty() -> None:
     shown = np.zeros((4, 4, 3), dtype=np.uint8)
-    one, two = (Attended("image", shown, {layer: np.full(4, 0.1) for layer in layers}) for layers in ("a", "ab"))
+    one, two = (Attended("image", shown, {layer: np.full(4, 0.1) for layer in layers}) for layers in ("ab", "abc"))
     both = draw_attention([("one", [one]), ("two", [two])])
-    panel = both.shape[1] // 3
+    panel = both.shape[1] // 4
     upper, lower = np.split(both, [both.shape[0] // 2])
     assert (upper[40:, -panel + 20 :] == 255).all()
     assert (lower[40:, -panel + 20 :] < 255).any()

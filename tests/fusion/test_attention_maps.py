@@ -130,10 +130,8 @@ def test_bottlenecks_are_tokens_of_their_own(weights: str) -> None:
     """They stand behind each item of a medium, and are numbered from the end of the batch on."""
     options = {"num_bottlenecks": NUM_BOTTLENECKS, "fusion_layer": 1, "weights": weights}
     model, batch = model_and_batch(BottleneckFusion, **options)
-    documents, kinds, size = (
-        *(flat(batch, name) for name in ("document_ids", "modality_ids")),
-        batch.token_ids.numel(),
-    )
+    documents, kinds = flat(batch, "document_ids"), flat(batch, "modality_ids")
+    size = len(documents)
     items = model.embed(batch).segment_ids.flatten().tolist()
     kinds += [-1] * max(items) * NUM_BOTTLENECKS
     order: list[int] = []
@@ -175,16 +173,25 @@ def test_layers_are_named_by_where_they_stand() -> None:
     assert layer_name("head.attend") == "head_attend"
 
 
-def test_a_compiled_model_is_looked_at_too() -> None:
+def test_a_compiled_model_is_looked_at_without_compiling_it_anew() -> None:
+    compiled = []
+
+    def count(graph: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
+        compiled.append(graph)
+        return graph.forward
+
     model = small_model(num_layers=1).eval()
     batch = batch_of(model, [[["image", 3], [4]]])
     size = batch.token_ids.numel()
     before = found_in(attention_maps(model, batch), "layer_1", size)
     for block in model.fusion.blocks:
-        block.compile(dynamic=True, backend="eager")
+        block.compile(dynamic=True, backend=count)
     with torch.no_grad():
         model(batch)
+    graphs = len(compiled)
+    assert graphs > 0
     torch.testing.assert_close(found_in(attention_maps(model, batch), "layer_1", size), before)
+    assert len(compiled) == graphs
 
 
 class OneRow(EarlyFusion):
