@@ -1,26 +1,31 @@
 """What the answering position attends to, and a picture of it over image patches and audio frames.
 
-Shape legend: K layers, T tokens of a medium, L tokens of a prompt.
+Shape legend: T tokens of a medium, L tokens of a prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from torch import Tensor
 
 from data.collate import collate_prompts
 from data.interleave import Interleaver
 from data.types import AUDIO, IMAGE, Sample
 from evaluation.figures import pixels
 from evaluation.preview import picture, prompt_media
+from evaluation.rollout import attention_by_layer, rollout
 from fusion.attention_maps import attention_maps
 from fusion.model import FusionModel
 
-MAX_LAYERS = 6
+# Layers that are drawn at most, and columns that there are at least, so that a title has room.
+MAX_LAYERS, MIN_LAYERS = 6, 3
+ROLLOUT = "rollout"
 
 
 @dataclass(frozen=True)
@@ -28,22 +33,29 @@ class Attended:
     """One medium of a prompt and the attention that it gets.
 
     shown: what to draw: uint8 [H, W, 3] for an image, else the processed values ([frames, bins] for sound).
-    weights: [K, T], attention of the position that gives the first token of the answer, mean over heads.
+    weights: layer -> [T], attention of the position that gives the first token of the answer, mean over heads.
     """
 
     modality: str
     shown: np.ndarray
-    weights: np.ndarray
+    weights: Mapping[str, np.ndarray]
 
 
 def attended_media(model: FusionModel, interleaver: Interleaver, sample: Sample) -> list[Attended]:
-    """The media of a sample with the answering position's attention; empty if no layer has attention weights."""
+    """The media of a sample with the answering position's attention, in the layers in which it sees any of them.
+
+    Where it sees them in no layer itself, but through other tokens (bottlenecks), the one entry `rollout` stands for
+    all layers together. Empty where no attention leads to them at all: concatenation, or no attention weights.
+    """
     document = interleaver.prompt(sample)
     batch = collate_prompts([document]).to(next(model.parameters()).device)
-    maps = attention_maps(model, batch)
-    if not maps:
+    maps, length = attention_maps(model, batch), batch.token_ids.numel()
+    last = torch.tensor([len(document) - 1], device=batch.token_ids.device)
+    is_medium_L = batch.modality_ids.flatten() > 0
+    weights = _reaching(attention_by_layer(maps, len(document) - 1, length), is_medium_L)
+    weights = weights or _reaching({ROLLOUT: rollout(maps, last, length)}, is_medium_L)
+    if not weights:
         return []
-    weights_KL = np.stack([layer[0, :, len(document) - 1].mean(0).float().cpu().numpy() for layer in maps])
     pictures = iter(prompt_media(sample, IMAGE))
     taken = dict.fromkeys(model.modalities, 0)
     found = []
@@ -52,14 +64,21 @@ def attended_media(model: FusionModel, interleaver: Interleaver, sample: Sample)
         begin = taken[modality]
         taken[modality] += model.num_tokens[modality](tuple(values.shape))
         shown = picture(next(pictures)) if modality == IMAGE else values.cpu().numpy()
-        found.append(Attended(modality, shown, weights_KL[:, places[begin : taken[modality]]]))
+        mine = places[begin : taken[modality]]
+        found.append(Attended(modality, shown, {name: seen_L[mine] for name, seen_L in weights.items()}))
     return found
+
+
+def _reaching(layers: Mapping[str, Tensor], is_medium_L: Tensor) -> dict[str, np.ndarray]:
+    """The layers that give any weight to media."""
+    return {name: seen_L.cpu().numpy() for name, seen_L in layers.items() if seen_L[is_medium_L].any()}
 
 
 def draw_attention(examples: Sequence[tuple[str, Sequence[Attended]]]) -> np.ndarray:
     """A picture uint8 [H, W, 3]: for every example a title, and a row per medium: itself, then each layer's weights."""
-    num_layers = max(len(medium.weights) for _, media in examples for medium in media)
-    layers = np.unique(np.linspace(0, num_layers - 1, min(num_layers, MAX_LAYERS)).round().astype(int))
+    names = list(dict.fromkeys(name for _, media in examples for medium in media for name in medium.weights))
+    places = np.unique(np.linspace(0, len(names) - 1, min(len(names), MAX_LAYERS)).round().astype(int))
+    layers = [names[place] for place in places] + [""] * (MIN_LAYERS - len(places))
     rows = [len(media) for _, media in examples]
     figure = Figure(figsize=(1.9 * (len(layers) + 1), 2.15 * sum(rows) + 0.35 * len(rows)), layout="constrained")
     boxes = figure.subfigures(len(examples), 1, squeeze=False, height_ratios=rows)[:, 0]
@@ -69,8 +88,8 @@ def draw_attention(examples: Sequence[tuple[str, Sequence[Attended]]]) -> np.nda
     return pixels(figure)
 
 
-def draw_example(box: SubFigure, title: str, media: Sequence[Attended], layers: np.ndarray) -> None:
-    """One example: a row of panels for each medium."""
+def draw_example(box: SubFigure, title: str, media: Sequence[Attended], layers: Sequence[str]) -> None:
+    """One example: a row of panels for each medium, empty where there is no such layer."""
     room = 22 * (len(layers) + 1)
     shown = title if len(title) <= room else f"{title[: room - 3]}..."
     box.suptitle(shown, fontsize=10, fontweight="bold", x=0.01, ha="left")
@@ -79,10 +98,13 @@ def draw_example(box: SubFigure, title: str, media: Sequence[Attended], layers: 
         show_medium(row[0], medium)
         row[0].set_title(medium.modality, fontsize=8.5)
         for axes, layer in zip(row[1:], layers, strict=True):
+            if layer not in medium.weights:
+                axes.set_axis_off()
+                continue
             show_medium(axes, medium)
             show_weights(axes, medium, medium.weights[layer])
             share = float(medium.weights[layer].sum())
-            axes.set_title(f"layer {layer + 1}: {share:.0%} of attention", fontsize=8.5)
+            axes.set_title(f"{layer.replace('_', ' ')}: {share:.0%} of attention", fontsize=8.5)
 
 
 def show_medium(axes: Axes, medium: Attended) -> None:

@@ -6,8 +6,8 @@ the mean spectrum of the sound), so that a score says, to first order, what is l
 input of a word is its embedding. Exact for a model that is linear.
 magnitude: the same products, their absolute values summed. A normalised network hardly changes when a feature is
 scaled, so that signed products of what matters cancel; their size still tells where it is.
-attention: rollout (Abnar and Zuidema, arXiv:2005.00928) to the position that begins the answer: attention weights,
-averaged over heads and with the residual connection, multiplied through the layers.
+attention: rollout to the position that begins the answer (see `evaluation/rollout.py`), through bottlenecks and
+cross-attention too. It says nothing where media come to the answer by other ways, as in concatenation.
 
 Shape legend: B documents, one a row, L tokens in a row, R regions of a document, D `d_model`.
 """
@@ -28,6 +28,7 @@ from data.document import Document
 from data.interleave import Interleaver
 from data.tokenizer import SPECIAL_TOKENS, USER, Tokenizer
 from data.types import IMAGE, TEXT, UNSUPERVISED, BadSampleError, InterleavedBatch, Message, Modality, Sample, Text
+from evaluation.rollout import rollout
 from fusion.attention_maps import attention_maps
 from fusion.model import FusionModel
 
@@ -158,19 +159,17 @@ def answer_scores(model: FusionModel, batch: InterleavedBatch, hidden_BLD: Tenso
 def attribute(model: FusionModel, items: Sequence[Answered]) -> list[dict[str, np.ndarray]]:
     """For each item: method -> scores [R]. A method is left out where it cannot tell all regions apart.
 
-    The model must be in evaluation mode, where no item influences another.
+    So is attention where a projector mixes regions, and where no attention leads from the answer to some modality:
+    zeros are no ranking. The model must be in evaluation mode, where no item influences another.
     """
     batch = collate_prompts([item.document for item in items]).to(next(model.parameters()).device)
     found = _gradients(model, batch, items)
-    attention = _rollout(model, batch)
-    if attention is not None:
-        for row, (item, scores) in enumerate(zip(items, found, strict=True)):
-            if all(region.tokens for region in item.regions):
-                seen_L = attention[row, item.begin]
-                seen = np.array([seen_L[list(region.tokens)].sum() for region in item.regions])
-                of_media = [place for place, region in enumerate(item.regions) if region.modality != TEXT]
-                if not of_media or seen[of_media].any():  # else what is said of media comes by other ways
-                    scores[ATTENTION] = seen
+    for item, scores, seen_L in zip(items, found, _attention(model, batch, items), strict=True):
+        seen = np.array([seen_L[list(region.tokens)].sum() for region in item.regions])
+        modalities = np.array([region.modality for region in item.regions])
+        reached = (seen[modalities == modality].any() for modality in np.unique(modalities))
+        if all(region.tokens for region in item.regions) and all(reached):
+            scores[ATTENTION] = seen
     return found
 
 
@@ -213,11 +212,9 @@ def _product(gradients: Iterator[Tensor] | None, modality: Modality, values: Ten
     return next(gradients)[tuple(map(slice, values.shape))] * (values - neutral(modality, values))
 
 
-def _rollout(model: FusionModel, batch: InterleavedBatch) -> np.ndarray | None:
-    """[B, L, L]: how much of each token (last axis) reaches each position; None if no layer has attention weights."""
-    total: Tensor | None = None
-    for weights_BHLL in attention_maps(model, batch):
-        weights_BLL = weights_BHLL.mean(1)
-        step_BLL = 0.5 * (weights_BLL + torch.eye(weights_BLL.shape[-1], device=weights_BLL.device))
-        total = step_BLL if total is None else step_BLL @ total
-    return None if total is None else total.float().cpu().numpy()
+def _attention(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answered]) -> np.ndarray:
+    """[B, L]: how much of each token reaches the position that begins the answer; zeros where none does."""
+    num_rows, length = batch.token_ids.shape
+    begins_B = torch.tensor([row * length + item.begin for row, item in enumerate(items)])
+    share_N = rollout(attention_maps(model, batch), begins_B.to(batch.token_ids.device), num_rows * length)
+    return share_N.view(num_rows, length).cpu().numpy()

@@ -43,10 +43,10 @@ class Monitor:
     """Called as `monitor(model, step, tracker)`: asks all validation questions and returns the accuracies.
 
     Logs to the tracker a table of about `num_examples` questions, spread evenly over and within the tasks, and what the
-    answer to one question of each task attends to; and as scalars how the attention of each layer is divided between
-    modalities, over `mass_samples` questions of each task (see `attention_mass`). The questions are the same at every
-    step. `image_cell(pixels)` and `audio_cell(samples, rate)` make the cells of the tracker's tables; without them
-    cells are words.
+    answer to one question of each task attends to, if anything (see `attended_media`); and as scalars how the attention
+    of each layer is divided between modalities, over `mass_samples` questions of each task (see `attention_mass`). The
+    questions are the same at every step. `image_cell(pixels)` and `audio_cell(samples, rate)` make the cells of the
+    tracker's tables; without them cells are words.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Monitor:
         tracker.table(step, "val/examples", COLUMNS, rows)
         examples = self._attention(model, chosen)
         if examples:
-            caption = "attention of the position that begins the answer, mean over heads"
+            caption = "attention of the position that begins the answer, mean over heads; or its rollout, where named"
             tracker.image(step, "val/attention", draw_attention(examples), caption)
 
     def _log_mass(
@@ -134,7 +134,7 @@ class Monitor:
         documents = [found for sample in chosen if (found := document_of(self._interleaver, sample))]
         if documents:
             batch = collate_prompts(documents).to(next(model.parameters()).device)
-            if scalars := mass_scalars(attention_mass(model, batch), model.modalities):
+            if scalars := mass_scalars(attention_mass(model, batch)):
                 tracker.log(step, scalars)
 
     def _row(self, task: str, prediction: Prediction) -> list[Any]:

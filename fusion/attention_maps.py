@@ -1,43 +1,148 @@
-"""What a model looks at: attention weights of every layer, by the dense reference.
+"""What a model looks at: attention weights of every layer of its fusion method, by the dense reference.
 
-Shape legend: B rows, H heads, L tokens.
+Shape legend: B rows, L tokens in a row, R rows and C places of the tokens of a call, G groups of tokens that see one
+another, H heads, Q queries and T keys of a group, K `head_dim`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from data.types import InterleavedBatch
+from data.types import PADDING_DOCUMENT, InterleavedBatch
+from fusion.cache import TokenPlaces
+from fusion.folding import Folding, fold_pairs
 from fusion.mixers.attention import GroupAttention, dense_probabilities
+from fusion.mixers.cross_attention import PairAttention, folded_places, sees
 from fusion.model import FusionModel
+from fusion.sequence import Visibility
 
 
-def attention_layers(model: FusionModel) -> list[int]:
-    """The layers, counted from 0, that `attention_maps` has a tensor for, in its order."""
-    return [layer for layer, block in enumerate(model.fusion.layers()) if _attention(block)]
+@dataclass(frozen=True)
+class AttentionMap:
+    """Who gives how much attention to whom: some groups of similar size, in one call of one layer.
+
+    layer: where it stands in the fusion method, counted from 1: `layer_2` is `blocks.1`, `cross_1` is `cross.0`,
+        `media_layer_1` is `media.blocks.0`.
+    weights [G, H, Q, T]: those of a query sum to 1 over the keys that it may see; zero for padding and where it sees
+        none.
+    queries [G, Q], keys [G, T]: which tokens they are: places in the flattened batch, and from B * L on tokens that the
+        method adds to it, such as bottlenecks. Padding may have any number.
+    """
+
+    layer: str
+    weights: Tensor
+    queries: Tensor
+    keys: Tensor
+
+
+# Weights, queries and keys of some groups: what an `AttentionMap` holds beside the layer.
+Groups = tuple[Tensor, Tensor, Tensor]
 
 
 @torch.no_grad()
-def attention_maps(model: FusionModel, batch: InterleavedBatch) -> list[Tensor]:
-    """One [B, H, L, L] tensor per layer that has attention weights over the sequence; rows of padding are zero."""
-    maps: list[Tensor] = []
+def attention_maps(model: FusionModel, batch: InterleavedBatch) -> list[AttentionMap]:
+    """All maps, in the order in which the layers are computed; none of a layer whose mixer has no attention weights.
 
-    def record(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        q_BHLK, k_BHLK, _, visibility = inputs[:4]
-        maps.append(dense_probabilities(q_BHLK, k_BHLK, visibility.mask))
+    A layer has one map or more: for each size of its groups, and for each of its calls, if there are several. The
+    forward pass runs uncompiled, with hooks that are gone afterwards.
 
-    hooks = [part.register_forward_pre_hook(record) for layer in model.fusion.layers() for part in _attention(layer)]
+    Raises `ValueError` for rows of tokens of which is not known what tokens they are (see `Visibility`).
+    """
+    maps: list[AttentionMap] = []
+
+    def record(layer: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        found: Callable[..., Iterator[Groups]] = _of_groups if isinstance(module, GroupAttention) else _of_pairs
+        maps.extend(AttentionMap(layer, *groups) for groups in found(batch, *inputs))
+
+    hooks = [
+        module.register_forward_pre_hook(partial(record, layer_name(path)))
+        for path, module in model.fusion.named_modules()
+        if isinstance(module, GroupAttention | PairAttention)
+    ]
     try:
-        model(batch)
+        with torch.compiler.set_stance("force_eager"):  # hooks would have it compiled anew
+            model(batch)
     finally:
         for hook in hooks:
             hook.remove()
     return maps
 
 
-def _attention(layer: nn.Module) -> list[GroupAttention]:
-    """The module that joins the tokens of a layer; with weights per modality the first one's serves all."""
-    return [module for module in layer.modules() if isinstance(module, GroupAttention)][:1]
+def layer_name(path: str) -> str:
+    """`media_layer_2` of `media.blocks.1.experts.0.mixer.attend`: what stands before the first number, and that."""
+    parts = path.split(".")
+    number = next((place for place, part in enumerate(parts) if part.isdigit()), None)
+    if number is None:
+        return "_".join(parts)
+    names = ["layer" if part == "blocks" else part for part in parts[:number]]
+    return "_".join([*names, str(int(parts[number]) + 1)])
+
+
+def _of_groups(
+    batch: InterleavedBatch, q_RHCK: Tensor, k_RHCK: Tensor, _: Tensor, visibility: Visibility, *rest: Any
+) -> Iterator[Groups]:
+    """Attention within groups, for each bucket of groups of similar length."""
+    folding = visibility.folding
+    if not folding.shapes:  # all is padding
+        return
+    group_ids = visibility.group_ids
+    segment_ids = torch.zeros_like(group_ids) if visibility.segment_ids is None else visibility.segment_ids
+    parts = zip(
+        _heads(folding, q_RHCK),
+        _heads(folding, k_RHCK),
+        folding.fold(group_ids.flatten() - PADDING_DOCUMENT),  # which makes padding 0
+        folding.fold(segment_ids.flatten()),
+        folding.fold(_tokens(batch, visibility).flatten()),
+        strict=True,
+    )
+    for q, k, groups, segments, tokens_GQ in parts:
+        mask_GQQ = Visibility(groups + PADDING_DOCUMENT, segments).mask
+        yield dense_probabilities(q, k, mask_GQQ), tokens_GQ, tokens_GQ
+
+
+def _of_pairs(
+    batch: InterleavedBatch, q_RHCK: Tensor, k_RHCK: Tensor, _: Tensor, queries: TokenPlaces, memory: TokenPlaces
+) -> Iterator[Groups]:
+    """Attention of the queries of each document to its memory, for each bucket of documents."""
+    of_queries, of_memory = fold_pairs(queries.documents, memory.documents)
+    if not of_queries.shapes:  # nobody sees anything
+        return
+    parts = zip(
+        _heads(of_queries, q_RHCK),
+        _heads(of_memory, k_RHCK),
+        folded_places(of_queries, queries),
+        folded_places(of_memory, memory),
+        strict=True,
+    )
+    for q, k, asking, asked in parts:
+        yield dense_probabilities(q, k, sees(asking, asked)), _found(batch, asking), _found(batch, asked)
+
+
+def _heads(folding: Folding, x_RHCK: Tensor) -> list[Tensor]:
+    """Queries or keys of each bucket, [G, H, Q, K]."""
+    return [part.transpose(1, 2) for part in folding.fold(x_RHCK.transpose(1, 2).flatten(0, 1))]
+
+
+def _tokens(batch: InterleavedBatch, visibility: Visibility) -> Tensor:
+    """Which tokens [R, C] are: places in the flattened batch."""
+    if visibility.tokens is not None:
+        return visibility.tokens
+    if visibility.group_ids.shape != batch.token_ids.shape:
+        raise ValueError(
+            f"tokens=None of a Visibility stands for the whole batch of {tuple(batch.token_ids.shape)} tokens, but it "
+            f"has {tuple(visibility.group_ids.shape)}: say which they are, as Selection.visibility does"
+        )
+    return torch.arange(batch.token_ids.numel(), device=batch.token_ids.device).view_as(batch.token_ids)
+
+
+def _found(batch: InterleavedBatch, tokens: TokenPlaces) -> Tensor:
+    """Which tokens they are: those at the same place of the same document."""
+    length = int(batch.positions.max()) + 1
+    sorted_N, order_N = (batch.document_ids * length + batch.positions).flatten().sort()
+    return order_N[torch.searchsorted(sorted_N, tokens.documents * length + tokens.places)]

@@ -39,7 +39,7 @@ class MediaStream(nn.Module):
         modality_ids = media.ids(sequence.modality_ids.flatten(), 1) - 1
         by_modality = fold_by_modality(modality_ids, groups == PADDING_DOCUMENT, self.num_media)
         segment_ids = media.ids(sequence.segment_ids.flatten()) if self.bidirectional else None
-        visibility = Visibility(groups, segment_ids, by_modality)
+        visibility = Visibility(groups, segment_ids, by_modality, media.index_RT)
         positions = media.ids(sequence.positions.flatten())
         for layer, block in enumerate(self.blocks):
             x_RTD = block(x_RTD, visibility, positions, cache[layer] if cache else None)

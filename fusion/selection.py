@@ -58,7 +58,7 @@ class Selection:
     def visibility(self, group_ids_N: Tensor, segment_ids_N: Tensor | None = None) -> Visibility:
         """Who among the chosen may see whom."""
         segment_ids = None if segment_ids_N is None else self.ids(segment_ids_N)
-        return Visibility(self.ids(group_ids_N, PADDING_DOCUMENT), segment_ids)
+        return Visibility(self.ids(group_ids_N, PADDING_DOCUMENT), segment_ids, tokens_BL=self.index_RT)
 
 
 def select_text_and_media(sequence: EmbeddedSequence, in_rows: bool) -> tuple[Selection, Selection]:

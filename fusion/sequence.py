@@ -49,15 +49,21 @@ class Visibility:
 
     With `segment_ids` [B, L] (0: none), the tokens of one segment see one another in both directions, as far as
     they are of one group: a prefix language model over media (arXiv:1910.10683). `by_modality` has a row for the
-    tokens of each modality, for layers whose weights differ by modality.
+    tokens of each modality, for layers whose weights differ by modality. `tokens` [B, L] says which tokens these are,
+    as places in the flattened batch, for whoever looks at attention (`fusion/attention_maps.py`); None: all of them.
     """
 
     def __init__(
-        self, group_ids_BL: Tensor, segment_ids_BL: Tensor | None = None, by_modality: Folding | None = None
+        self,
+        group_ids_BL: Tensor,
+        segment_ids_BL: Tensor | None = None,
+        by_modality: Folding | None = None,
+        tokens_BL: Tensor | None = None,
     ) -> None:
         self.group_ids = group_ids_BL
         self.segment_ids = segment_ids_BL
         self.by_modality = by_modality
+        self.tokens = tokens_BL
 
     @cached_property
     def mask(self) -> Tensor:

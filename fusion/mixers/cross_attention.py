@@ -53,7 +53,7 @@ def folded_pairs(q_RHQK: Tensor, k_RHMK: Tensor, v_RHMK: Tensor, queries: TokenP
         return 0.0 * (q_RHQK + (k_RHMK + v_RHMK).sum())
     q_parts = of_queries.fold(q_RHQK.transpose(1, 2).flatten(0, 1))
     k_parts, v_parts = (of_memory.fold(x.transpose(1, 2).flatten(0, 1)) for x in (k_RHMK, v_RHMK))
-    ids = [_folded_ids(folding, pair) for folding, pair in ((of_queries, queries), (of_memory, memory))]
+    ids = [folded_places(folding, pair) for folding, pair in ((of_queries, queries), (of_memory, memory))]
     outputs = [
         masked_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), sees(of_q, of_m)).transpose(1, 2)
         for q, k, v, of_q, of_m in zip(q_parts, k_parts, v_parts, *ids, strict=True)
@@ -61,7 +61,7 @@ def folded_pairs(q_RHQK: Tensor, k_RHMK: Tensor, v_RHMK: Tensor, queries: TokenP
     return of_queries.unfold(outputs).unflatten(0, (rows, length)).transpose(1, 2)
 
 
-def _folded_ids(folding: Folding, tokens: TokenPlaces) -> list[TokenPlaces]:
+def folded_places(folding: Folding, tokens: TokenPlaces) -> list[TokenPlaces]:
     """The tokens of each bucket; padding is of no document."""
     documents = [part + PADDING_DOCUMENT for part in folding.fold(tokens.documents.flatten() - PADDING_DOCUMENT)]
     return [TokenPlaces(*ids) for ids in zip(documents, folding.fold(tokens.places.flatten()), strict=True)]

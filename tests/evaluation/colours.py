@@ -6,6 +6,7 @@ for one and falls for the other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -24,6 +25,7 @@ from encoders.projector import MlpProjector
 from encoders.text import TokenEmbedding
 from fusion.early import EarlyFusion
 from fusion.feed_forward.swiglu import SwiGLU
+from fusion.method import FusionMethod
 from fusion.mixers.attention import SelfAttention
 from fusion.model import FusionModel
 from fusion.positions.rope import Rope
@@ -83,7 +85,9 @@ def whistle(question: int, index: int) -> Tensor:
     return 0.5 * phase.sin() + 0.01 * torch.randn(samples, generator=generator)
 
 
-def tiny_model(vocab_size: int, seed: int = 0, missing_token: str = "none") -> FusionModel:
+def tiny_model(
+    vocab_size: int, seed: int = 0, missing_token: str = "none", fusion: Callable[..., FusionMethod] = EarlyFusion
+) -> FusionModel:
     torch.manual_seed(seed)
     mixer = partial(SelfAttention, num_heads=2, num_kv_heads=1, position=Rope)
     return FusionModel(
@@ -94,15 +98,17 @@ def tiny_model(vocab_size: int, seed: int = 0, missing_token: str = "none") -> F
             "audio": AudioEncoder(NUM_MELS, [16, 16], [2, 2], [3, 3], num_layers=1, num_heads=2),
         },
         projector=MlpProjector,
-        fusion=partial(EarlyFusion, num_layers=2, mixer=mixer, feed_forward=SwiGLU),
+        fusion=partial(fusion, num_layers=2, mixer=mixer, feed_forward=SwiGLU),
         missing_token=missing_token,
     )
 
 
-def parts(seed: int = 0) -> tuple[FusionModel, Tokenizer, Interleaver]:
+def parts(
+    seed: int = 0, fusion: Callable[..., FusionMethod] = EarlyFusion
+) -> tuple[FusionModel, Tokenizer, Interleaver]:
     """An untrained model with the tokenizer and interleaver that fit it."""
     tokenizer = Tokenizer.train(Colours().texts() * 4, 290)
-    model = tiny_model(tokenizer.vocab_size, seed)
+    model = tiny_model(tokenizer.vocab_size, seed, fusion=fusion)
     features = LogMel(RATE, NUM_MELS, window=200, hop=100)
     processors = {"image": ImageProcessor(SIZE), "audio": AudioProcessor(features)}
     return model, tokenizer, Interleaver(tokenizer, processors, model.num_tokens, model.modalities, 128)

@@ -17,9 +17,9 @@ from evaluation.deletion import RANDOM, deleted, deletion, probabilities
 from evaluation.explanation import draw_explanation, explain
 from evaluation.predict import predict
 from evaluation.settings import Attribution, Bootstrap, Settings
-from fusion.attention_maps import attention_maps
 from fusion.model import FusionModel
 from tests.evaluation.colours import COLOURS, SIZE, Colours, parts, whistle
+from tests.fusion.dense_maps import dense_maps
 
 Parts = tuple[FusionModel, Tokenizer, Interleaver]
 QUESTION = "what color is it?"
@@ -125,7 +125,7 @@ def test_rollout_is_the_product_of_the_layers(trained: Parts) -> None:
     items = [answered(model, tokenizer, interleaver, mixed(n), answer) for n, answer in ((0, "red"), (1, "a b c"))]
     for item, found in zip(items, attribute(model, items), strict=True):
         length = len(item.document)
-        maps = [m[0].mean(0).double() for m in attention_maps(model, collate([[item.document]]))]
+        maps = [m[0].mean(0).double() for m in dense_maps(model, collate([[item.document]]))]
         steps = [0.5 * (m[:length, :length] + torch.eye(length)) for m in maps]
         reach = (steps[1] @ steps[0])[item.begin]
         assert reach.sum().item() == pytest.approx(1, abs=1e-6)

@@ -1,6 +1,7 @@
 """Validation during training: what it returns, what it shows, and that it leaves the model as it was."""
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,20 @@ from data.collate import collate_prompts
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
 from data.types import BadSampleError, Media, Message, Sample, Text
-from evaluation.attention import attended_media, draw_attention
+from evaluation.attention import Attended, attended_media, draw_attention
 from evaluation.monitor import COLUMNS, Monitor
 from evaluation.predict import predict
 from evaluation.preview import picture, sound, words
 from evaluation.scoring import read_samples
-from fusion.attention_maps import attention_maps
+from fusion.bottleneck import BottleneckFusion
+from fusion.concat import ConcatFusion
+from fusion.cross_attention import CrossAttentionFusion
+from fusion.late import LateFusion
 from fusion.model import FusionModel
 from tests.evaluation.colours import NUM_MELS, SIZE, Colours, parts
+from tests.fusion.builders import perturb
+from tests.fusion.dense_maps import dense_maps
+from tests.fusion.test_methods import CROSS
 
 Parts = tuple[FusionModel, Tokenizer, Interleaver]
 SOURCES = {"typed": Colours("typed", 8), "spoken": Colours("spoken", 8)}
@@ -111,9 +118,10 @@ def test_attention_is_cut_to_the_right_tokens(trained: Parts) -> None:
         sample = Sample("x", (Message("user", content), Message("assistant", (Text("yes"),))))
         found = attended_media(model, interleaver, sample)
         assert [item.modality for item in found] == [item.modality for item in content if isinstance(item, Media)]
-        assert {item.weights.shape[1] for item in found if item.modality == "image"} == {4}
-        inside = sum(item.weights.sum(axis=1) for item in found)
-        assert ((inside > 0) & (inside < 1)).all(), "the rest falls on text"
+        for layer in ("layer_1", "layer_2"):
+            assert {len(item.weights[layer]) for item in found if item.modality == "image"} == {4}
+            inside = sum(item.weights[layer].sum() for item in found)
+            assert 0 < inside < 1, "the rest falls on text"
 
 
 def test_the_weights_are_those_of_the_answering_position(trained: Parts) -> None:
@@ -124,11 +132,48 @@ def test_the_weights_are_those_of_the_answering_position(trained: Parts) -> None
     found = attended_media(model, interleaver, sample)
     prompt = interleaver.prompt(sample)
     assert len(prompt) == 10
-    for layer, weights in enumerate(attention_maps(model, collate_prompts([prompt]))):
+    for layer, weights in enumerate(dense_maps(model, collate_prompts([prompt])), start=1):
         expected = weights[0, :, 9].mean(0).numpy()
-        np.testing.assert_array_equal(found[0].weights[layer], expected[1:5])
-        np.testing.assert_array_equal(found[1].weights[layer], expected[5:9])
+        for item, places in zip(found, (slice(1, 5), slice(5, 9)), strict=True):
+            np.testing.assert_allclose(item.weights[f"layer_{layer}"], expected[places], rtol=1e-5)
     assert not np.array_equal(found[0].shown, found[1].shown)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "layers", "share"),
+    [
+        (partial(CrossAttentionFusion, **CROSS), ["cross_1", "cross_2"], 1.0),
+        (LateFusion, ["layer_2"], None),
+        (BottleneckFusion, ["rollout"], None),
+        (ConcatFusion, [], None),
+    ],
+)
+def test_an_answer_is_shown_where_it_sees_media(fusion: Any, layers: list[str], share: float | None) -> None:
+    """In layers that attend to media alone they get all attention; through bottlenecks there is the rollout."""
+    model, tokenizer, interleaver = parts(fusion=fusion)
+    perturb(model)
+    media = attended_media(model.eval(), interleaver, read_samples(SOURCES["spoken"])[0])
+    assert all(list(item.weights) == layers for item in media)
+    assert len(media) == (2 if layers else 0)
+    for layer in layers:
+        inside = [float(item.weights[layer].sum()) for item in media]
+        assert min(inside) > 0
+        assert sum(inside) == pytest.approx(share, abs=1e-5) if share else sum(inside) < 1
+    seen = Recorder()
+    Monitor(SOURCES, tokenizer, interleaver, num_examples=2, mass_samples=2)(model, 1, seen)
+    assert [name for _, name, _, _ in seen.images] == (["val/attention"] if layers else [])
+    assert all("attention/layer_1/text_to_text" in scalars for _, scalars in seen.scalars)
+    assert len(seen.scalars) == 1
+
+
+def test_a_layer_in_which_one_example_sees_nothing_is_left_empty() -> None:
+    shown = np.zeros((4, 4, 3), dtype=np.uint8)
+    one, two = (Attended("image", shown, {layer: np.full(4, 0.1) for layer in layers}) for layers in ("ab", "abc"))
+    both = draw_attention([("one", [one]), ("two", [two])])
+    panel = both.shape[1] // 4
+    upper, lower = np.split(both, [both.shape[0] // 2])
+    assert (upper[40:, -panel + 20 :] == 255).all()
+    assert (lower[40:, -panel + 20 :] < 255).any()
 
 
 def test_the_picture_has_a_row_for_each_medium(trained: Parts) -> None:

@@ -3,7 +3,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fusion.attention_maps import attention_maps
 from fusion.cache import AttentionCache
 from fusion.generation import generate
 from fusion.sequence import Visibility
@@ -103,15 +102,3 @@ def test_full_cache_is_an_error() -> None:
     keys = torch.zeros(1, 1, 4, 2)
     with pytest.raises(ValueError, match=r"max_length=3 of the cache is too short for 4 tokens"):
         cache.append(keys, keys, Visibility(torch.zeros(1, 4, dtype=torch.long)))
-
-
-def test_attention_maps_are_distributions_over_the_visible_past() -> None:
-    model = small_model("folded").eval()
-    batch = batch_of(model, [[["image", 3], [4]]])
-    maps = attention_maps(model, batch)
-    assert len(maps) == 2
-    same = batch.document_ids[0][:, None] == batch.document_ids[0][None, :]
-    allowed = same & torch.ones_like(same).tril()
-    for weights in maps:
-        torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights.sum(-1)))
-        assert (weights[0][:, ~allowed] == 0).all()
