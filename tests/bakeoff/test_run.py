@@ -5,30 +5,43 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from certify.small_data import write_small_data
+from fusion.checkpoint import step_folders
+from tests.training.tiny import same_metrics
+from training.trackers.jsonl import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+STEPS, CHECKPOINT_EVERY = 40, 5
 
 
-def compare(folder: Path, data: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def start(folder: Path, data: Path, *options: str) -> subprocess.Popen[str]:
+    """The command as a process of its own."""
     base = [
         *("data=manifest", f"data.train={data}", f"data.validation_file={data}", f"data.evaluation={data}"),
         *("d_model=32", "mixer.num_heads=2", "mixer.num_kv_heads=2", "evaluation.audit=false", "compute_threads=1"),
-        *("fusion.num_layers=2", "trainer.max_steps=2", "trainer.evaluate_every=2", "data.samples_per_batch=4"),
+        *("fusion.num_layers=2", f"trainer.max_steps={STEPS}", f"trainer.evaluate_every={STEPS // 2}"),
+        *(f"trainer.checkpoint_every={CHECKPOINT_EVERY}", "schedule.warmup_steps=2", "data.samples_per_batch=4"),
         *("optimizer=adamw", "tracker=jsonl", "data.num_workers=0"),
     ]
+    tuning = {"option": "optimizer.lr", "values": [0.003], "seed": 9}
+    few = ["trainer.max_steps=2", "trainer.evaluate_every=2"]
     settings = {
         "_target_": "bakeoff.settings.Bakeoff",
         "base": base,
         "methods": {"early": ["fusion=early"], "late": ["fusion=late"]},
-        "tuning": {"_target_": "bakeoff.settings.Tuning", "option": "optimizer.lr", "values": [0.001], "seed": 9},
+        "tuning": {"_target_": "bakeoff.settings.Tuning", **tuning, "overrides": few},
         "seeds": [0],
         "resamples": 1000,
     }
@@ -38,14 +51,21 @@ def compare(folder: Path, data: Path, *options: str) -> subprocess.CompletedProc
     hydra = "hydra: {output_subdir: null, run: {dir: .}}\n"
     path.write_text(hydra + OmegaConf.to_yaml(OmegaConf.create(config)), encoding="utf-8")
     command = [sys.executable, str(REPOSITORY / "scripts" / "compare.py"), "--config-path", str(folder)]
-    return subprocess.run(
+    return subprocess.Popen(
         [*command, "--config-name", path.stem, *options],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
-        check=False,
     )
+
+
+def compare(folder: Path, data: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """The command, to its end."""
+    process = start(folder, data, *options)
+    out, errors = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +96,65 @@ def test_methods_are_brought_to_the_cost_of_the_reference(ended: Path) -> None:
 
 def test_runs_are_what_train_writes(ended: Path) -> None:
     folders = {path.name for path in ended.iterdir() if path.is_dir()}
-    assert {"early-seed0", "late-flops-seed0", "late-parameters-seed0", "tune-early-0.001", "logs"} <= folders
+    assert {"early-seed0", "late-flops-seed0", "late-parameters-seed0", "tune-early-0.003", "logs"} <= folders
     assert (ended / "late-flops-seed0" / "report.json").exists()
-    assert not (ended / "tune-late-0.001" / "report.json").exists(), "tuning must not read the questions of the test"
+    assert not (ended / "tune-late-0.003" / "report.json").exists(), "tuning must not read the questions of the test"
+
+
+def trainings(runs: Path) -> list[str]:
+    """The command lines of the trainings into a folder, among all processes of this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has just ended
+            found.append(path.read_text(encoding="utf-8", errors="replace"))
+    return [line for line in found if "train.py" in line and str(runs) in line]
+
+
+def scores_and_costs(bakeoff: Path) -> Mapping[str, Any]:
+    """All of bakeoff.json but what measures the machine."""
+    content = json.loads((bakeoff / "bakeoff.json").read_text(encoding="utf-8"))
+    rows = [{key: row[key] for key in row.keys() - {"seconds", "memory_gb"}} for row in content["rows"]]
+    return {**content, "rows": rows}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux ends a training with the process that started it")
+def test_killed_within_a_training_it_goes_on_from_there(ended: Path, data: Path, tmp_path: Path) -> None:
+    """SIGKILL, which nobody can answer: the training ends too, and the rerun ends as the bake-off that ran through."""
+    name, runs = "late-flops-seed0", tmp_path / "runs"
+    shutil.copytree(ended, runs / "small", ignore=shutil.ignore_patterns(f"{name}*", "bakeoff.*"))
+    broken = runs / "small" / name
+    process = start(runs, data)
+    try:
+        while not step_folders(broken / "checkpoints") and process.poll() is None:
+            time.sleep(0.005)
+        alive = trainings(runs)
+    finally:
+        process.kill()
+    errors = process.communicate()[1]
+    assert process.returncode == -signal.SIGKILL, errors[-2000:]
+    assert len(alive) == 1
+    deadline = time.monotonic() + 60
+    while trainings(runs) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not trainings(runs)
+    reached = step_folders(broken / "checkpoints")[-1].name
+    assert CHECKPOINT_EVERY <= int(reached.removeprefix("step_")) < STEPS, "it ended before its time"
+    assert not (broken / "ended.txt").exists()
+
+    result = compare(runs, data)
+    assert result.returncode == 0, result.stderr[-2000:]
+    log = (runs / "small" / "logs" / f"{name}.log").read_text(encoding="utf-8")
+    assert f"resuming {broken} from {reached}\n" in log
+    assert not list(broken.parent.glob(f"{name}.interrupted-*"))
+    metrics = [read_metrics(folder / "metrics.jsonl") for folder in (broken, ended / name)]
+    assert same_metrics(*metrics, prefixes=("train/loss", "train/learning_rate", "grad_norm", "val/", "data/"))
+    assert [line["step"] for line in metrics[0] if "val/accuracy" in line] == [STEPS // 2, STEPS]
+    weights = [
+        (folder / "checkpoints" / f"step_{STEPS}" / "model.safetensors").read_bytes()
+        for folder in (broken, ended / name)
+    ]
+    assert weights[0] == weights[1]
+    assert scores_and_costs(runs / "small") == scores_and_costs(ended)
 
 
 def test_a_killed_bakeoff_goes_on_with_what_is_missing(ended: Path, data: Path) -> None:
@@ -107,5 +183,5 @@ def test_a_cost_that_no_size_has_is_one_line(tmp_path: Path, data: Path) -> None
     result = compare(tmp_path / "runs", data, method)
     assert result.returncode == 2
     assert "wide" in result.stderr
-    log = (tmp_path / "runs" / "small" / "logs" / "tune-wide-0.001.log").read_text()
+    log = (tmp_path / "runs" / "small" / "logs" / "tune-wide-0.003.log").read_text()
     assert "cannot be met within 2%" in log
