@@ -15,9 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.axes import Axes
 from omegaconf import OmegaConf
 
+from bakeoff.figures import draw
+from bakeoff.report import TITLES
+from bakeoff.results import Results
+from bakeoff.run import run
 from certify.small_data import write_small_data
+from data.instantiate import instantiate
 from fusion.checkpoint import step_folders
 from tests.training.tiny import same_metrics
 from training.trackers.jsonl import read_metrics
@@ -82,6 +88,13 @@ def ended(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     return folder / "small"
 
 
+@pytest.fixture(scope="module")
+def results(ended: Path) -> Results:
+    """Read from what was trained: nothing is left to train."""
+    config = OmegaConf.load(ended.parent / "small_bakeoff.yaml")
+    return run(instantiate(config.bakeoff, "bakeoff"), ended.parent, ended.name, visible=False)
+
+
 def test_methods_are_brought_to_the_cost_of_the_reference(ended: Path) -> None:
     rows = json.loads((ended / "bakeoff.json").read_text())["rows"]
     cost = {(row["method"], row["budget"]): row for row in rows}
@@ -92,6 +105,52 @@ def test_methods_are_brought_to_the_cost_of_the_reference(ended: Path) -> None:
     assert cost["late", "flops"]["d_model"] >= cost["late", "parameters"]["d_model"]
     assert "| late | early |" in (ended / "bakeoff.md").read_text()
     assert (ended / "bakeoff.png").stat().st_size > 10_000
+
+
+def test_every_row_has_a_score_and_all_costs(ended: Path) -> None:
+    for row in json.loads((ended / "bakeoff.json").read_text())["rows"]:
+        assert list(row["scores"]) == ["manifest"]
+        score = row["scores"]["manifest"]
+        assert 0 < score["low"] <= score["value"] <= score["high"] <= 1
+        assert score["low"] < score["high"]
+        for name in ("d_model", "parameters", "active", "flops", "seconds", "memory_gb", "tuned"):
+            assert row[name] > 0, name
+        assert row["active"] <= row["parameters"]
+
+
+def markdown_tables(text: str) -> dict[str, list[dict[str, str]]]:
+    """Rows by column of the first table below every heading."""
+    found = {}
+    for section in text.split("\n## ")[1:]:
+        title, _, rest = section.partition("\n\n")
+        lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in rest.split("\n\n")[0].splitlines()]
+        found[title] = [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
+    return found
+
+
+def points(axes: Axes) -> dict[str, tuple[float, float, float, float]]:
+    """x, y and the ends of the interval of every labelled point of a figure."""
+    found = {}
+    for container in axes.containers:
+        (point, _, (bar,)) = container.lines
+        ((x, y),), ((_, low), (_, high)) = point.get_xydata(), bar.get_segments()[0]
+        found[str(container.get_label())] = (x, y, low, high)
+    return found
+
+
+def test_the_figure_shows_the_numbers_of_the_tables(ended: Path, results: Results) -> None:
+    tables = markdown_tables((ended / "bakeoff.md").read_text(encoding="utf-8"))
+    (axes,) = draw(results).axes
+    found = points(axes)
+    for budget, title in TITLES.items():
+        assert [row["method"] for row in tables[title]] == ["early", "late"]
+        for row in tables[title]:
+            x, *shown = found.pop(f"{row['method']} (equal {budget})")
+            value, low, high = row["manifest"].replace("[", "").replace("]", "").replace(",", "").split()
+            # The table has one digit behind the point.
+            assert x == pytest.approx(float(row["MFLOP per sample"]), abs=0.0501)
+            assert [100 * y for y in shown] == pytest.approx([float(value), float(low), float(high)], abs=0.0501)
+    assert not found, "no other points"
 
 
 def test_runs_are_what_train_writes(ended: Path) -> None:
