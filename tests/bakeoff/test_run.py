@@ -14,16 +14,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from omegaconf import OmegaConf
+from PIL import Image
 
 from bakeoff.figures import draw
-from bakeoff.report import TITLES
+from bakeoff.report import DIFFERENCES, TITLES, head, track
 from bakeoff.results import Results
 from bakeoff.run import run
 from certify.small_data import write_small_data
 from data.instantiate import instantiate
+from evaluation.figures import pixels
 from fusion.checkpoint import step_folders
 from tests.training.tiny import same_metrics
 from training.trackers.jsonl import read_metrics
@@ -151,6 +154,22 @@ def test_the_figure_shows_the_numbers_of_the_tables(ended: Path, results: Result
             assert x == pytest.approx(float(row["MFLOP per sample"]), abs=0.0501)
             assert [100 * y for y in shown] == pytest.approx([float(value), float(low), float(high)], abs=0.0501)
     assert not found, "no other points"
+
+
+def test_a_tracker_gets_the_tables_and_the_figure(ended: Path, results: Results, tmp_path: Path) -> None:
+    """By the tracker that is always on: of the command, which tracks each time as a run of its own, and of a call."""
+    track(results, {}, tmp_path, "small")
+    found = [sorted(folder.glob("dashboard/*/samples/step_0"))[-1] for folder in (ended, tmp_path)]
+    tables = markdown_tables((ended / "bakeoff.md").read_text(encoding="utf-8"))
+    for samples in found:
+        for budget, title in TITLES.items():
+            rows = json.loads((samples / f"bakeoff-equal_{budget}.json").read_text(encoding="utf-8"))
+            assert list(rows[0]) == head(results)
+            assert rows == tables[title]
+            (row,) = json.loads((samples / f"bakeoff-differences_{budget}.json").read_text(encoding="utf-8"))
+            assert tuple(row) == DIFFERENCES
+            assert (row["method"], row["against"], row["task"]) == ("late", "early", "manifest")
+        assert np.array_equal(np.asarray(Image.open(samples / "bakeoff.png")), pixels(draw(results)))
 
 
 def test_runs_are_what_train_writes(ended: Path) -> None:
