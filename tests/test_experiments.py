@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from scripts.train import main
 from tests.data.emoji_packages import fill_cache
 from training.trackers.jsonl import read_metrics
 
-EXPERIMENTS = sorted(file.stem for file in (Path(str(conf.__file__)).parent / "experiment").glob("*.yaml"))
+CONF = Path(str(conf.__file__)).parent
+EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
+METHODS = sorted(file.stem for file in (CONF / "fusion").glob("*.yaml"))
 STEPS, SAMPLES, VOICES = 2, 4, 2
 # Directions that a report has a regression beside; it needs two frozen encoders.
 BASELINES = {"emoji_alignment_pretrained": {"emoji/image_to_sentence", "emoji/sentence_to_image"}}
@@ -69,11 +72,10 @@ def cut_down(config: DictConfig) -> DictConfig:
     return config
 
 
-@pytest.mark.usefixtures("small_cache")
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_two_steps_and_a_report(experiment: str, tmp_path: Path) -> None:
+def short_run(tmp_path: Path, *overrides: str) -> Path:
+    """The folder of a run of two steps and its evaluation."""
     with initialize_config_module("conf", version_base="1.3"):
-        config = compose("train", overrides=[f"experiment={experiment}", f"runs={tmp_path}", "run=short"])
+        config = compose("train", overrides=[*overrides, f"runs={tmp_path}", "run=short"])
     threads = torch.get_num_threads()
     try:
         main.__wrapped__(cut_down(config))  # type: ignore[attr-defined]
@@ -83,7 +85,13 @@ def test_two_steps_and_a_report(experiment: str, tmp_path: Path) -> None:
         pytest.skip(str(error))
     finally:
         torch.set_num_threads(threads)
-    run_folder = tmp_path / config.name / "short"
+    return tmp_path / config.name / "short"
+
+
+@pytest.mark.usefixtures("small_cache")
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_two_steps_and_a_report(experiment: str, tmp_path: Path) -> None:
+    run_folder = short_run(tmp_path, f"experiment={experiment}")
     rows = read_metrics(run_folder / "metrics.jsonl")
     assert [row["step"] for row in rows if "train/loss" in row] == [1, STEPS]
     assert (run_folder / "checkpoints" / f"step_{STEPS}" / "model.safetensors").exists()
@@ -91,6 +99,21 @@ def test_two_steps_and_a_report(experiment: str, tmp_path: Path) -> None:
     assert report["tasks"]
     assert set(report.get("baselines", {})) == BASELINES.get(experiment, set())
     assert report["train"]["steps"] == STEPS
+
+
+@pytest.mark.usefixtures("small_cache")
+@pytest.mark.parametrize("fusion", METHODS)
+def test_every_method_learns_a_shared_space(fusion: str, tmp_path: Path) -> None:
+    """Every document is of one modality, so that where a method joins modalities nothing comes in."""
+    without_scores = ["evaluation.tasks=null", "data.validation=null", "trainer.best_metric=null"]
+    run_folder = short_run(tmp_path, "experiment=emoji_alignment", f"fusion={fusion}", *without_scores)
+    rows = [row for row in read_metrics(run_folder / "metrics.jsonl") if "train/loss" in row]
+    assert [row["step"] for row in rows] == [1, STEPS]
+    for row in rows:
+        assert math.isfinite(float(row["train/loss"]))
+        norms = {name: row[f"grad_norm/{name}"] for name in ("text", "image", "audio", "fusion", "shared_space")}
+        assert all(0 < float(norm) < math.inf for norm in norms.values()), norms
+        assert math.isfinite(float(row["grad_norm/total"]))
 
 
 def test_experiments_are_found() -> None:

@@ -5,30 +5,52 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from omegaconf import OmegaConf
+from PIL import Image
 
+from bakeoff.figures import draw
+from bakeoff.report import DIFFERENCES, TITLES, head, track
+from bakeoff.results import Results
+from bakeoff.run import run
 from certify.small_data import write_small_data
+from data.instantiate import instantiate
+from evaluation.figures import pixels
+from fusion.checkpoint import step_folders
+from tests.training.tiny import same_metrics
+from training.trackers.jsonl import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+STEPS, CHECKPOINT_EVERY = 40, 5
 
 
-def compare(folder: Path, data: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def start(folder: Path, data: Path, *options: str) -> subprocess.Popen[str]:
+    """The command as a process of its own."""
     base = [
         *("data=manifest", f"data.train={data}", f"data.validation_file={data}", f"data.evaluation={data}"),
         *("d_model=32", "mixer.num_heads=2", "mixer.num_kv_heads=2", "evaluation.audit=false", "compute_threads=1"),
-        *("fusion.num_layers=2", "trainer.max_steps=2", "trainer.evaluate_every=2", "data.samples_per_batch=4"),
+        *("fusion.num_layers=2", f"trainer.max_steps={STEPS}", f"trainer.evaluate_every={STEPS // 2}"),
+        *(f"trainer.checkpoint_every={CHECKPOINT_EVERY}", "schedule.warmup_steps=2", "data.samples_per_batch=4"),
         *("optimizer=adamw", "tracker=jsonl", "data.num_workers=0"),
     ]
+    tuning = {"option": "optimizer.lr", "values": [0.003], "seed": 9}
+    few = ["trainer.max_steps=2", "trainer.evaluate_every=2"]
     settings = {
         "_target_": "bakeoff.settings.Bakeoff",
         "base": base,
         "methods": {"early": ["fusion=early"], "late": ["fusion=late"]},
-        "tuning": {"_target_": "bakeoff.settings.Tuning", "option": "optimizer.lr", "values": [0.001], "seed": 9},
+        "tuning": {"_target_": "bakeoff.settings.Tuning", **tuning, "overrides": few},
         "seeds": [0],
         "resamples": 1000,
         "parallel": 2,
@@ -39,14 +61,21 @@ def compare(folder: Path, data: Path, *options: str) -> subprocess.CompletedProc
     hydra = "hydra: {output_subdir: null, run: {dir: .}}\n"
     path.write_text(hydra + OmegaConf.to_yaml(OmegaConf.create(config)), encoding="utf-8")
     command = [sys.executable, str(REPOSITORY / "scripts" / "compare.py"), "--config-path", str(folder)]
-    return subprocess.run(
+    return subprocess.Popen(
         [*command, "--config-name", path.stem, *options],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
-        check=False,
     )
+
+
+def compare(folder: Path, data: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """The command, to its end."""
+    process = start(folder, data, *options)
+    out, errors = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +92,13 @@ def ended(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     return folder / "small"
 
 
+@pytest.fixture(scope="module")
+def results(ended: Path) -> Results:
+    """Read from what was trained: nothing is left to train."""
+    config = OmegaConf.load(ended.parent / "small_bakeoff.yaml")
+    return run(instantiate(config.bakeoff, "bakeoff"), ended.parent, ended.name, visible=False)
+
+
 def test_methods_are_brought_to_the_cost_of_the_reference(ended: Path) -> None:
     rows = json.loads((ended / "bakeoff.json").read_text())["rows"]
     cost = {(row["method"], row["budget"]): row for row in rows}
@@ -75,11 +111,129 @@ def test_methods_are_brought_to_the_cost_of_the_reference(ended: Path) -> None:
     assert (ended / "bakeoff.png").stat().st_size > 10_000
 
 
+def test_every_row_has_a_score_and_all_costs(ended: Path) -> None:
+    for row in json.loads((ended / "bakeoff.json").read_text())["rows"]:
+        assert list(row["scores"]) == ["manifest"]
+        score = row["scores"]["manifest"]
+        assert 0 < score["low"] <= score["value"] <= score["high"] <= 1
+        assert score["low"] < score["high"]
+        for name in ("d_model", "parameters", "active", "flops", "seconds", "memory_gb", "tuned"):
+            assert row[name] > 0, name
+        assert row["active"] <= row["parameters"]
+
+
+def markdown_tables(text: str) -> dict[str, list[dict[str, str]]]:
+    """Rows by column of the first table below every heading."""
+    found = {}
+    for section in text.split("\n## ")[1:]:
+        title, _, rest = section.partition("\n\n")
+        lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in rest.split("\n\n")[0].splitlines()]
+        found[title] = [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
+    return found
+
+
+def points(axes: Axes) -> dict[str, tuple[float, float, float, float]]:
+    """x, y and the ends of the interval of every labelled point of a figure."""
+    found = {}
+    for container in axes.containers:
+        (point, _, (bar,)) = container.lines
+        ((x, y),), ((_, low), (_, high)) = point.get_xydata(), bar.get_segments()[0]
+        found[str(container.get_label())] = (x, y, low, high)
+    return found
+
+
+def test_the_figure_shows_the_numbers_of_the_tables(ended: Path, results: Results) -> None:
+    tables = markdown_tables((ended / "bakeoff.md").read_text(encoding="utf-8"))
+    (axes,) = draw(results).axes
+    found = points(axes)
+    for budget, title in TITLES.items():
+        assert [row["method"] for row in tables[title]] == ["early", "late"]
+        for row in tables[title]:
+            x, *shown = found.pop(f"{row['method']} (equal {budget})")
+            value, low, high = row["manifest"].replace("[", "").replace("]", "").replace(",", "").split()
+            # The table has one digit behind the point.
+            assert x == pytest.approx(float(row["MFLOP per sample"]), abs=0.0501)
+            assert [100 * y for y in shown] == pytest.approx([float(value), float(low), float(high)], abs=0.0501)
+    assert not found, "no other points"
+
+
+def test_a_tracker_gets_the_tables_and_the_figure(ended: Path, results: Results, tmp_path: Path) -> None:
+    """By the tracker that is always on: of the command, which tracks each time as a run of its own, and of a call."""
+    track(results, {}, tmp_path, "small")
+    found = [sorted(folder.glob("dashboard/*/samples/step_0"))[-1] for folder in (ended, tmp_path)]
+    tables = markdown_tables((ended / "bakeoff.md").read_text(encoding="utf-8"))
+    for samples in found:
+        for budget, title in TITLES.items():
+            rows = json.loads((samples / f"bakeoff-equal_{budget}.json").read_text(encoding="utf-8"))
+            assert list(rows[0]) == head(results)
+            assert rows == tables[title]
+            (row,) = json.loads((samples / f"bakeoff-differences_{budget}.json").read_text(encoding="utf-8"))
+            assert tuple(row) == DIFFERENCES
+            assert (row["method"], row["against"], row["task"]) == ("late", "early", "manifest")
+        assert np.array_equal(np.asarray(Image.open(samples / "bakeoff.png")), pixels(draw(results)))
+
+
 def test_runs_are_what_train_writes(ended: Path) -> None:
     folders = {path.name for path in ended.iterdir() if path.is_dir()}
-    assert {"early-seed0", "late-flops-seed0", "late-parameters-seed0", "tune-early-0.001", "logs"} <= folders
+    assert {"early-seed0", "late-flops-seed0", "late-parameters-seed0", "tune-early-0.003", "logs"} <= folders
     assert (ended / "late-flops-seed0" / "report.json").exists()
-    assert not (ended / "tune-late-0.001" / "report.json").exists(), "tuning must not read the questions of the test"
+    assert not (ended / "tune-late-0.003" / "report.json").exists(), "tuning must not read the questions of the test"
+
+
+def trainings(runs: Path) -> list[str]:
+    """The command lines of the trainings into a folder, among all processes of this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has just ended
+            found.append(path.read_text(encoding="utf-8", errors="replace"))
+    return [line for line in found if "train.py" in line and str(runs) in line]
+
+
+def scores_and_costs(bakeoff: Path) -> Mapping[str, Any]:
+    """All of bakeoff.json but what measures the machine."""
+    content = json.loads((bakeoff / "bakeoff.json").read_text(encoding="utf-8"))
+    rows = [{key: row[key] for key in row.keys() - {"seconds", "memory_gb"}} for row in content["rows"]]
+    return {**content, "rows": rows}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux ends a training with the process that started it")
+def test_killed_within_a_training_it_goes_on_from_there(ended: Path, data: Path, tmp_path: Path) -> None:
+    """SIGKILL, which nobody can answer: the training ends too, and the rerun ends as the bake-off that ran through."""
+    name, runs = "late-flops-seed0", tmp_path / "runs"
+    shutil.copytree(ended, runs / "small", ignore=shutil.ignore_patterns(f"{name}*", "bakeoff.*"))
+    broken = runs / "small" / name
+    process = start(runs, data)
+    try:
+        while not step_folders(broken / "checkpoints") and process.poll() is None:
+            time.sleep(0.005)
+        alive = trainings(runs)
+    finally:
+        process.kill()
+    errors = process.communicate()[1]
+    assert process.returncode == -signal.SIGKILL, errors[-2000:]
+    assert len(alive) == 1
+    deadline = time.monotonic() + 60
+    while trainings(runs) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not trainings(runs)
+    reached = step_folders(broken / "checkpoints")[-1].name
+    assert CHECKPOINT_EVERY <= int(reached.removeprefix("step_")) < STEPS, "it ended before its time"
+    assert not (broken / "ended.txt").exists()
+
+    result = compare(runs, data)
+    assert result.returncode == 0, result.stderr[-2000:]
+    log = (runs / "small" / "logs" / f"{name}.log").read_text(encoding="utf-8")
+    assert f"resuming {broken} from {reached}\n" in log
+    assert not list(broken.parent.glob(f"{name}.interrupted-*"))
+    metrics = [read_metrics(folder / "metrics.jsonl") for folder in (broken, ended / name)]
+    assert same_metrics(*metrics, prefixes=("train/loss", "train/learning_rate", "grad_norm", "val/", "data/"))
+    assert [line["step"] for line in metrics[0] if "val/accuracy" in line] == [STEPS // 2, STEPS]
+    weights = [
+        (folder / "checkpoints" / f"step_{STEPS}" / "model.safetensors").read_bytes()
+        for folder in (broken, ended / name)
+    ]
+    assert weights[0] == weights[1]
+    assert scores_and_costs(runs / "small") == scores_and_costs(ended)
 
 
 def test_a_killed_bakeoff_goes_on_with_what_is_missing(ended: Path, data: Path) -> None:
@@ -108,5 +262,5 @@ def test_a_cost_that_no_size_has_is_one_line(tmp_path: Path, data: Path) -> None
     result = compare(tmp_path / "runs", data, method)
     assert result.returncode == 2
     assert "wide" in result.stderr
-    log = (tmp_path / "runs" / "small" / "logs" / "tune-wide-0.001.log").read_text()
+    log = (tmp_path / "runs" / "small" / "logs" / "tune-wide-0.003.log").read_text()
     assert "cannot be met within 2%" in log

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 
+import conf
 from data.absence import ModalityDropout, user_modalities, without
 from data.types import Absent, AlignedSample, Media, Message, Sample, Text
 
 MODALITIES = ("text", "audio", "image")
+DATA = sorted(Path(str(conf.__file__)).parent.glob("data/*.yaml"))
 
 
 def conversation() -> Sample:
@@ -70,6 +74,13 @@ def test_switched_off_it_draws_nothing() -> None:
     aligned = AlignedSample("2", (Text("a"),))
     assert ModalityDropout({"image": 0.9}, MODALITIES)(aligned, rng) is aligned
     assert rng.random() == untouched.random()
+
+
+@pytest.mark.parametrize("data", [path.stem for path in DATA if "modality_dropout" in OmegaConf.load(path)])
+def test_it_is_given_like_any_other_option(data: str) -> None:
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose("train", overrides=[f"data={data}", "data.modality_dropout={image: 0.1, audio: 0.2}"])
+    assert config.data.modality_dropout == {"image": 0.1, "audio": 0.2}
 
 
 @pytest.mark.parametrize(

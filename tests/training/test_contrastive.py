@@ -89,6 +89,33 @@ def batch_in_double(batch):
     return replace(batch, media=media)
 
 
+@pytest.mark.parametrize(("objective", "name"), [(InfoNCE(), "ClipLoss"), (Sigmoid(), "SigLipLoss")])
+def test_two_modalities_are_compared_as_open_clip_does(objective, name):
+    """On the same embeddings, with their scale and bias: loss and gradients of the whole model."""
+    theirs = getattr(pytest.importorskip("open_clip.loss"), name)()
+    model = aligned_model().double()
+    space = model.shared_space
+    with torch.no_grad():
+        space.logit_scale.copy_(torch.tensor([1.0, 2.0, 3.0]).log())
+        space.logit_bias.copy_(torch.tensor([-1.0, -2.0, -3.0]))
+    batch = batch_in_double(aligned_stream(model, samples_per_batch=9, source=AlignedMemory(9, TWO))[0])
+    text, image = (model.modalities.index(modality) for modality in ("text", "image"))
+    pair = space.pairs.index((text, image))
+    embeddings, _ = space(model(batch), batch)
+    bias = space.logit_bias[pair] if name == "SigLipLoss" else None
+    expected = theirs(embeddings[:, image], embeddings[:, text], space.logit_scale[pair].exp(), bias)
+    wanted = gradients(model, expected)
+    terms = objective(model, batch)
+    found = gradients(model, terms.sum / terms.count)
+    torch.testing.assert_close(terms.sum / terms.count, expected, rtol=1e-9, atol=1e-9)
+    assert found.keys() == wanted.keys()
+    # The same arithmetic in another order, in float64.
+    for key, gradient in wanted.items():
+        torch.testing.assert_close(found[key], gradient, rtol=1e-6, atol=1e-9, msg=key)
+    learned = ("logit_scale", "logit_bias") if name == "SigLipLoss" else ("logit_scale",)
+    assert all(wanted[f"shared_space.{key}"][pair].abs() > 1e-4 for key in learned)
+
+
 @pytest.mark.parametrize("objective", [InfoNCE(), Sigmoid()])
 def test_similarities_are_compared_in_full_precision(objective):
     model = aligned_model(scale=20.0)
