@@ -51,7 +51,7 @@ class Muon(torch.optim.Optimizer):
     """Muon (K. Jordan et al., https://kellerjordan.github.io/posts/muon/), with decoupled weight decay.
 
         m <- momentum * m + (1 - momentum) * g
-        w <- (1 - lr * weight_decay) * w - lr * scale * orthogonalize(nesterov(g, m))   unless g is 0
+        w <- (1 - lr * weight_decay) * w - lr * scale * orthogonalize(nesterov(g, m))   the latter unless g is 0
 
     Each entry of `params` is a dict with one parameter and `matrices`, the shape (N, R, C) as which it is seen: a
     weight that stacks several matrices is several matrices. Differences from `torch.optim.Muon`: matrices of one
@@ -95,10 +95,9 @@ class Muon(torch.optim.Optimizer):
             factor = update_scale(rows, columns, self.scale)
             parts = updates.split([len(matrices) for _, _, matrices in members])
             for (group, parameter, _), update in zip(members, parts, strict=True):
-                used = _is_used(parameter)
-                full = update.reshape(parameter.shape).to(parameter.dtype) * used
+                full = update.reshape(parameter.shape).to(parameter.dtype) * _is_used(parameter)
                 weights = local(parameter)
-                weights.mul_(torch.where(used, 1 - group["lr"] * group["weight_decay"], 1.0).to(weights.dtype))
+                weights.mul_(1 - group["lr"] * group["weight_decay"])
                 weights.add_(local_part(full, parameter), alpha=-group["lr"] * factor)
 
     def _direction(self, parameter: nn.Parameter, gradient: Tensor, momentum: float) -> Tensor:
@@ -113,7 +112,8 @@ def _is_used(parameter: Tensor) -> Tensor:
     """Whether any part of the gradient is not 0; a scalar tensor, the same in every process.
 
     What a batch does not use, such as the encoder of an absent modality, has a gradient of 0. Momentum would still
-    move it, and by a full step, because orthogonalisation makes every direction equally long.
+    move it, and by a full step, because orthogonalisation makes every direction equally long. Its weights decay all
+    the same, as AdamW's do.
     """
     assert parameter.grad is not None
     return to_full(parameter.grad.abs().amax()) != 0
