@@ -23,13 +23,14 @@ def parts(model: nn.Module) -> dict[str, list[nn.Parameter]]:
 @torch.no_grad()
 def norms(parts: dict[str, list[nn.Parameter]], processes: Processes) -> dict[str, float]:
     """The 2-norm of the gradient of each part, over all processes, and `total`."""
-    squares = []
+    found = []
     for parameters in parts.values():
         gradients = [local(p.grad) for p in parameters if p.grad is not None]
-        # On the CPU, for not every device has float64.
-        square = torch.stack(torch._foreach_norm(gradients)).cpu().double().square().sum() if gradients else None
-        squares.append(torch.zeros(()) if square is None else square)
-    by_part = processes.sum(torch.stack(squares).tolist())
+        none = torch.zeros(0, device=processes.device)
+        found.append(torch.stack(torch._foreach_norm(gradients)) if gradients else none)
+    # One transfer for all parts; on the CPU, for not every device has float64.
+    squares = torch.cat(found).cpu().double().square()
+    by_part = processes.sum([float(part.sum()) for part in squares.split([len(part) for part in found])])
     named = {name: square**0.5 for name, square in zip(parts, by_part, strict=True)}
     return {**named, "total": sum(by_part) ** 0.5}
 
