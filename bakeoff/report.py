@@ -76,7 +76,7 @@ def to_markdown(results: Results) -> str:
     for budget, comparisons in results.comparisons.items():
         rows = [row for row in results.rows if row.budget == budget]
         lines += [f"## {TITLES[budget]}", "", *table(head(results), [cells(row, results) for row in rows]), ""]
-        apart = results.deviation(budget, results.reference)
+        apart = results.deviation(budget)
         lines += [f"Costs are within {apart:.1%} of that of {results.reference}.", ""]
         lines += [f"Differences in percentage points, {len(comparisons)} comparisons:", ""]
         lines += [*table(list(DIFFERENCES), [difference(c) for c in comparisons]), ""]

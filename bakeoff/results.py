@@ -49,10 +49,10 @@ class Results:
     comparisons: Mapping[str, tuple[Comparison, ...]]
     tuning: Mapping[str, Mapping[float, float]]
 
-    def deviation(self, budget: str, reference: str) -> float:
+    def deviation(self, budget: str) -> float:
         """How far the costs of a budget are from that of the reference at most, as a share of it."""
         spent = {row.method: getattr(row, budget) for row in self.rows if row.budget == budget}
-        return max(abs(cost / spent[reference] - 1) for cost in spent.values())
+        return max(abs(cost / spent[self.reference] - 1) for cost in spent.values())
 
     @property
     def tasks(self) -> list[str]:
