@@ -70,6 +70,8 @@ class Reporter:
         """One alert if steps wait for data; the first window waits for the loader to start."""
         if share > SLOW_DATA and not self.first_window and not self.data_was_slow:
             self.data_was_slow = True
-            text = f"{share:.0%} of the time was spent waiting for data; more data.num_workers may help"
-            self.alert("slow data", f"step {step}: {text}", "warn")
+            text = f"step {step}: {share:.0%} of the time was spent waiting for data"
+            # Beside a model on the CPU a worker takes a core from it.
+            remedy = "" if self.processes.device.type == "cpu" else "; more data.num_workers may help"
+            self.alert("slow data", text + remedy, "warn")
         self.first_window = False
