@@ -21,8 +21,11 @@ import torchaudio
 from torch import Tensor, nn
 
 from data.array_store import ArrayStore, StoredClip, build_once, write_store
+from data.audio_augmentation import SpectrogramAugmentation
 from data.progress import with_progress
 from data.types import AUDIO, BadSampleError, Media
+
+MEANS = ("clip", "bins")
 
 
 def read_audio(media: Media, sample_rate: int, max_seconds: float | None = None) -> Tensor:
@@ -158,69 +161,14 @@ class LogMel(nn.Module):
         return torch.log(self.mel(samples_S) + self.floor).T
 
 
-class SpectrogramAugmentation:
-    """Imitates other speakers and rooms on a normalised spectrogram [F, M]; strengths of 0 switch a part off.
-
-    stretch: the clip becomes up to this share longer or shorter. warp: the mel axis is scaled by a factor of up to
-    exp(warp), as vocal tracts of other lengths would (Jaitly and Hinton, 2013). tilt: standard deviation of a slope
-    over the bins. noise: largest standard deviation of added noise. The rest are masks over bins and frames,
-    set to the mean (SpecAugment, arXiv:1904.08779).
-    """
-
-    def __init__(
-        self,
-        stretch: float = 0.0,
-        warp: float = 0.0,
-        tilt: float = 0.0,
-        noise: float = 0.0,
-        num_masks: int = 0,
-        mask_bins: int = 0,
-        mask_frames: int = 0,
-    ) -> None:
-        if not 0 <= stretch < 1:
-            raise ValueError(f"stretch={stretch} must be in [0, 1)")
-        strengths = {"warp": warp, "tilt": tilt, "noise": noise}
-        masks = {"num_masks": num_masks, "mask_bins": mask_bins, "mask_frames": mask_frames}
-        for name, value in {**strengths, **masks}.items():
-            if value < 0:
-                raise ValueError(f"{name}={value} must be 0 or more")
-        self.stretch, self.warp, self.tilt, self.noise = stretch, warp, tilt, noise
-        self.num_masks, self.mask_bins, self.mask_frames = num_masks, mask_bins, mask_frames
-
-    def __call__(self, x_FM: Tensor, rng: np.random.Generator) -> Tensor:
-        """An augmented spectrogram; the number of frames may change."""
-        x_FM = self._resample(x_FM, rng.uniform(1 - self.stretch, 1 + self.stretch), rng.uniform(-self.warp, self.warp))
-        frames, bins = x_FM.shape
-        x_FM = x_FM + float(rng.normal(0.0, self.tilt)) * torch.linspace(-1, 1, bins)
-        strength = self.noise * rng.random()
-        x_FM += strength * torch.from_numpy(rng.standard_normal((frames, bins), dtype=np.float32))
-        for _ in range(self.num_masks):
-            _mask(x_FM, 1, self.mask_bins, rng)
-            _mask(x_FM, 0, self.mask_frames, rng)
-        return x_FM
-
-    def _resample(self, x_FM: Tensor, stretch: float, log_warp: float) -> Tensor:
-        """Bilinear interpolation of both axes; bins above the last one repeat it."""
-        frames, bins = x_FM.shape
-        stretched = max(round(frames * stretch), 1)
-        y_F = torch.linspace(-1, 1, stretched) if stretched > 1 else torch.zeros(1)
-        place_M = (torch.arange(bins) * math.exp(log_warp)).clamp(max=bins - 1)
-        x_M = place_M * (2 / max(bins - 1, 1)) - 1
-        grid = torch.stack([x_M.expand(stretched, bins), y_F[:, None].expand(stretched, bins)], dim=-1)
-        return nn.functional.grid_sample(x_FM[None, None], grid[None], align_corners=True)[0, 0]
-
-
-def _mask(x_FM: Tensor, axis: int, largest: int, rng: np.random.Generator) -> None:
-    width = min(int(rng.integers(0, largest + 1)), x_FM.shape[axis])
-    start = int(rng.integers(0, x_FM.shape[axis] - width + 1))
-    x_FM.narrow(axis, start, width).zero_()
-
-
 class AudioProcessor:
-    """Sound -> log-mel -> minus its own mean, over `scale` -> augmented (training only) -> [F, M].
+    """Sound -> log-mel -> augmented (training only) -> minus its own mean, over `scale` -> [F, M].
 
     The spectrograms of a store of clips are computed once and kept beside it under the fingerprint of the features,
-    in half precision (which moves a value by 0.004 at most). max_seconds: longer clips are refused.
+    in half precision (which moves a value by 0.004 at most). max_seconds: longer clips are refused. mean: "clip" takes
+    one mean of the whole clip away; "bins" that of each mel bin, which removes what a voice, a microphone or a
+    synthesiser colours alike at all times (cepstral mean normalisation: Atal, JASA 55, 1974), and with it everything
+    that is constant in the sound.
     """
 
     def __init__(
@@ -229,9 +177,13 @@ class AudioProcessor:
         scale: float = 4.0,
         max_seconds: float = 30.0,
         augmentation: SpectrogramAugmentation | None = None,
+        mean: str = "clip",
     ) -> None:
         if scale <= 0 or max_seconds <= 0:
             raise ValueError(f"scale={scale} and max_seconds={max_seconds} must be positive")
+        if mean not in MEANS:
+            raise ValueError(f"mean={mean!r} must be one of {', '.join(MEANS)}")
+        self.mean = mean
         self.features, self.scale, self.max_seconds = features, scale, max_seconds
         self.augmentation = augmentation
         self._stores: dict[Path, ArrayStore] = {}
@@ -249,8 +201,9 @@ class AudioProcessor:
             x_FM = torch.from_numpy(self._stored(clip.store)[clip.index].astype(np.float32))
         else:
             x_FM = self.features(read_audio(media, self.features.sample_rate, self.max_seconds))
-        x_FM = (x_FM - x_FM.mean()) / self.scale
-        return x_FM if rng is None or self.augmentation is None else self.augmentation(x_FM, rng)
+        if rng is not None and self.augmentation is not None:
+            x_FM = self.augmentation(x_FM, rng)
+        return (x_FM - (x_FM.mean() if self.mean == "clip" else x_FM.mean(dim=0))) / self.scale
 
     def _stored(self, clips: ArrayStore) -> ArrayStore:
         if clips.folder not in self._stores:

@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from data.instantiate import instantiate, is_given, resolved
+from data.instantiate import instantiate, instantiate_source, is_given, resolved
 from data.interleave import Interleaver
 from data.loader import MESSAGES, BatchStream
 from data.mixture import Mixture, Source, block_counts
@@ -43,15 +43,16 @@ def build_sources(config: DictConfig) -> Sources:
 def build_validation(config: DictConfig) -> dict[str, Source]:
     """The sources that are evaluated during training, by name; none if the config names none.
 
-    Sources whose `path` is null, a file that was not given, are left out.
+    Sources whose `path` is null, a file that was not given, are left out, and optional ones that are not installed.
     """
     sources: dict[str, Source] = {}
     for name, entry in _entries(config, "validation"):
-        if not is_given(entry):
+        source = instantiate_source(entry, f"data.validation.{name}") if is_given(entry) else None
+        if source is None:
             continue
-        sources[name] = instantiate(entry, f"data.validation.{name}")
-        if len(sources[name]) == 0:
+        if len(source) == 0:
             raise BadInputError(f"data.validation.{name}: the source has no samples")
+        sources[name] = source
     return sources
 
 

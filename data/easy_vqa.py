@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,8 @@ import numpy as np
 from torch import Tensor
 
 from data.image import read_image
-from data.speech import SPLITS, SpeechBank, speech_bank
+from data.speech import ESPEAK, MixedBank, mixed_bank
+from data.synthesisers.base import check_split
 from data.types import AUDIO, IMAGE, BadInputError, Media, Message, Modality, Sample, Segment, Text
 
 VALIDATION_SHARE = 0.1
@@ -59,8 +60,7 @@ def read_questions(split: str) -> tuple[Question, ...]:
 
     Raises `BadInputError` when the package is missing or its file cannot be read.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
+    check_split(split)
     path = _official_folder(split) / "questions.json"
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
@@ -102,7 +102,7 @@ class EasyVqa:
     turns: questions per image. spoken: share of the questions that are spoken. transcribe: share of the spoken ones
     after whose answer the user asks for a transcript. describe: share of the images that are described at the end
     ("blue circle", put together from the answers; where these do not tell both, nothing is asked). clips_per_voice:
-    see `data.speech.speech_bank`.
+    see `data.speech.speech_bank`. families: how often each family of synthesisers speaks, see `data.speech.mixed_bank`.
     """
 
     def __init__(
@@ -113,6 +113,7 @@ class EasyVqa:
         transcribe: float = 0.0,
         describe: float = 0.0,
         clips_per_voice: int = CLIPS_PER_VOICE,
+        families: Mapping[str, float] | None = None,
     ) -> None:
         if split == "test":
             raise ValueError("split='test' must not be trained on; choose train or validation")
@@ -130,7 +131,8 @@ class EasyVqa:
         self._descriptions = [description(questions) for _, questions in self._by_image]
         self._images = _Images(split)
         # Now, not in a worker: it may take a minute, and what is missing should be told before the training starts.
-        self._bank = speech_bank(_sentences(), split, clips_per_voice) if spoken else None
+        shares = families or {ESPEAK: 1.0}
+        self._bank = mixed_bank(_sentences(), split, clips_per_voice, shares) if spoken else None
         self.modalities = _modalities(self._bank)
 
     def __len__(self) -> int:
@@ -171,10 +173,10 @@ class EasyVqaQuestions:
     """One sample per question, for evaluation: user [image, question], assistant [answer].
 
     questions: "typed" or "spoken"; a spoken question always has the same voice of the split. max_samples: only so many,
-    drawn from all images with a fixed seed, the same ones typed and spoken.
+    drawn from all images with a fixed seed, the same ones typed and spoken. family: of the synthesisers that speak.
     """
 
-    def __init__(self, split: str, questions: str, max_samples: int | None = None) -> None:
+    def __init__(self, split: str, questions: str, max_samples: int | None = None, family: str = ESPEAK) -> None:
         if questions not in QUESTIONS:
             raise ValueError(f"questions={questions!r} must be one of {', '.join(QUESTIONS)}")
         if max_samples is not None and max_samples < 1:
@@ -186,7 +188,8 @@ class EasyVqaQuestions:
             self._questions = [self._questions[i] for i in sorted(chosen.tolist())]
         self._images = _Images(split)
         clips_per_voice = CLIPS_PER_VOICE if split == "train" else 1
-        self._bank = speech_bank(_sentences(), split, clips_per_voice) if questions == "spoken" else None
+        shares = {family: 1.0}
+        self._bank = mixed_bank(_sentences(), split, clips_per_voice, shares) if questions == "spoken" else None
         self.modalities = _modalities(self._bank)
 
     def __len__(self) -> int:
@@ -204,7 +207,8 @@ class EasyVqaQuestions:
         asked: Segment = Text(question.text)
         if self._bank is not None:
             clip, spec = self._bank.draw(question.text, np.random.default_rng([2, number]))
-            asked, metadata["voice"] = Media(AUDIO, clip), spec.voice
+            asked = Media(AUDIO, clip)
+            metadata |= {"voice": spec.voice, "family": spec.family}
         messages = (
             Message("user", (self._images[question.image], asked)),
             Message("assistant", (Text(question.answer),)),
@@ -243,7 +247,7 @@ def _sentences() -> tuple[str, ...]:
     return tuple(sorted({q.text for split in ("train", "validation") for q in read_questions(split)}))
 
 
-def _modalities(bank: SpeechBank | None) -> set[Modality]:
+def _modalities(bank: MixedBank | None) -> set[Modality]:
     """The media of samples whose questions are spoken from this bank, if there is one."""
     return {IMAGE} if bank is None else {IMAGE, AUDIO}
 

@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data.array_store import ArrayStore, build_once, write_store
+from data.cache import cache_folder
 from data.npm import tarball
 from data.progress import with_progress
-from data.speech import cache_folder
 from data.types import BadInputError
 
 SIDE = 64

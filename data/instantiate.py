@@ -12,8 +12,9 @@ from hydra.utils import get_object
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+from rich.console import Console
 
-from data.types import BadInputError
+from data.types import BadInputError, NotInstalledError
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -36,8 +37,27 @@ def instantiate(node: Any, key: str, **keywords: Any) -> Any:
     except (HydraException, ValueError) as error:
         cause = _root(error)
         if isinstance(cause, ValueError | ImportError):
-            raise BadInputError(f"{key}: {_one_line(cause)}") from error
+            kind = NotInstalledError if isinstance(cause, NotInstalledError) else BadInputError
+            raise kind(f"{key}: {_one_line(cause)}") from error
         raise
+
+
+def instantiate_source(entry: Mapping[str, Any], key: str) -> Any | None:
+    """The source that an entry describes; None, said on the console, for one with `optional: true` that needs a package
+    which is not installed.
+
+    Raises as `instantiate`, and `BadInputError` for an `optional` that is neither true nor false.
+    """
+    optional = entry.get("optional", False)
+    if not isinstance(optional, bool):
+        raise BadInputError(f"{key}.optional: {optional!r} must be true or false")
+    try:
+        return instantiate({name: value for name, value in entry.items() if name != "optional"}, key)
+    except NotInstalledError as error:
+        if not optional:
+            raise
+        Console(stderr=True).print(f"left out: {error}", markup=False, soft_wrap=True)
+        return None
 
 
 def resolved(node: Any, key: str) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 from rich.console import Console
 
-from data.speech import cache_folder
+from data.cache import cache_folder
 from data.types import BadInputError
 
 NAME = re.compile(r"(@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*(@[\w.^~-]+)?")

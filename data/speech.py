@@ -1,57 +1,40 @@
-"""Synthetic speech: banks of spoken sentences, rendered once by espeak-ng into the user's cache folder.
+"""Synthetic speech: banks of spoken sentences by several families of synthesisers, rendered once into the cache.
 
-espeak-ng is a formant synthesiser: intelligible, clearly artificial, and in many voices. A voice is an accent of
-English ("en-us") with a variant, which changes pitch, timbre and the shape of the vocal tract ("f2"). Variants are
-split into training, validation and test by families, so that nobody who asks in an evaluation was heard in training,
-nor a near copy; accents are shared. Rendering is not reproducible bit for bit, hence the cache.
+A family is a way of making speech (formants, recordings, a network); a voice belongs to one. No voice of the training
+asks in an evaluation, nor a near copy of one, and a family may be kept out of the training whole. Rendering is not
+reproducible bit for bit in every family, hence the cache.
 """
 
 from __future__ import annotations
 
-import atexit
-import ctypes
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 
 from data.array_store import ArrayStore, StoredClip, build_once, write_store
 from data.audio import one_thread, resample
+from data.cache import cache_folder
 from data.progress import with_progress
-from data.types import BadInputError
+from data.synthesisers.base import SPLITS, ClipSpec, Synthesiser
+from data.synthesisers.espeak import EspeakVoices
+from data.synthesisers.flite import FliteVoices
+from data.synthesisers.piper import PiperVoices
+from data.types import NotInstalledError
 
 SAMPLE_RATE = 16_000
-SPLITS = ("train", "validation", "test")
-ACCENTS = ("en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
-# Ranges from which rate (words a minute), pitch and pitch range (espeak's 0 to 99) of a clip are drawn.
-RATES, PITCHES, PITCH_RANGES = (130, 220), (20, 80), (30, 80)
-NUM_TEST_VARIANTS, NUM_VALIDATION_VARIANTS, LARGEST_HELD_OUT_FAMILY = 16, 12, 4
-MAX_PATH_BYTES = 150
-INSTALL = "spoken questions need espeak-ng: pip install 'interfuse[speech]'"
-
-
-@dataclass(frozen=True)
-class ClipSpec:
-    """What is said, and how."""
-
-    text: str
-    voice: str
-    rate: int
-    pitch: int
-    pitch_range: int
+FAMILIES: dict[str, Synthesiser] = {engine.family: engine for engine in (EspeakVoices(), FliteVoices(), PiperVoices())}
+ESPEAK = EspeakVoices.family
 
 
 class SpeechBank:
-    """Rendered clips of one split, by sentence."""
+    """Rendered clips of one family in one split, by sentence."""
 
     def __init__(self, store: ArrayStore) -> None:
         self.store = store
@@ -67,183 +50,114 @@ class SpeechBank:
         return StoredClip(self.store, index), self.specs[index]
 
 
-@lru_cache(maxsize=3)
-def variants(split: str) -> list[str]:
-    """The voice variants of a split; relatives are never in two of them.
+class MixedBank:
+    """Several families: each draw takes one of them by its share, and then one of its clips."""
 
-    Families are dealt out in a fixed random order until test and validation have their numbers; the few families of
-    more than four train.
+    def __init__(self, banks: Mapping[str, SpeechBank], shares: Mapping[str, float]) -> None:
+        self.families = list(banks)
+        self._banks = list(banks.values())
+        self._bounds = np.cumsum([shares[family] for family in banks]) / sum(shares[family] for family in banks)
+
+    def draw(self, text: str, rng: np.random.Generator) -> tuple[StoredClip, ClipSpec]:
+        """As `SpeechBank.draw`."""
+        place = int(np.searchsorted(self._bounds, rng.random(), side="right"))
+        return self._banks[min(place, len(self._banks) - 1)].draw(text, rng)
+
+
+def mixed_bank(sentences: Iterable[str], split: str, clips_per_voice: int, shares: Mapping[str, float]) -> MixedBank:
+    """A bank of every family in `shares`, which says how often each speaks.
+
+    Families that are not installed are left out, which the console is told; the first one may not be missing.
+
+    Raises:
+        ValueError: an unknown family, a share of 0 or less, or a family without voices in this split.
+        NotInstalledError: the first family is not installed.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
-    families = _families()
-    dealt: dict[str, list[str]] = {name: [] for name in SPLITS}
-    for place in np.random.default_rng(0).permutation(len(families)):
-        family = families[place]
-        fits = [
-            name
-            for name, size in (("test", NUM_TEST_VARIANTS), ("validation", NUM_VALIDATION_VARIANTS))
-            if len(family) <= LARGEST_HELD_OUT_FAMILY and len(dealt[name]) + len(family) <= size
-        ]
-        dealt[fits[0] if fits else "train"] += family
-    return dealt[split]
+    if not shares or any(share <= 0 for share in shares.values()):
+        raise ValueError(f"families={dict(shares)} must name at least one family, each with a share above 0")
+    for family in shares:
+        check_family(family, split)
+    sentences, banks = sorted(set(sentences)), {}
+    for place, family in enumerate(shares):
+        try:
+            banks[family] = speech_bank(sentences, split, clips_per_voice, family)
+        except NotInstalledError as error:
+            if place == 0:
+                raise
+            Console(stderr=True).print(f"no speech by {family}, so that fewer families are heard: {error}")
+    return MixedBank(banks, shares)
 
 
-def _families() -> list[list[str]]:
-    """Variants in groups of relatives: the same name but for digits and capitals, or the same formants."""
-    families: list[tuple[set[str], list[str]]] = []
-    for name in _variant_names():
-        lines = (_voices_folder() / "!v" / name).read_text(encoding="utf-8", errors="replace").splitlines()
-        formants = " ".join(sorted(line for line in lines if line.startswith("formant")))
-        marks, members = {name.rstrip("0123456789").lower(), f"formants {formants}"}, [name]
-        for relatives in [family for family in families if family[0] & marks]:
-            families.remove(relatives)
-            marks, members = marks | relatives[0], relatives[1] + members
-        families.append((marks, members))
-    return [members for _, members in families]
+def check_family(family: str, split: str) -> None:
+    """Raises `ValueError` for a family that does not exist, or has no voices in a split."""
+    if family not in FAMILIES:
+        raise ValueError(f"family={family!r} must be one of {', '.join(FAMILIES)}")
+    speaking = [name for name, engine in FAMILIES.items() if name != ESPEAK and not engine.voices(split)]
+    if family in speaking:
+        raise ValueError(f"family={family!r} has no voices for split={split!r}")
 
 
-def speech_bank(sentences: Iterable[str], split: str, clips_per_voice: int) -> SpeechBank:
-    """Every sentence by every voice variant of `split`, `clips_per_voice` times with accent, rate and pitch drawn anew.
+def speech_bank(sentences: Iterable[str], split: str, clips_per_voice: int, family: str = ESPEAK) -> SpeechBank:
+    """Every sentence by every voice of a family in `split`, `clips_per_voice` times its `takes`, settings drawn anew.
 
-    Rendered into the cache on first use, with a progress bar. Raises `BadInputError` when espeak-ng is not installed.
+    Rendered into the cache on first use, with a progress bar. Raises `NotInstalledError` when the family is not there.
     """
     if clips_per_voice < 1:
         raise ValueError(f"clips_per_voice={clips_per_voice} must be 1 or more")
-    return _bank(_specs(sorted(set(sentences)), split, clips_per_voice), split)
+    check_family(family, split)
+    engine = FAMILIES[family]
+    engine.check_installed()
+    rng = np.random.default_rng([0, SPLITS.index(split), *_key(family)])
+    return _bank(_every(engine, sorted(set(sentences)), split, clips_per_voice * engine.takes, rng), split, family)
 
 
 def sparse_bank(sentences: Iterable[str], split: str, clips_per_sentence: int) -> SpeechBank:
-    """As `speech_bank`, where every sentence has only so many clips, each in a drawn voice of the split.
+    """As `speech_bank`, where every sentence has only so many clips, each in a drawn voice of espeak's in the split.
 
     For more sentences than all voices could say.
     """
     if clips_per_sentence < 1:
         raise ValueError(f"clips_per_sentence={clips_per_sentence} must be 1 or more")
-    names = variants(split)
+    engine = FAMILIES[ESPEAK]
+    names = engine.voices(split)
     rng = np.random.default_rng([1, SPLITS.index(split)])
     drawn = [
         (text, names[rng.integers(len(names))]) for text in sorted(set(sentences)) for _ in range(clips_per_sentence)
     ]
     # By voice, since the engine takes time to change it.
-    return _bank((_spec(text, variant, rng) for text, variant in sorted(drawn, key=lambda item: item[1])), split)
+    specs = (engine.draw(text, voice, rng) for text, voice in sorted(drawn, key=lambda item: item[1]))
+    return _bank(specs, split, ESPEAK)
 
 
-def _bank(drawn: Iterable[ClipSpec], split: str) -> SpeechBank:
+def _every(
+    engine: Synthesiser, sentences: Sequence[str], split: str, clips: int, rng: np.random.Generator
+) -> Iterator[ClipSpec]:
+    for voice in engine.voices(split):
+        for text in sentences:
+            for _ in range(clips):
+                yield engine.draw(text, voice, rng)
+
+
+def _key(family: str) -> tuple[int, ...]:
+    return tuple(family.encode())
+
+
+def _bank(drawn: Iterable[ClipSpec], split: str, family: str) -> SpeechBank:
     specs = list(drawn)
     plain = [asdict(spec) for spec in specs]
     fingerprint = hashlib.sha256(json.dumps([SAMPLE_RATE, plain]).encode()).hexdigest()[:12]
-    folder = cache_folder() / "speech" / f"{split}-{fingerprint}"
-    build_once(folder, lambda temporary: _render_into(temporary, specs, plain))
+    folder = cache_folder() / "speech" / f"{family}-{split}-{fingerprint}"
+    build_once(folder, lambda temporary: _render_into(temporary, specs, plain, family))
     return SpeechBank(ArrayStore(folder))
 
 
-def cache_folder() -> Path:
-    """`$INTERFUSE_CACHE`, else `interfuse` in the user's cache folder."""
-    if named := os.environ.get("INTERFUSE_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "interfuse"
-
-
-def _specs(sentences: Sequence[str], split: str, clips_per_voice: int) -> Iterator[ClipSpec]:
-    rng = np.random.default_rng([0, SPLITS.index(split)])
-    for variant in variants(split):
-        for text in sentences:
-            for _ in range(clips_per_voice):
-                yield _spec(text, variant, rng)
-
-
-def _spec(text: str, variant: str, rng: np.random.Generator) -> ClipSpec:
-    accent = ACCENTS[rng.integers(len(ACCENTS))]
-    rate, pitch, pitch_range = (int(rng.integers(*bounds)) for bounds in (RATES, PITCHES, PITCH_RANGES))
-    return ClipSpec(text, f"{accent}+{variant}", rate, pitch, pitch_range)
-
-
-def _render_into(folder: Path, specs: Sequence[ClipSpec], plain: list[dict[str, Any]]) -> None:
-    clips = (render(spec) for spec in with_progress(specs, "speech, once"))
+def _render_into(folder: Path, specs: Sequence[ClipSpec], plain: list[dict[str, Any]], family: str) -> None:
+    clips = (render(spec) for spec in with_progress(specs, f"speech by {family}, once"))
     with one_thread():
         write_store(folder, clips, np.int16, metadata={"specs": plain, "sample_rate": SAMPLE_RATE})
 
 
 def render(spec: ClipSpec) -> np.ndarray:
     """The clip, int16 at 16 kHz."""
-    engine = _engine()
-    samples = torch.from_numpy(engine.say(spec).astype(np.float32))
-    return resample(samples, engine.sample_rate, SAMPLE_RATE).round().clamp(-32768, 32767).short().numpy()
-
-
-@lru_cache(maxsize=1)
-def _engine() -> Espeak:
-    return Espeak()
-
-
-def _variant_names() -> list[str]:
-    return sorted(path.name for path in (_voices_folder() / "!v").iterdir())
-
-
-def _voices_folder() -> Path:
-    try:
-        import espeakng_loader
-    except ImportError as error:
-        raise BadInputError(INSTALL) from error
-    return Path(espeakng_loader.get_data_path()) / "voices"
-
-
-def _short(folder: Path) -> Path:
-    """A path to `folder` that fits the buffer of 160 bytes into which espeak-ng copies it."""
-    if len(os.fsencode(folder)) <= MAX_PATH_BYTES:
-        return folder
-    link = Path(tempfile.mkdtemp(prefix="espeak-")) / folder.name
-    link.symlink_to(folder)
-    atexit.register(shutil.rmtree, link.parent, ignore_errors=True)
-    return link
-
-
-class Espeak:
-    """The espeak-ng library through ctypes (its speak_lib.h). Its state is global: at most one per process."""
-
-    RETRIEVAL, NO_EXIT, UTF8 = 2, 0x8000, 1
-    RATE, PITCH, RANGE = 1, 3, 4
-
-    def __init__(self) -> None:
-        data = _short(_voices_folder().parent)
-        import espeakng_loader
-
-        try:
-            self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        except OSError as error:
-            raise BadInputError(f"espeak-ng cannot be loaded ({error}); {INSTALL}") from error
-        size, number, pointer = ctypes.c_size_t, ctypes.c_uint, ctypes.c_void_p
-        self._library.espeak_Synth.argtypes = [
-            ctypes.c_char_p, size, number, ctypes.c_int, number, number, pointer, pointer
-        ]  # fmt: skip
-        # Synchronous: no sound device, and the callback runs inside espeak_Synth.
-        self.sample_rate = self._library.espeak_Initialize(self.RETRIEVAL, 0, os.fsencode(data), self.NO_EXIT)
-        if self.sample_rate <= 0:
-            raise BadInputError(f"espeak-ng does not start with the voices in {data}")
-        self._variants = frozenset(_variant_names())
-        self._parts: list[np.ndarray] = []
-        signature = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-        self._callback = signature(self._receive)  # the library keeps only a pointer
-        self._library.espeak_SetSynthCallback(self._callback)
-
-    def say(self, spec: ClipSpec) -> np.ndarray:
-        """Samples of `spec.text`, int16 at `sample_rate`. Raises `BadInputError` for a voice that does not exist."""
-        _, _, variant = spec.voice.partition("+")
-        # With a variant that it does not know, the library speaks in the accent's own voice without a word.
-        known = not variant or variant in self._variants
-        if not known or self._library.espeak_SetVoiceByName(spec.voice.encode()) != 0:
-            raise BadInputError(f"espeak-ng has no voice {spec.voice!r}")
-        for parameter, value in ((self.RATE, spec.rate), (self.PITCH, spec.pitch), (self.RANGE, spec.pitch_range)):
-            self._library.espeak_SetParameter(parameter, value, 0)
-        text = spec.text.encode() + b"\0"
-        self._parts = []
-        status = self._library.espeak_Synth(text, len(text), 0, 0, 0, self.UTF8, None, None)
-        if status != 0 or not self._parts:
-            raise BadInputError(f"espeak-ng cannot say {spec.text!r} with voice {spec.voice!r} (status {status})")
-        return np.concatenate(self._parts)
-
-    def _receive(self, samples: Any, count: int, _events: Any) -> int:
-        if samples and count > 0:
-            self._parts.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        return 0
+    samples, rate = FAMILIES[spec.family].say(spec)
+    return (resample(torch.from_numpy(samples), rate, SAMPLE_RATE) * 32768).round().clamp(-32768, 32767).short().numpy()

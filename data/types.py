@@ -34,6 +34,10 @@ class BadInputError(ValueError):
     """
 
 
+class NotInstalledError(BadInputError):
+    """What is asked for needs a package that is not installed; the message says how to install it."""
+
+
 class BadSampleError(BadInputError):
     """One sample cannot be used; `data.on_bad_sample` decides whether to stop or to skip and count it."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data.corruptions import Corruption
-from data.instantiate import instantiate, is_given, resolved
+from data.instantiate import instantiate, instantiate_source, is_given, resolved
 from data.mixture import Source
 from data.types import BadInputError
 
@@ -113,17 +113,22 @@ def check_tasks(tasks: Mapping[str, Source]) -> None:
 def build_settings(config: Any) -> Any:
     """The settings that the `evaluation` node describes, `Settings` or those of another kind of evaluation.
 
-    Sources whose `path` is null, a file that was not given, are left out.
+    Sources whose `path` is null, a file that was not given, are left out, and optional tasks that are not installed.
 
     Raises:
         BadInputError: there is nothing to evaluate, or an option is unknown or refused, in one line.
     """
     content = resolved(config, "evaluation") or {}
-    tasks = given_tasks(content)
-    if not tasks:
+    entries = given_tasks(content)
+    if not entries:
         raise BadInputError("evaluation: names no tasks; choose one, for instance evaluation=easy_vqa")
-    given = {key: value for key, value in content.items() if key not in OPTIONAL_SOURCES or is_given(value)}
-    return instantiate({**given, "tasks": tasks}, "evaluation")
+    tasks = {name: instantiate_source(entry, f"evaluation.tasks.{name}") for name, entry in entries.items()}
+    given = {
+        key: value
+        for key, value in content.items()
+        if key != "tasks" and (key not in OPTIONAL_SOURCES or is_given(value))
+    }
+    return instantiate(given, "evaluation", tasks={name: task for name, task in tasks.items() if task is not None})
 
 
 def has_tasks(config: Any) -> bool:

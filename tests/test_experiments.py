@@ -19,7 +19,9 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 import conf
-from data import speech
+from data.synthesisers import espeak
+from data.synthesisers.flite import FliteVoices
+from data.synthesisers.piper import PiperVoices
 from data.types import BadInputError
 from scripts.train import main
 from tests.data.emoji_packages import fill_cache
@@ -36,10 +38,12 @@ BASELINES = {"emoji_alignment_pretrained": {"emoji/image_to_sentence", "emoji/se
 @pytest.fixture(scope="module")
 def small_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Banks of speech with a few voices and packages of a few emoji, made for these tests and shared by them."""
-    variants = speech.variants
+    variants = espeak.variants
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INTERFUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(speech, "variants", lambda split: variants(split)[:VOICES])
+        patch.setattr(espeak, "variants", lambda split: variants(split)[:VOICES])
+        for family in (FliteVoices, PiperVoices):
+            patch.setattr(family, "takes", 1)
         fill_cache()
         yield
 
@@ -80,7 +84,7 @@ def short_run(tmp_path: Path, *overrides: str) -> Path:
     try:
         main.__wrapped__(cut_down(config))  # type: ignore[attr-defined]
     except BadInputError as error:
-        if speech.INSTALL not in str(error):
+        if espeak.INSTALL not in str(error):
             raise
         pytest.skip(str(error))
     finally:
@@ -138,7 +142,7 @@ def test_spoken_samples_need_an_encoder_before_a_run_is_made(overrides: list[str
             main.__wrapped__(config)  # type: ignore[attr-defined]
     finally:
         torch.set_num_threads(threads)
-    if speech.INSTALL in str(refused.value):
+    if espeak.INSTALL in str(refused.value):
         pytest.skip(str(refused.value))
     message = f"{place}: holds media of modality 'audio', for which the model has no encoder (it has: image); add one"
     assert str(refused.value).startswith(message)

@@ -16,11 +16,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from data.cache import cache_folder
 from data.collate import pad_media
 from data.feature_store import CachedFeatures, FeatureStore, add_part, json_hash, media_key
 from data.mixture import Mixture
 from data.progress import with_progress
-from data.speech import cache_folder
 from data.types import AlignedSample, BadInputError, BadSampleError, Media, Modality, Processor, Sample
 from fusion.model import FusionModel
 

@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from data import easy_vqa as source
-from data import speech
 from data.array_store import StoredClip
 from data.easy_vqa import COLOURS, SHAPES, EasyVqa, EasyVqaQuestions, Question, description, read_questions
 from data.image import read_image
+from data.synthesisers import espeak
+from data.synthesisers.base import SPLITS
 from data.types import Media, Message, Sample, Text
 
 OFFICIAL = Path(easy_vqa.__file__).parent / "data"
@@ -26,10 +27,10 @@ OFFICIAL = Path(easy_vqa.__file__).parent / "data"
 @pytest.fixture(scope="module", autouse=True)
 def few_voices(tmp_path_factory: pytest.TempPathFactory) -> object:
     """Two voices in each split, and a cache of one's own."""
-    all_variants = speech.variants
+    all_variants = espeak.variants
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INTERFUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(speech, "variants", lambda split: all_variants(split)[:2])
+        patch.setattr(espeak, "variants", lambda split: all_variants(split)[:2])
         yield
 
 
@@ -53,7 +54,7 @@ def turns(sample: Sample) -> list[tuple[Message, Message]]:
 
 
 def test_splits_are_the_official_ones_with_a_tenth_of_the_training_images_held_out() -> None:
-    images = {split: {question.image for question in read_questions(split)} for split in speech.SPLITS}
+    images = {split: {question.image for question in read_questions(split)} for split in SPLITS}
     assert len(images["train"]) == 3600
     assert len(images["validation"]) == 400
     assert not images["train"] & images["validation"]
@@ -226,7 +227,7 @@ def test_types_and_templates(text: str, answer: str, answer_type: str, template:
 
 
 def test_every_answer_has_its_type_and_templates_are_few() -> None:
-    everything = [question for split in speech.SPLITS for question in read_questions(split)]
+    everything = [question for split in SPLITS for question in read_questions(split)]
     assert Counter(q.answer_type for q in everything if q.answer not in (*SHAPES, *COLOURS)).keys() == {"yes_no"}
     assert len({question.template for question in everything}) < 25
 
@@ -249,7 +250,7 @@ def test_spoken_questions_say_the_question_with_a_voice_of_their_split_always_th
             assert clip_spec["text"] == sample.metadata["question"] == text_of(typed.sample(index).messages[0])
             assert clip_spec["voice"] == sample.metadata["voice"]
         voices[split] = {sample.metadata["voice"].partition("+")[2] for sample in samples}
-        assert voices[split] <= set(speech.variants(split))
+        assert voices[split] <= set(espeak.variants(split))
     assert not voices["train"] & voices["test"]
     assert not voices["validation"] & (voices["train"] | voices["test"])
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import npm, speech
+from data import npm
 from data.emoji import Emoji, emoji_splits, split_of
 from data.emoji_set import concept_of, emoji_set
 from data.image import read_image
 from data.npm import tarball
+from data.synthesisers import espeak
 from data.types import AlignedSample, BadInputError, Media, Text
 from evaluation.identity import data_fingerprint
 from tests.data.emoji_packages import SINGLE, fill_cache, picture_package, word_package, write_tarball
@@ -182,8 +183,8 @@ def test_repeats_lengthen_the_training_only(packages: list[str]) -> None:
 
 def test_labels_are_spoken_by_voices_of_their_split(packages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("espeakng_loader")
-    variants = speech.variants
-    monkeypatch.setattr(speech, "variants", lambda split: variants(split)[:2])
+    variants = espeak.variants
+    monkeypatch.setattr(espeak, "variants", lambda split: variants(split)[:2])
     monkeypatch.setattr("data.emoji.PACKAGES", tuple(packages))
     for split in ("test", "validation"):
         for sample, other in zip(

@@ -1,8 +1,7 @@
-"""Voices of the splits are disjoint; clips say what they should, in the voice that they should, and are kept."""
+"""Banks hold what they should by every family, are kept, and mix families by their shares."""
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,69 +11,44 @@ import pytest
 import torch
 
 from data import speech
-from data.audio import LogMel
-from data.speech import ACCENTS, SPLITS, ClipSpec, Espeak, cache_folder, render, speech_bank, variants
-from data.types import BadInputError
+from data.speech import FAMILIES, mixed_bank, render, speech_bank
+from data.synthesisers.base import SPLITS, ClipSpec, Synthesiser
+from data.synthesisers.espeak import ACCENTS, variants
+from data.types import NotInstalledError
 
 pytest.importorskip("espeakng_loader")
 
 SENTENCES = ("is there a circle?", "what color is the shape?")
 
 
-def spec(text: str = SENTENCES[1], voice: str = "en-us+f2", rate: int = 170, pitch: int = 50) -> ClipSpec:
-    return ClipSpec(text, voice, rate, pitch, 50)
+class Humming(Synthesiser):
+    """A family of one voice a split, which hums at a height of its own."""
+
+    family = "humming"
+    takes = 3
+    missing = False
+
+    def check_installed(self) -> None:
+        if self.missing:
+            raise NotInstalledError("pip install humming")
+
+    def voices(self, split: str) -> list[str]:
+        return [] if split == "test" else [f"{split} hum"]
+
+    def draw(self, text: str, voice: str, rng: np.random.Generator) -> ClipSpec:
+        return ClipSpec(text, self.family, voice, {"height": round(rng.uniform(100, 400), 2)})
+
+    def say(self, spec: ClipSpec) -> tuple[np.ndarray, int]:
+        return np.sin(np.arange(4000) * spec.settings["height"] / 8000 * 6.28).astype(np.float32), 8000
 
 
 @pytest.fixture
 def few_voices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two voices in each split, and a cache of one's own."""
+    """Two voices in each split of espeak, a family that hums, and a cache of one's own."""
     monkeypatch.setenv("INTERFUSE_CACHE", str(tmp_path))
-    monkeypatch.setattr(speech, "variants", lambda split: variants(split)[:2])
+    monkeypatch.setattr(type(FAMILIES["espeak"]), "voices", lambda self, split: variants(split)[:2])
+    monkeypatch.setitem(speech.FAMILIES, "humming", Humming())
     return tmp_path
-
-
-def test_every_variant_is_in_exactly_one_split() -> None:
-    names = [name for split in SPLITS for name in variants(split)]
-    assert len(names) == len(set(names)) >= 100
-    assert (len(variants("test")), len(variants("validation"))) == (16, 12)
-    assert variants("test") == variants("test")
-    with pytest.raises(ValueError, match="split='dev' must be one of train, validation, test"):
-        variants("dev")
-
-
-def test_relatives_are_in_the_same_split() -> None:
-    split_of = {name: split for split in SPLITS for name in variants(split)}
-    for family in (("Gene", "Gene2"), ("iven", "iven2", "iven3", "iven4"), ("klatt", "klatt4"), ("edward", "edward2")):
-        assert len({split_of[name] for name in family}) == 1, family
-    # The test is not a test of relatives of one voice only.
-    assert len({name.rstrip("0123456789").lower() for name in variants("test")}) >= 8
-
-
-def test_a_clip_is_sound_of_the_expected_length() -> None:
-    samples = render(spec())
-    assert samples.dtype == np.int16
-    assert 0.5 < len(samples) / speech.SAMPLE_RATE < 4
-    assert np.abs(samples).max() > 3000
-
-
-def test_rate_and_text_change_the_length_and_pitch_the_pitch() -> None:
-    assert len(render(spec(rate=130))) > 1.3 * len(render(spec(rate=220)))
-    assert len(render(spec(SENTENCES[1]))) > len(render(spec("red")))
-    features = LogMel(speech.SAMPLE_RATE, 40, 400, 160)
-    low, high = (render(spec(pitch=pitch)) for pitch in (5, 95))
-    lowest = [features(torch.from_numpy(clip / 32768).float())[:, :4].mean().item() for clip in (low, high)]
-    assert lowest[0] > lowest[1] + 0.5
-
-
-@pytest.mark.parametrize("accent", ACCENTS)
-def test_every_accent_speaks(accent: str) -> None:
-    assert len(render(spec(voice=f"{accent}+m3"))) > 8000
-
-
-@pytest.mark.parametrize("voice", ["en-gb+m3", "xx", "en-us+nobody"])
-def test_a_voice_that_does_not_exist_is_an_error(voice: str) -> None:
-    with pytest.raises(BadInputError, match=rf"no voice '{voice}'".replace("+", r"\+")):
-        render(spec(voice=voice))
 
 
 def test_a_bank_holds_every_sentence_by_every_voice(few_voices: Path) -> None:
@@ -116,39 +90,78 @@ def test_the_number_of_threads_is_left_as_it_was(few_voices: Path) -> None:
     assert torch.get_num_threads() == before
 
 
-def test_without_the_extra_the_install_command_is_named(few_voices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    variants.cache_clear()
-    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(BadInputError, match=r"pip install 'interfuse\[speech\]'"):
-        speech_bank(SENTENCES, "train", 1)
+def test_a_family_has_its_own_clips_takes_and_rate(few_voices: Path) -> None:
+    bank = speech_bank(SENTENCES, "train", 2, "humming")
+    assert [clip.voice for clip in bank.specs] == ["train hum"] * 12
+    assert len({clip.settings["height"] for clip in bank.specs}) == 12
+    assert all(len(bank.store[index]) == 8000 for index in range(12))  # half a second at 16 kHz
 
 
-def test_a_library_that_cannot_be_loaded_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: str) -> None:
-        raise OSError("wrong architecture")
-
-    monkeypatch.setattr(ctypes, "CDLL", fail)
-    with pytest.raises(BadInputError, match=r"espeak-ng cannot be loaded \(wrong architecture\)"):
-        Espeak()
-
-
-def test_a_long_path_to_the_voices_is_made_short(tmp_path: Path) -> None:
-    deep = tmp_path / ("x" * 100) / ("y" * 100)
-    deep.mkdir(parents=True)
-    (deep / "file").write_text("here")
-    short = speech._short(deep)
-    assert len(str(short)) < 150
-    assert short.name == deep.name
-    assert (short / "file").read_text() == "here"
-    assert speech._short(tmp_path) == tmp_path
+def test_families_speak_by_their_shares_and_the_draw_repeats(few_voices: Path) -> None:
+    bank = mixed_bank(SENTENCES, "train", 1, {"espeak": 1.0, "humming": 3.0})
+    drawn = [bank.draw(SENTENCES[0], np.random.default_rng(seed)) for seed in range(400)]
+    assert 0.68 < np.mean([clip.family == "humming" for _, clip in drawn]) < 0.82
+    assert {clip.text for _, clip in drawn} == {SENTENCES[0]}
+    again = [bank.draw(SENTENCES[0], np.random.default_rng(seed))[1] for seed in range(20)]
+    assert again == [clip for _, clip in drawn[:20]]
 
 
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INTERFUSE_CACHE", "/a")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    assert cache_folder() == Path("/a")
-    monkeypatch.delenv("INTERFUSE_CACHE")
-    assert cache_folder() == Path("/b/interfuse")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "interfuse"
+def test_a_missing_family_is_left_out_and_said_but_not_the_first(
+    few_voices: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Humming, "missing", True)
+    assert mixed_bank(SENTENCES, "train", 1, {"espeak": 1.0, "humming": 3.0}).families == ["espeak"]
+    assert "no speech by humming" in capsys.readouterr().err
+    with pytest.raises(NotInstalledError, match="pip install humming"):
+        mixed_bank(SENTENCES, "train", 1, {"humming": 3.0, "espeak": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("split", "shares", "message"),
+    [
+        ("train", {}, "must name at least one family"),
+        ("train", {"espeak": 0.0}, "share above 0"),
+        ("train", {"espeak": 1.0, "festival": 1.0}, "family='festival' must be one of espeak, flite, piper"),
+        ("test", {"espeak": 1.0, "flite": 1.0}, "family='flite' has no voices for split='test'"),
+        ("train", {"espeak": 1.0, "piper": 1.0}, "family='piper' has no voices for split='train'"),
+    ],
+)
+def test_families_are_checked(few_voices: Path, split: str, shares: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        mixed_bank(SENTENCES, split, 1, shares)
+
+
+def test_no_voice_is_in_two_splits_and_one_family_is_kept_for_the_test() -> None:
+    for engine in FAMILIES.values():
+        names = [name for split in SPLITS for name in engine.voices(split)]
+        assert len(names) == len(set(names)) > 0
+    only_tested = [
+        name for name, engine in FAMILIES.items() if not engine.voices("train") + engine.voices("validation")
+    ]
+    assert only_tested == ["piper"]
+
+
+@pytest.mark.parametrize("family", ["flite", "piper"])
+def test_every_voice_of_a_family_says_a_sentence_at_the_speed_it_is_asked_for(family: str) -> None:
+    engine = FAMILIES[family]
+    try:
+        engine.check_installed()
+    except NotInstalledError as error:
+        pytest.skip(str(error))
+    slower = {"flite": ("stretch", 0.8, 1.35), "piper": ("length_scale", 0.85, 1.3)}[family]
+    name, fast, slow = slower
+    for voice in [name for split in SPLITS for name in engine.voices(split)]:
+        spec = engine.draw(SENTENCES[1], voice, np.random.default_rng(0))
+        clips = [render(ClipSpec(spec.text, family, voice, {**spec.settings, name: value})) for value in (fast, slow)]
+        assert all(clip.dtype == np.int16 and np.abs(clip).max() > 3000 for clip in clips)
+        assert 1.2 * len(clips[0]) < len(clips[1]) < 5 * speech.SAMPLE_RATE
+    with pytest.raises(ValueError, match="no voice 'nobody'"):
+        engine.say(ClipSpec("hello", family, "nobody", {}))
+
+
+def test_without_its_package_a_family_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for family, module in (("flite", "wasmtime"), ("piper", "piper")):
+        monkeypatch.setitem(sys.modules, module, None)
+        assert not FAMILIES[family].installed()
+        with pytest.raises(NotInstalledError, match=r"pip install 'interfuse\[speech\]'"):
+            FAMILIES[family].check_installed()

@@ -1,0 +1,158 @@
+"""Other speakers, rooms, microphones and noises, imitated on a log-mel spectrogram.
+
+Shape legend: F frames, M mel bins, K frames of an echo.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+PIECES = 6  # stretches of a clip whose speed varies on its own
+CURVES = 5  # cosines that a random response over the bins is made of
+DECAY = math.log(1e6)  # a reverberation time is that of a fall by 60 dB
+QUIETEST = 50.0  # dB below the sound, where noise can no longer be heard
+
+
+class SpectrogramAugmentation:
+    """Changes log mel power [F, M], before its mean is taken away; strengths of 0 switch a part off.
+
+    Speed: the clip becomes up to `stretch` longer or shorter, and a sixth of it faster or slower by a factor of
+    exp(N(0, local_stretch)). Formants: `warp` scales the mel axis by up to exp(warp), as vocal tracts of other lengths
+    would (Jaitly and Hinton, 2013). Microphone: `tilt`, standard deviation of a slope over the bins; `equaliser`, that
+    of a smooth curve over them; `band`, share of the clips that are cut off below and above, as by a telephone. Room:
+    `room`, the longest reverberation time, in frames, of an echo that half of the clips get. Noise: `snr`, the lowest
+    signal-to-noise ratio, in dB, of steady noise of random colour (None: none); `noise`, the largest standard deviation
+    of what is added to each value. `pad`: up to so many quiet frames before and behind. The rest are masks over
+    bins and frames, set to each bin's mean (SpecAugment, arXiv:1904.08779). Slopes, curves and noise are in natural
+    logarithms of power (1 is 4.3 dB).
+    """
+
+    def __init__(
+        self,
+        stretch: float = 0.0,
+        local_stretch: float = 0.0,
+        warp: float = 0.0,
+        tilt: float = 0.0,
+        equaliser: float = 0.0,
+        band: float = 0.0,
+        room: float = 0.0,
+        snr: float | None = None,
+        noise: float = 0.0,
+        pad: int = 0,
+        num_masks: int = 0,
+        mask_bins: int = 0,
+        mask_frames: int = 0,
+    ) -> None:
+        if not 0 <= stretch < 1:
+            raise ValueError(f"stretch={stretch} must be in [0, 1)")
+        if not 0 <= band <= 1:
+            raise ValueError(f"band={band} must be in [0, 1]")
+        strengths = {"local_stretch": local_stretch, "warp": warp, "tilt": tilt, "equaliser": equaliser, "room": room}
+        counts = {"noise": noise, "pad": pad, "num_masks": num_masks, "mask_bins": mask_bins}
+        for name, value in {**strengths, **counts, "mask_frames": mask_frames}.items():
+            if value < 0:
+                raise ValueError(f"{name}={value} must be 0 or more")
+        if snr is not None and snr > QUIETEST:
+            raise ValueError(f"snr={snr} must be at most {QUIETEST:g} dB, or null for no noise")
+        self.stretch, self.local_stretch, self.warp = stretch, local_stretch, warp
+        self.tilt, self.equaliser, self.band, self.room, self.snr, self.noise = tilt, equaliser, band, room, snr, noise
+        self.pad, self.num_masks, self.mask_bins, self.mask_frames = pad, num_masks, mask_bins, mask_frames
+
+    def __call__(self, x_FM: Tensor, rng: np.random.Generator) -> Tensor:
+        """An augmented spectrogram; the number of frames may change."""
+        x_FM = self._resample(x_FM, rng)
+        x_FM = x_FM + self._response(x_FM.shape[1], rng)
+        if self.room and rng.random() < 0.5:
+            x_FM = _echo(x_FM, rng.uniform(1, max(self.room, 1)), rng.uniform(0.1, 1))
+        if self.snr is not None:
+            x_FM = _with_noise(x_FM, rng.uniform(self.snr, QUIETEST), rng)
+        if self.pad:
+            before, after = (int(count) for count in rng.integers(0, self.pad + 1, size=2))
+            quiet_M = x_FM.amin(dim=0)
+            x_FM = torch.cat([quiet_M.expand(before, -1), x_FM, quiet_M.expand(after, -1)])
+        if self.noise:
+            strength = self.noise * rng.random()
+            x_FM = x_FM + strength * torch.from_numpy(rng.standard_normal(tuple(x_FM.shape), dtype=np.float32))
+        return self._masked(x_FM, rng)
+
+    def _resample(self, x_FM: Tensor, rng: np.random.Generator) -> Tensor:
+        """Bilinear interpolation of both axes; bins above the last one repeat it."""
+        frames, bins = x_FM.shape
+        stretched = max(round(frames * rng.uniform(1 - self.stretch, 1 + self.stretch)), 1)
+        place_M = (torch.arange(bins) * math.exp(rng.uniform(-self.warp, self.warp))).clamp(max=bins - 1)
+        x_M = place_M * (2 / max(bins - 1, 1)) - 1
+        y_F = self._times(stretched, rng) if stretched > 1 else torch.zeros(1)
+        grid = torch.stack([x_M.expand(stretched, bins), y_F[:, None].expand(stretched, bins)], dim=-1)
+        return nn.functional.grid_sample(x_FM[None, None], grid[None], align_corners=True)[0, 0]
+
+    def _times(self, frames: int, rng: np.random.Generator) -> Tensor:
+        """Where in the clip, -1 to 1, each frame is read [F]; rising."""
+        even_F = torch.linspace(-1, 1, frames)
+        if not self.local_stretch:
+            return even_F
+        ends = np.concatenate([[0.0], np.exp(rng.normal(0, self.local_stretch, PIECES)).cumsum()])
+        read_F = np.interp(even_F.numpy(), np.linspace(-1, 1, PIECES + 1), 2 * ends / ends[-1] - 1)
+        return torch.from_numpy(read_F.astype(np.float32))
+
+    def _response(self, bins: int, rng: np.random.Generator) -> Tensor:
+        """What a microphone adds to every frame [M]: a slope, a curve, and a band outside of which little is left."""
+        place_M = np.linspace(0, 1, bins)
+        added_M = rng.normal(0, self.tilt) * (2 * place_M - 1)
+        if self.equaliser:
+            added_M = added_M + _curve(place_M, self.equaliser, rng)
+        if self.band and rng.random() < self.band:
+            low, high = rng.uniform(-0.05, 0.12), rng.uniform(0.7, 1.1)
+            falls = rng.uniform(20, 80) * np.minimum(place_M - low, 0) + rng.uniform(12, 48) * np.minimum(
+                high - place_M, 0
+            )
+            added_M = added_M + falls
+        return torch.from_numpy(np.asarray(added_M, dtype=np.float32))
+
+    def _masked(self, x_FM: Tensor, rng: np.random.Generator) -> Tensor:
+        mean_M = x_FM.mean(dim=0)
+        for _ in range(self.num_masks):
+            bins, frames = _span(x_FM.shape[1], self.mask_bins, rng), _span(x_FM.shape[0], self.mask_frames, rng)
+            x_FM[:, bins], x_FM[frames] = mean_M[bins], mean_M
+        return x_FM
+
+
+def _curve(place_M: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """A smooth curve over the bins whose root mean square is about `deviation` over many draws, [M]."""
+    heights = rng.normal(0, deviation * math.sqrt(2 / CURVES), CURVES)
+    return np.asarray(sum(h * np.cos(math.pi * (k + 1) * place_M) for k, h in enumerate(heights)))
+
+
+def _echo(x_FM: Tensor, reverberation: float, level: float) -> Tensor:
+    """Adds to each frame's power what is left of those before it, which fall by 60 dB in `reverberation` frames.
+
+    level: energy of the echo over that of the sound, for a sound that lasts.
+    """
+    taps_K = torch.exp(-DECAY / reverberation * torch.arange(1, math.ceil(reverberation) + 1))
+    taps_K = level * taps_K / taps_K.sum()
+    power_MF = x_FM.exp().T
+    padded = nn.functional.pad(power_MF[:, None], (len(taps_K), 0))
+    late_MF = nn.functional.conv1d(padded, taps_K.flip(0)[None, None])[:, 0, : power_MF.shape[1]]
+    return (power_MF + late_MF).log().T
+
+
+def _with_noise(x_FM: Tensor, ratio: float, rng: np.random.Generator) -> Tensor:
+    """Adds noise of a random colour, steady but for its grain, `ratio` dB below the clip's mean power."""
+    frames, bins = x_FM.shape
+    place_M = np.linspace(0, 1, bins)
+    colour_M = np.exp(rng.normal(0, 1) * (2 * place_M - 1) + _curve(place_M, 0.7, rng))
+    grain_FM = rng.standard_gamma(4.0, size=(frames, bins), dtype=np.float32) / 4
+    power_FM = x_FM.exp()
+    level = float(power_FM.mean()) * 10 ** (-ratio / 10)
+    noise_FM = torch.from_numpy(grain_FM * (level * colour_M / colour_M.mean()).astype(np.float32))
+    return (power_FM + noise_FM).log()
+
+
+def _span(size: int, largest: int, rng: np.random.Generator) -> slice:
+    """A random stretch of up to `largest` of `size` places."""
+    width = min(int(rng.integers(0, largest + 1)), size)
+    start = int(rng.integers(0, size - width + 1))
+    return slice(start, start + width)
