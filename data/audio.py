@@ -189,14 +189,16 @@ class SpectrogramAugmentation:
 
     def __call__(self, x_FM: Tensor, rng: np.random.Generator) -> Tensor:
         """An augmented spectrogram; the number of frames may change."""
-        x_FM = self._resample(x_FM, rng.uniform(1 - self.stretch, 1 + self.stretch), rng.uniform(-self.warp, self.warp))
+        shape, noise, bin_masks, frame_masks = rng.spawn(4)
+        stretch, warp = shape.uniform(1 - self.stretch, 1 + self.stretch), shape.uniform(-self.warp, self.warp)
+        x_FM = self._resample(x_FM, stretch, warp)
         frames, bins = x_FM.shape
-        x_FM = x_FM + float(rng.normal(0.0, self.tilt)) * torch.linspace(-1, 1, bins)
-        strength = self.noise * rng.random()
-        x_FM += strength * torch.from_numpy(rng.standard_normal((frames, bins), dtype=np.float32))
+        x_FM = x_FM + float(shape.normal(0.0, self.tilt)) * torch.linspace(-1, 1, bins)
+        strength = self.noise * noise.random()
+        x_FM += strength * torch.from_numpy(noise.standard_normal((frames, bins), dtype=np.float32))
         for _ in range(self.num_masks):
-            _mask(x_FM, 1, self.mask_bins, rng)
-            _mask(x_FM, 0, self.mask_frames, rng)
+            _mask(x_FM, 1, self.mask_bins, bin_masks)
+            _mask(x_FM, 0, self.mask_frames, frame_masks)
         return x_FM
 
     def _resample(self, x_FM: Tensor, stretch: float, log_warp: float) -> Tensor:
