@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-import numpy as np
-
+from data.randomness import Draws
 from data.types import TEXT, Absent, AlignedSample, Message, Modality, Sample, Segment
 
 
@@ -50,13 +49,12 @@ class ModalityDropout:
                 raise ValueError(f"modality_dropout.{name}: the model has no such modality; it has {known}")
             if not 0 <= probability < 1:
                 raise ValueError(f"modality_dropout.{name}={probability} must be in [0, 1)")
-        # A probability of 0 draws nothing, so that it leaves all later draws as they were.
         self.probabilities = {name: value for name, value in sorted(probabilities.items()) if value}
 
-    def __call__(self, sample: Sample | AlignedSample, rng: np.random.Generator) -> Sample | AlignedSample:
+    def __call__(self, sample: Sample | AlignedSample, draws: Draws) -> Sample | AlignedSample:
         """The sample with what is drawn taken away; an aligned sample, which has to have all, as it is."""
         if not self.probabilities or isinstance(sample, AlignedSample):
             return sample
-        drawn = {name for name, probability in self.probabilities.items() if rng.random() < probability}
+        drawn = {name for name, share in self.probabilities.items() if draws("modality dropout", name).random() < share}
         there = set(user_modalities(sample))
         return without(sample, drawn & there) if there - drawn else sample

@@ -64,28 +64,31 @@ class SpectrogramAugmentation:
 
     def __call__(self, x_FM: Tensor, rng: np.random.Generator) -> Tensor:
         """An augmented spectrogram; the number of frames may change."""
-        x_FM = self._resample(x_FM, rng)
-        x_FM = x_FM + self._response(x_FM.shape[1], rng)
-        if self.room and rng.random() < 0.5:
-            x_FM = _echo(x_FM, rng.uniform(1, max(self.room, 1)), rng.uniform(0.1, 1))
+        # One generator a part, so that switching one off leaves the others as they were.
+        shape, response, echo, hiss, ends, grain, masks = rng.spawn(7)
+        x_FM = self._resample(x_FM, shape)
+        x_FM = x_FM + self._response(x_FM.shape[1], response)
+        if self.room and echo.random() < 0.5:
+            x_FM = _echo(x_FM, echo.uniform(1, max(self.room, 1)), echo.uniform(0.1, 1))
         if self.snr is not None:
-            x_FM = _with_noise(x_FM, rng.uniform(self.snr, QUIETEST), rng)
+            x_FM = _with_noise(x_FM, hiss.uniform(self.snr, QUIETEST), hiss)
         if self.pad:
-            before, after = (int(count) for count in rng.integers(0, self.pad + 1, size=2))
+            before, after = (int(count) for count in ends.integers(0, self.pad + 1, size=2))
             quiet_M = x_FM.amin(dim=0)
             x_FM = torch.cat([quiet_M.expand(before, -1), x_FM, quiet_M.expand(after, -1)])
         if self.noise:
-            strength = self.noise * rng.random()
-            x_FM = x_FM + strength * torch.from_numpy(rng.standard_normal(tuple(x_FM.shape), dtype=np.float32))
-        return self._masked(x_FM, rng)
+            strength = self.noise * grain.random()
+            x_FM = x_FM + strength * torch.from_numpy(grain.standard_normal(tuple(x_FM.shape), dtype=np.float32))
+        return self._masked(x_FM, masks)
 
     def _resample(self, x_FM: Tensor, rng: np.random.Generator) -> Tensor:
         """Bilinear interpolation of both axes; bins above the last one repeat it."""
         frames, bins = x_FM.shape
-        stretched = max(round(frames * rng.uniform(1 - self.stretch, 1 + self.stretch)), 1)
-        place_M = (torch.arange(bins) * math.exp(rng.uniform(-self.warp, self.warp))).clamp(max=bins - 1)
+        speed, formants, pieces = rng.spawn(3)
+        stretched = max(round(frames * speed.uniform(1 - self.stretch, 1 + self.stretch)), 1)
+        place_M = (torch.arange(bins) * math.exp(formants.uniform(-self.warp, self.warp))).clamp(max=bins - 1)
         x_M = place_M * (2 / max(bins - 1, 1)) - 1
-        y_F = self._times(stretched, rng) if stretched > 1 else torch.zeros(1)
+        y_F = self._times(stretched, pieces) if stretched > 1 else torch.zeros(1)
         grid = torch.stack([x_M.expand(stretched, bins), y_F[:, None].expand(stretched, bins)], dim=-1)
         return nn.functional.grid_sample(x_FM[None, None], grid[None], align_corners=True)[0, 0]
 
@@ -101,15 +104,14 @@ class SpectrogramAugmentation:
     def _response(self, bins: int, rng: np.random.Generator) -> Tensor:
         """What a microphone adds to every frame [M]: a slope, a curve, and a band outside of which little is left."""
         place_M = np.linspace(0, 1, bins)
-        added_M = rng.normal(0, self.tilt) * (2 * place_M - 1)
+        slope, curve, edges = rng.spawn(3)
+        added_M = slope.normal(0, self.tilt) * (2 * place_M - 1)
         if self.equaliser:
-            added_M = added_M + _curve(place_M, self.equaliser, rng)
-        if self.band and rng.random() < self.band:
-            low, high = rng.uniform(-0.05, 0.12), rng.uniform(0.7, 1.1)
-            falls = rng.uniform(20, 80) * np.minimum(place_M - low, 0) + rng.uniform(12, 48) * np.minimum(
-                high - place_M, 0
-            )
-            added_M = added_M + falls
+            added_M = added_M + _curve(place_M, self.equaliser, curve)
+        if self.band and edges.random() < self.band:
+            low, high = edges.uniform(-0.05, 0.12), edges.uniform(0.7, 1.1)
+            added_M = added_M + edges.uniform(20, 80) * np.minimum(place_M - low, 0)
+            added_M = added_M + edges.uniform(12, 48) * np.minimum(high - place_M, 0)
         return torch.from_numpy(np.asarray(added_M, dtype=np.float32))
 
     def _masked(self, x_FM: Tensor, rng: np.random.Generator) -> Tensor:

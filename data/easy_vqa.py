@@ -18,6 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from data.image import read_image
+from data.randomness import generator
 from data.speech import ESPEAK, MixedBank, mixed_bank
 from data.synthesisers.base import check_split
 from data.types import AUDIO, IMAGE, BadInputError, Media, Message, Modality, Sample, Segment, Text
@@ -70,6 +71,7 @@ def read_questions(split: str) -> tuple[Question, ...]:
     if split == "test":
         return tuple(questions)
     images = sorted({question.image for question in questions})
+    # Part of what this data set is, like the official split: another seed would ask old models about training images.
     held_out = np.random.default_rng(0).permutation(images)[: round(VALIDATION_SHARE * len(images))]
     chosen = set(held_out.tolist()) if split == "validation" else set(images) - set(held_out.tolist())
     return tuple(question for question in questions if question.image in chosen)
@@ -142,10 +144,12 @@ class EasyVqa:
         """The conversation about image `index`; `rng` draws questions, modality and voice."""
         image, questions = self._by_image[index]
         messages: list[Message] = []
-        for place in rng.permutation(len(questions))[: self.turns]:
-            messages += self._asked(questions[place], rng)
+        order, aloud, voices, transcripts, descriptions = rng.spawn(5)
+        for place in order.permutation(len(questions))[: self.turns]:
+            is_spoken, is_transcribed = aloud.random() < self.spoken, transcripts.random() < self.transcribe
+            messages += self._asked(questions[place], is_spoken, is_transcribed, voices)
         # Last, lest the questions be answered from the description in place of the image.
-        if rng.random() < self.describe and (told := self._descriptions[index]):
+        if descriptions.random() < self.describe and (told := self._descriptions[index]):
             messages += _turn((Text(DESCRIBE),), told)
         first = Message("user", (self._images[image], *messages[0].content))
         return Sample(
@@ -159,12 +163,16 @@ class EasyVqa:
             yield question.text
             yield question.answer
 
-    def _asked(self, question: Question, rng: np.random.Generator) -> list[Message]:
-        if self._bank is None or rng.random() >= self.spoken:
+    def _asked(
+        self, question: Question, is_spoken: bool, is_transcribed: bool, voices: np.random.Generator
+    ) -> list[Message]:
+        if self._bank is None:
             return _turn((Text(question.text),), question.answer)
-        clip, _ = self._bank.draw(question.text, rng)
+        clip, _ = self._bank.draw(question.text, voices)  # typed or not, so that the next has the same voice
+        if not is_spoken:
+            return _turn((Text(question.text),), question.answer)
         messages = _turn((Media(AUDIO, clip),), question.answer)
-        if rng.random() < self.transcribe:
+        if is_transcribed:
             messages += _turn((Text(TRANSCRIBE),), question.text)
         return messages
 
@@ -184,7 +192,7 @@ class EasyVqaQuestions:
         self.split, self.questions = split, questions
         self._questions = list(enumerate(read_questions(split)))
         if max_samples is not None and max_samples < len(self._questions):
-            chosen = np.random.default_rng(1).permutation(len(self._questions))[:max_samples]
+            chosen = generator(0, "easy_vqa questions").permutation(len(self._questions))[:max_samples]
             self._questions = [self._questions[i] for i in sorted(chosen.tolist())]
         self._images = _Images(split)
         clips_per_voice = CLIPS_PER_VOICE if split == "train" else 1
@@ -206,7 +214,7 @@ class EasyVqaQuestions:
         }
         asked: Segment = Text(question.text)
         if self._bank is not None:
-            clip, spec = self._bank.draw(question.text, np.random.default_rng([2, number]))
+            clip, spec = self._bank.draw(question.text, generator(0, "easy_vqa voice", self.split, number))
             asked = Media(AUDIO, clip)
             metadata |= {"voice": spec.voice, "family": spec.family}
         messages = (

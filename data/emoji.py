@@ -16,6 +16,7 @@ import numpy as np
 
 from data.array_store import StoredClip
 from data.emoji_set import EmojiSet, Entry, emoji_set
+from data.randomness import generator
 from data.speech import sparse_bank
 from data.types import AUDIO, IMAGE, SENTENCE, TEXT, AlignedSample, BadInputError, Media, Segment, Text
 
@@ -75,7 +76,7 @@ class Emoji:
         concepts = "train" if split == "style" else split
         found = [item for item in self._set.emoji if split_of(item.concept) == concepts and self._drawn(item)]
         if max_samples is not None and max_samples < len(found):
-            chosen = np.random.default_rng(1).permutation(len(found))[:max_samples]
+            chosen = generator(0, "emoji subset").permutation(len(found))[:max_samples]
             found = [found[place] for place in sorted(chosen.tolist())]
         self._emoji, self._repeats = found, repeats if split == "train" else 1
         # Now, not in a worker: it takes a while, and what is missing should be told before the training starts.
@@ -91,16 +92,17 @@ class Emoji:
         """Emoji `index`; in the training `rng` draws how it looks and sounds, elsewhere nothing is random."""
         repeat, place = divmod(index, len(self._emoji))
         item = self._emoji[place]
-        look = self._look(place, rng)
-        rng = rng if self.split == "train" else np.random.default_rng([3, index])
-        style, picture = self._picture(item, look)
-        words = self._words(item, look)
+        looks, voices = (rng if self.split == "train" else generator(0, "emoji", self.split, index)).spawn(2)
+        look = self._look(place, looks)
+        pictures, tags = look.spawn(2) if look else (None, None)
+        style, picture = self._picture(item, pictures)
+        words = self._words(item, tags)
         segments: list[Segment] = [Media(IMAGE, StoredClip(self._set.store, picture))]
         segments.append(Text(words) if self.words == TEXT else Media(SENTENCE, words.encode()))
         metadata = {"label": item.label, "concept": item.concept, "group": item.group, "subgroup": item.subgroup}
         metadata["style"] = style
         if self._bank is not None:
-            clip, spec = self._bank.draw(item.label, rng)
+            clip, spec = self._bank.draw(item.label, voices)
             segments.append(Media(AUDIO, clip))
             metadata["voice"] = spec.voice
         origin = f"emoji/{self.split} {item.hexcode}"
@@ -123,7 +125,7 @@ class Emoji:
         if self.draws_per_emoji is None:
             return rng
         number = int(rng.integers(self.draws_per_emoji))
-        return np.random.default_rng([4, place, number]) if number else None
+        return generator(0, "emoji look", place, number) if number else None
 
     def _picture(self, item: Entry, look: np.random.Generator | None) -> tuple[str, int]:
         styles = self._drawn(item)

@@ -81,11 +81,12 @@ class ImageProcessor:
         return self.normalize(pixels)
 
     def _augment(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
-        if self.mirror and rng.random() < 0.5:
+        mirrors, shifts = rng.spawn(2)
+        if self.mirror and mirrors.random() < 0.5:
             pixels = functional.horizontal_flip(pixels)
         limit = round(self.shift * self.size)
         if limit:
-            down, right = (int(n) for n in rng.integers(0, 2 * limit + 1, 2))
+            down, right = (int(n) for n in shifts.integers(0, 2 * limit + 1, 2))
             padded = functional.pad(pixels, [limit] * 4, padding_mode="edge")
             pixels = functional.crop(padded, down, right, self.size, self.size)
         return pixels

@@ -9,6 +9,7 @@ supervised, with their calls and the `<|end|>` that closes them; nothing else ev
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from data.document import Document, Turn, assemble
+from data.randomness import Draws
 from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
 from data.types import (
     ABSENT_SHAPE,
@@ -67,14 +69,14 @@ class Interleaver:
         self._processors = dict(processors)
         self._num_tokens = dict(num_tokens)
 
-    def document(self, sample: Sample | AlignedSample, rng: np.random.Generator | None = None) -> Document:
-        """The whole conversation with its labels; media are augmented if and only if `rng` is given.
+    def document(self, sample: Sample | AlignedSample, draws: Draws | None = None) -> Document:
+        """The whole conversation with its labels; media are augmented if and only if there are `draws`.
 
         Raises `BadSampleError`, naming the sample and the place in it, if a medium cannot be read or its modality
         is not configured, if nothing is supervised, or if the sample is too long.
         """
         conversation = _conversation(sample)
-        turns = self._turns(conversation, conversation.messages, rng)
+        turns = self._turns(conversation, conversation.messages, _Augmentations(draws))
         if not any(turn.group for turn in turns):
             raise BadSampleError(f"{sample.name}: has no assistant turn, so there is nothing to learn from it")
         return assemble(conversation, self._fit(conversation, turns))
@@ -89,7 +91,7 @@ class Interleaver:
         messages = conversation.messages
         if messages[-1].role == "assistant":
             messages = messages[:-1]
-        turns = self._turns(conversation, messages, rng=None)
+        turns = self._turns(conversation, messages, _Augmentations(None))
         for turn in turns:
             turn.group = None
         opening = Turn()
@@ -100,9 +102,7 @@ class Interleaver:
             raise self._too_long(sample, total)
         return assemble(conversation, turns)
 
-    def aligned(
-        self, sample: Sample | AlignedSample, rng: np.random.Generator | None = None, number: int = 0
-    ) -> list[Document]:
+    def aligned(self, sample: Sample | AlignedSample, draws: Draws | None = None, number: int = 0) -> list[Document]:
         """As `segments`; and refuses, by a `BadSampleError`, what a contrastive objective cannot learn from: a
         conversation, and a sample with fewer than two modalities.
         """
@@ -113,14 +113,12 @@ class Interleaver:
             )
         if len(sample.segments) < 2:
             raise BadSampleError(f"{sample.name}: aligned: must have segments of two modalities or more")
-        return self.segments(sample, rng, number)
+        return self.segments(sample, draws, number)
 
-    def segments(
-        self, sample: AlignedSample, rng: np.random.Generator | None = None, number: int = 0
-    ) -> list[Document]:
+    def segments(self, sample: AlignedSample, draws: Draws | None = None, number: int = 0) -> list[Document]:
         """A document for each segment of an aligned sample: the tokens of a text, or the placeholders of a medium.
 
-        number: which aligned sample of the batch this is. Media are augmented if and only if `rng` is given.
+        number: which aligned sample of the batch this is. Media are augmented if and only if there are `draws`.
         Raises `BadSampleError` if a modality occurs twice, and for a segment that cannot be read, is empty or too long.
         """
         found = [TEXT if isinstance(segment, Text) else segment.modality for segment in sample.segments]
@@ -128,17 +126,17 @@ class Interleaver:
             raise BadSampleError(
                 f"{sample.name}: aligned: has a modality twice ({', '.join(found)}), must have each once"
             )
-        documents = []
+        documents, augmentations = [], _Augmentations(draws)
         for index, segment in enumerate(sample.segments):
             turn, where = Turn(), f"{sample.name}: aligned[{index}]"
-            self._add_segment(turn, segment, where, rng)
+            self._add_segment(turn, segment, where, augmentations)
             if not 1 <= len(turn.token_ids) <= self.max_tokens:
                 size = len(turn.token_ids)
                 raise BadSampleError(f"{where}: takes {size} tokens, must take 1 to max_tokens={self.max_tokens}")
             documents.append(replace(assemble(sample, [turn]), aligned=number))
         return documents
 
-    def _turns(self, sample: Sample, messages: Sequence[Message], rng: np.random.Generator | None) -> list[Turn]:
+    def _turns(self, sample: Sample, messages: Sequence[Message], augmentations: _Augmentations) -> list[Turn]:
         turns, question = [], TEXT
         if sample.tools:
             turn = Turn()
@@ -147,36 +145,36 @@ class Interleaver:
         for index, message in enumerate(messages):
             where = f"{sample.name}: messages[{index}]"
             if message.role == "assistant":
-                turns.append(self._answer(message, f"{sample.source}/{question}", where, rng))
+                turns.append(self._answer(message, f"{sample.source}/{question}", where, augmentations))
             else:
-                turns.append(self._message(message, Turn(), where, rng))
+                turns.append(self._message(message, Turn(), where, augmentations))
                 question = _modality_of_last(message)
         return turns
 
-    def _answer(self, message: Message, group: str, where: str, rng: np.random.Generator | None) -> Turn:
+    def _answer(self, message: Message, group: str, where: str, augmentations: _Augmentations) -> Turn:
         if not message.content and not message.tool_calls:
             raise BadSampleError(f"{where}: the assistant's turn has neither content nor tool calls")
-        turn = self._message(message, Turn(group), where, rng)
+        turn = self._message(message, Turn(group), where, augmentations)
         for call in message.tool_calls:
             text = _compact_json({"name": call.name, "arguments": dict(call.arguments)})
             turn.add([self.tokenizer.id(TOOL_CALL), *self.tokenizer.encode(text)], supervised=True)
         turn.add([self.tokenizer.id(END)], supervised=True)
         return turn
 
-    def _message(self, message: Message, turn: Turn, where: str, rng: np.random.Generator | None) -> Turn:
+    def _message(self, message: Message, turn: Turn, where: str, augmentations: _Augmentations) -> Turn:
         turn.add([self.tokenizer.id(f"<|{message.role}|>")])
         for index, segment in enumerate(message.content):
-            self._add_segment(turn, segment, f"{where}.content[{index}]", rng)
+            self._add_segment(turn, segment, f"{where}.content[{index}]", augmentations)
         return turn
 
-    def _add_segment(self, turn: Turn, segment: Segment, where: str, rng: np.random.Generator | None) -> None:
+    def _add_segment(self, turn: Turn, segment: Segment, where: str, augmentations: _Augmentations) -> None:
         try:
             if isinstance(segment, Text):
                 turn.add(self.tokenizer.encode(segment.text), supervised=turn.group is not None)
             elif isinstance(segment, Absent):
                 self._add_absent(turn, segment.modality)
             else:
-                self._add_media(turn, segment, rng)
+                self._add_media(turn, segment, augmentations.next(segment.modality))
         except BadInputError as error:
             raise BadSampleError(f"{where}: {error}") from error
 
@@ -219,6 +217,22 @@ class Interleaver:
 
     def _too_long(self, sample: Sample | AlignedSample, total: int) -> BadSampleError:
         return BadSampleError(f"{sample.name}: takes {total} tokens where max_tokens={self.max_tokens}")
+
+
+class _Augmentations:
+    """The generators of one sample's media: each medium has its own, by its modality and place among those of it.
+
+    So no medium changes how another is augmented, neither by what is drawn for it nor by being absent.
+    """
+
+    def __init__(self, draws: Draws | None) -> None:
+        self._draws, self._seen = draws, Counter[Modality]()
+
+    def next(self, modality: Modality) -> np.random.Generator | None:
+        """The generator of the next medium of this modality; None where nothing is augmented."""
+        place = self._seen[modality]
+        self._seen[modality] += 1
+        return self._draws("augmentation", modality, place) if self._draws else None
 
 
 def _conversation(sample: Sample | AlignedSample) -> Sample:

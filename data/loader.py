@@ -93,12 +93,12 @@ class BatchStream(Dataset[InterleavedBatch]):
         return collate(pack(documents, self.interleaver.max_tokens), self.pad_to, skipped)
 
     def _documents(self, position: int) -> list[Document]:
-        name, sample, rng = self.mixture.at(position)
+        name, sample, draws = self.mixture.at(position)
         # Losses are told apart by the name of the mixture, where two manifests have two names.
-        sample = self.modality_dropout(replace(sample, source=name), rng)
+        sample = self.modality_dropout(replace(sample, source=name), draws)
         if ALIGNED in self.reads and (isinstance(sample, AlignedSample) or MESSAGES not in self.reads):
-            return self.interleaver.aligned(sample, rng, number=position)
-        return [self.interleaver.document(sample, rng)]
+            return self.interleaver.aligned(sample, draws, number=position)
+        return [self.interleaver.document(sample, draws)]
 
 
 @dataclass(frozen=True)

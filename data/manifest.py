@@ -19,6 +19,7 @@ from PIL import Image
 from data.array_store import StoredClip, written_whole
 from data.messages import format_row, parse_row
 from data.progress import with_progress
+from data.randomness import generator
 from data.types import (
     AUDIO,
     IMAGE,
@@ -159,7 +160,7 @@ def write_manifests(
             count = len(source) if max_samples is None else min(max_samples, len(source))
             with (temporary / name).open("w", encoding="utf-8") as file:
                 for index in with_progress(range(count), f"writing {folder.name}/{name}"):
-                    sample = source.sample(index, np.random.default_rng([seed, index]))
+                    sample = source.sample(index, generator(seed, "export", name, index))
                     row = format_row(sample, lambda media: _store(media, temporary / "media"))
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return [folder / name for name in names]

@@ -12,12 +12,11 @@ from typing import Protocol
 
 import numpy as np
 
+from data.randomness import Draws, generator
 from data.types import AlignedSample, BadInputError, Sample
 
 # Proportions are exact within every aligned block of this many positions.
 BLOCK = 1000
-# First words of the seeds, so that the three kinds of randomness are independent.
-_ORDER, _PATTERN, _SAMPLE = 1, 2, 3
 
 
 class Source(Protocol):
@@ -65,21 +64,21 @@ class Mixture:
         epoch, place = divmod(drawn_before, len(self._sources[name]))
         return name, int(self._permutation(name, epoch)[place])
 
-    def at(self, position: int) -> tuple[str, Sample | AlignedSample, np.random.Generator]:
-        """The source's name, the sample, and the generator that goes on to decide the augmentation of its media.
+    def at(self, position: int) -> tuple[str, Sample | AlignedSample, Draws]:
+        """The source's name, the sample, and the generators of whatever else is drawn at this position.
 
         Raises what the source raises for a sample that it cannot read (`BadSampleError`).
         """
         name, index = self.locate(position)
-        rng = np.random.default_rng([_SAMPLE, self.seed, position])
-        return name, self._sources[name].sample(index, rng), rng
+        draws = Draws(self.seed, position)
+        return name, self._sources[name].sample(index, draws("sample")), draws
 
     def _block_pattern(self, block: int) -> np.ndarray:
         """Which source has each place of a block, as indices into `names`, [BLOCK]."""
         if self._pattern is None or self._pattern[0] != block:
             counts = [self._counts[name] for name in self.names]
             places = np.repeat(np.arange(len(self.names)), counts)
-            self._pattern = block, np.random.default_rng([_PATTERN, self.seed, block]).permutation(places)
+            self._pattern = block, generator(self.seed, "pattern", block).permutation(places)
         return self._pattern[1]
 
     def _permutation(self, name: str, epoch: int) -> np.ndarray:
@@ -88,8 +87,7 @@ class Mixture:
         if key not in self._permutations:
             for old in [other for other in self._permutations if other[0] == name][:-1]:
                 del self._permutations[old]
-            words = name.encode()
-            rng = np.random.default_rng([_ORDER, self.seed, epoch, len(words), *words])
+            rng = generator(self.seed, "order", name, epoch)
             self._permutations[key] = rng.permutation(len(self._sources[name]))
         return self._permutations[key]
 

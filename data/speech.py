@@ -22,7 +22,8 @@ from data.array_store import ArrayStore, StoredClip, build_once, write_store
 from data.audio import one_thread, resample
 from data.cache import cache_folder
 from data.progress import with_progress
-from data.synthesisers.base import SPLITS, ClipSpec, Synthesiser
+from data.randomness import generator
+from data.synthesisers.base import ClipSpec, Synthesiser
 from data.synthesisers.espeak import EspeakVoices
 from data.synthesisers.flite import FliteVoices
 from data.synthesisers.piper import PiperVoices
@@ -107,7 +108,7 @@ def speech_bank(sentences: Iterable[str], split: str, clips_per_voice: int, fami
     check_family(family, split)
     engine = FAMILIES[family]
     engine.check_installed()
-    rng = np.random.default_rng([0, SPLITS.index(split), *_key(family)])
+    rng = generator(0, "speech bank", family, split)
     return _bank(_every(engine, sorted(set(sentences)), split, clips_per_voice * engine.takes, rng), split, family)
 
 
@@ -120,7 +121,7 @@ def sparse_bank(sentences: Iterable[str], split: str, clips_per_sentence: int) -
         raise ValueError(f"clips_per_sentence={clips_per_sentence} must be 1 or more")
     engine = FAMILIES[ESPEAK]
     names = engine.voices(split)
-    rng = np.random.default_rng([1, SPLITS.index(split)])
+    rng = generator(0, "sparse speech bank", split)
     drawn = [
         (text, names[rng.integers(len(names))]) for text in sorted(set(sentences)) for _ in range(clips_per_sentence)
     ]
@@ -136,10 +137,6 @@ def _every(
         for text in sentences:
             for _ in range(clips):
                 yield engine.draw(text, voice, rng)
-
-
-def _key(family: str) -> tuple[int, ...]:
-    return tuple(family.encode())
 
 
 def _bank(drawn: Iterable[ClipSpec], split: str, family: str) -> SpeechBank:

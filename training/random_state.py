@@ -1,4 +1,4 @@
-"""The global random generators: seeded at the start, kept in checkpoints."""
+"""The global random generators, such as dropout draws from: seeded at the start, and for every update anew."""
 
 from __future__ import annotations
 
@@ -10,27 +10,40 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.randomness import seed_of
+
 
 def seed_everything(seed: int) -> None:
     """Seeds Python, numpy and torch; on the CPU the same seed and number of threads give the same bits."""
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed={seed} must lie in [0, 2**32)")
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    _seed_all(seed)
     if not torch.cuda.is_available():
         torch.use_deterministic_algorithms(True)
         # Filling fresh memory would only make reads of uninitialised memory repeatable, at a cost in every step.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seeds one process for the update that follows `step`.
+
+    What it draws then depends on nothing that happened before, so that a resume needs no state of the generators and
+    may have another number of processes; and processes do not draw the same for their different samples.
+    """
+    _seed_all(seed_of(seed, "update", step, rank))
+
+
+def _seed_all(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed % 2**63)
+
+
 def random_state() -> dict[str, Any]:
-    """The state of all generators, as tensors and plain values that `torch.load(weights_only=True)` accepts."""
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    version, internal, next_gauss = random.getstate()
+    """The state of all generators."""
     return {
-        "python": [version, list(internal), next_gauss],
-        "numpy": [str(name), torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, gauss],
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -38,13 +51,10 @@ def random_state() -> dict[str, Any]:
 
 def set_random_state(state: dict[str, Any]) -> None:
     """Continues from a state that `random_state` returned."""
-    version, internal, next_gauss = state["python"]
-    random.setstate((version, tuple(internal), next_gauss))
-    name, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
-    if len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    torch.cuda.set_rng_state_all(state["cuda"])
 
 
 @contextmanager

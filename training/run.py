@@ -118,6 +118,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
         evaluate=partial(monitor, tracker=tracker) if monitor else None,
         processes=processes,
         resume=checkpoint,
+        seed=config.seed,
     )
     tracker.start(f"{config.name}/{run_folder.name}", plain, _step(checkpoint))
     try:

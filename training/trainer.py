@@ -26,7 +26,7 @@ from training.objectives.base import Objective
 from training.optimizers import Optimizers
 from training.options import TrainerOptions
 from training.progress import Progress
-from training.random_state import random_state, set_random_state
+from training.random_state import seed_step
 from training.reporting import Reporter
 from training.trackers.base import Tracker
 from training.validation import Evaluate, Validation
@@ -50,7 +50,8 @@ class Trainer:
 
     optimizer: called with the model. schedule: (step, max_steps) -> factor of the learning rates.
     load: (start, stop) -> the micro-batches of these numbers, of this process; a number always means the same batch.
-    evaluate: see `Validation`. config, tokenizer_path: kept in every checkpoint.
+    evaluate: see `Validation`. config, tokenizer_path: kept in every checkpoint. seed: of what a process draws itself,
+    such as dropout, in each update anew.
     After a resume `step` > 0: start the tracker with it.
     """
 
@@ -70,9 +71,10 @@ class Trainer:
         evaluate: Evaluate | None = None,
         processes: Processes | None = None,
         resume: Path | None = None,
+        seed: int = 0,
     ) -> None:
         schedule(0, options.max_steps)  # complains now about wrong arguments
-        self.options, self.config, self.tokenizer_path = options, config, tokenizer_path
+        self.options, self.config, self.tokenizer_path, self.seed = options, config, tokenizer_path, seed
         self.objective, self.schedule, self.load = objective, schedule, load
         self.processes = processes or start(options.device)
         self.report = Reporter(tracker, self.processes)
@@ -90,6 +92,7 @@ class Trainer:
         self.counters, self.norms = Counters(), dict.fromkeys((*self.parts, "total"), 0.0)
         self.seconds_before, self.started = 0.0, time.monotonic()
         self.saved: Path | None = None
+        self.notes: list[str] = []  # to be said when the training goes on
         if resume is not None:
             self._restore(resolve(resume))
 
@@ -114,6 +117,8 @@ class Trainer:
         seconds_left = None if options.max_seconds is None else options.max_seconds - self.seconds_before
         progress = Progress(self.step, options.max_steps, seconds_left, visible=self.processes.is_main)
         with StopSignals() as signals, progress as self.report.progress:
+            for note in self.notes:
+                self.report.say(note)
             for batches, data_seconds in self._windows():
                 self._train_step(batches, data_seconds)
                 progress.advance(self.step)
@@ -136,6 +141,7 @@ class Trainer:
         batches = iter(self.load(first, first + size * (self.options.max_steps - self.step)))
         while True:
             begun = time.monotonic()
+            seed_step(self.seed, self.step, self.processes.rank)
             window = list(itertools.islice(batches, size))
             if not window:
                 return
@@ -246,8 +252,17 @@ class Trainer:
             "counters": vars(self.counters).copy(),
             "norms": self.norms,
             "seconds": self.seconds,
-            "random_state": random_state(),
+            "world_size": self.processes.world_size,
         }
+
+    def _compare_processes(self, before: int | None) -> None:
+        """Notes a number of processes other than that of the checkpoint; None: an old one, which does not say."""
+        now = self.processes.world_size
+        if before is not None and before != now:
+            self.notes.append(
+                f"resumed by {now} process{'es' if now > 1 else ''}, saved by {before}: the samples stay the same, "
+                "but sums are rounded otherwise, and so is drawn what each process draws itself (dropout)"
+            )
 
     def _restore(self, step_folder: Path) -> None:
         """Continues from a checkpoint. Refuses one that this run has already left behind."""
@@ -264,7 +279,7 @@ class Trainer:
         self.report.load_state_dict(state["window"])
         self.counters, self.norms = Counters(**state["counters"]), state["norms"]
         self.seconds_before, self.saved = state["seconds"], step_folder
-        set_random_state(state["random_state"])
+        self._compare_processes(state.get("world_size"))
 
 
 def _due(step: int, every: int | None) -> bool:

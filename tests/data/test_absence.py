@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 import conf
 from data.absence import ModalityDropout, user_modalities, without
+from data.randomness import Draws
 from data.types import Absent, AlignedSample, Media, Message, Sample, Text
 
 MODALITIES = ("text", "audio", "image")
@@ -43,8 +44,8 @@ def test_a_modality_goes_whole_and_only_from_the_user() -> None:
 
 
 def test_every_modality_goes_as_often_as_configured() -> None:
-    dropout, rng = ModalityDropout({"image": 0.3, "audio": 0.1}, MODALITIES), np.random.default_rng(0)
-    left = [user_modalities(dropout(conversation(), rng)) for _ in range(4000)]
+    dropout = ModalityDropout({"image": 0.3, "audio": 0.1}, MODALITIES)
+    left = [user_modalities(dropout(conversation(), Draws(0, position))) for position in range(4000)]
     shares = {name: np.mean([name not in there for there in left]) for name in MODALITIES}
     # Four standard errors: 4 * sqrt(0.3 * 0.7 / 4000) = 0.029.
     assert shares == pytest.approx({"image": 0.3, "audio": 0.1, "text": 0.0}, abs=0.029)
@@ -53,27 +54,33 @@ def test_every_modality_goes_as_often_as_configured() -> None:
 
 
 def test_something_is_always_left() -> None:
-    dropout, rng = ModalityDropout({"image": 0.9, "audio": 0.9, "text": 0.9}, MODALITIES), np.random.default_rng(0)
-    assert all(user_modalities(dropout(conversation(), rng)) for _ in range(200))
+    dropout = ModalityDropout({"image": 0.9, "audio": 0.9, "text": 0.9}, MODALITIES)
+    assert all(user_modalities(dropout(conversation(), Draws(0, position))) for position in range(200))
 
 
-def test_the_same_generator_drops_the_same() -> None:
-    dropout = ModalityDropout({"image": 0.5, "audio": 0.5}, MODALITIES)
-    once, again, other = (
-        [dropout(conversation(), rng) for _ in range(20)] for rng in map(np.random.default_rng, (0, 0, 1))
-    )
-    assert once == again
-    assert once != other
+def dropped(probabilities: dict[str, float], seed: int = 0) -> list[list[str]]:
+    dropout = ModalityDropout(probabilities, MODALITIES)
+    return [user_modalities(dropout(conversation(), Draws(seed, position))) for position in range(40)]
 
 
-def test_switched_off_it_draws_nothing() -> None:
-    rng, untouched = np.random.default_rng(0), np.random.default_rng(0)
+def test_the_same_position_drops_the_same() -> None:
+    both = {"image": 0.5, "audio": 0.5}
+    assert dropped(both) == dropped(both) != dropped(both, seed=1)
+
+
+def test_another_modality_changes_nothing_about_one() -> None:
+    """Neither its probability nor whether it has one."""
+    alone = ["image" in there for there in dropped({"image": 0.5})]
+    for other in (1e-9, 0.5):
+        assert ["image" in there for there in dropped({"audio": other, "image": 0.5})] == alone
+
+
+def test_switched_off_it_changes_nothing() -> None:
     sample = conversation()
     for probabilities in ({}, {"image": 0.0}):
-        assert ModalityDropout(probabilities, MODALITIES)(sample, rng) is sample
+        assert ModalityDropout(probabilities, MODALITIES)(sample, Draws(0, 0)) is sample
     aligned = AlignedSample("2", (Text("a"),))
-    assert ModalityDropout({"image": 0.9}, MODALITIES)(aligned, rng) is aligned
-    assert rng.random() == untouched.random()
+    assert ModalityDropout({"image": 0.9}, MODALITIES)(aligned, Draws(0, 0)) is aligned
 
 
 @pytest.mark.parametrize("data", [path.stem for path in DATA if "modality_dropout" in OmegaConf.load(path)])

@@ -10,6 +10,7 @@ from data.collate import collate
 from data.loader import BatchStream
 from data.mixture import Mixture
 from data.packing import pack
+from data.randomness import Draws
 from data.types import AUDIO, IMAGE, AlignedSample, BadSampleError, Media, Text
 from tests.data.memory import MemorySource, interleaver, tokenizer
 from tests.training.aligned import LACKING, AlignedMemory
@@ -33,7 +34,7 @@ def test_each_segment_is_a_document_of_its_own() -> None:
 
 def test_media_are_augmented_only_with_a_generator() -> None:
     sample = aligned(Text("a"), PICTURE)
-    plain, drawn = (interleaver().aligned(sample, rng)[1].media[0][1] for rng in (None, np.random.default_rng(0)))
+    plain, drawn = (interleaver().aligned(sample, draws)[1].media[0][1] for draws in (None, Draws(0, 0)))
     assert torch.equal(plain, torch.ones(3, 4, 4))
     assert not torch.equal(drawn, plain)
 

@@ -214,7 +214,7 @@ def test_augmentation_repeats_with_its_generator_and_is_off_without_one() -> Non
     first = processor(media, np.random.default_rng(3))
     torch.manual_seed(2)
     assert torch.equal(processor(media, np.random.default_rng(3)), first)
-    assert len({processor(media, np.random.default_rng(seed)).sum().item() for seed in range(10)}) == 10
+    assert len({processor(media, np.random.default_rng(seed)).abs().sum().item() for seed in range(10)}) == 10
     assert torch.equal(processor(media), AudioProcessor(log_mel())(media))
 
 

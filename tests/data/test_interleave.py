@@ -6,6 +6,7 @@ import torch
 
 from data.document import dump
 from data.interleave import Interleaver
+from data.randomness import Draws
 from data.tokenizer import SPECIAL_TOKENS
 from data.types import AUDIO, IMAGE, AlignedSample, BadSampleError, Media, Message, Sample, Text, ToolCall
 from tests.data.memory import MODALITIES, NUM_TOKENS, RawProcessor, interleaver, tokenizer
@@ -144,7 +145,7 @@ def test_only_the_callable_counts_the_tokens_of_a_medium():
 def test_augmentation_happens_if_and_only_if_there_is_a_generator():
     sample = chat(("user", PIXELS, SOUND), ("assistant", "y"))
     processor = interleaver()
-    draw = lambda seed: processor.document(sample, np.random.default_rng(seed)).media  # noqa: E731
+    draw = lambda seed: processor.document(sample, Draws(seed, 0)).media  # noqa: E731
     assert torch.equal(processor.document(sample).media[1][1], SOUND.source)
     assert torch.equal(draw(1)[0][1], draw(1)[0][1])
     assert not torch.equal(draw(1)[0][1], draw(2)[0][1])

@@ -54,11 +54,11 @@ def test_the_position_is_all_that_counts():
 
 def test_samples_and_generators_are_drawn_from_the_position():
     for position in (0, 5, 1234):
-        (name, sample, rng), (other_name, other, other_rng) = mixture().at(position), mixture().at(position)
+        (name, sample, draws), (other_name, other, other_draws) = mixture().at(position), mixture().at(position)
         assert (name, sample.id) == (other_name, other.id)
         assert str(mixture().locate(position)[1]) == sample.id
-        assert rng.random() == other_rng.random()
-    draws = {mixture(seed).at(position)[2].random() for seed in (0, 1) for position in range(50)}
+        assert draws("x").random() == other_draws("x").random() != draws("y").random()
+    draws = {mixture(seed).at(position)[2]("x").random() for seed in (0, 1) for position in range(50)}
     assert len(draws) == 100
 
 

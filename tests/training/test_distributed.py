@@ -40,6 +40,7 @@ def folder(tmp_path_factory):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert ended.returncode == 0, ended.stderr[-9000:]
+    (folder / "said.txt").write_text(ended.stdout)
     return folder
 
 
@@ -123,6 +124,7 @@ def test_one_process_continues_what_two_began(folder, one_process, tmp_path):
 def test_two_processes_continue_what_one_began(folder, one_process):
     assert len(losses(folder / "begun")) == 6
     assert_close(folder / "begun", one_process)
+    assert (folder / "said.txt").read_text().count("resumed by 2 processes, saved by 1: ") == 1
 
 
 def test_adamw_with_decay_is_the_same_in_two_processes(folder, tmp_path):

@@ -65,7 +65,7 @@ def test_accumulated_micro_batches_equal_one_large_batch(sizes):
     batches = []
     for size in sizes:
         chosen = [larger.mixture.at(next(places)) for _ in range(size)]
-        batches.append(collate([[reader.document(sample, rng)] for _, sample, rng in chosen]))
+        batches.append(collate([[reader.document(sample, draws)] for _, sample, draws in chosen]))
     totals = accumulate(model, NextToken(), batches)
     assert totals.count == sum(counts)
     assert totals.mean == pytest.approx(sum(term.sum.item() for term in terms) / sum(counts), rel=1e-5)

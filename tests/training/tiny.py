@@ -99,7 +99,7 @@ def tiny_stream(model, samples_per_batch=4, num_samples=12, seed=0, **options):
 
 
 def tiny_trainer(run_folder, resume=None, evaluate=None, num_workers=0, processes=None, stream=None, **changes):
-    """A trainer on the tiny model; `changes` are trainer options, or `optimizer` and `load`."""
+    """A trainer on the tiny model; `changes` are trainer options, or `optimizer`, `load`, `model` and `seed`."""
     torch.set_num_threads(1)
     model = changes.pop("model", None) or tiny_model()
     if processes is not None:
@@ -112,6 +112,7 @@ def tiny_trainer(run_folder, resume=None, evaluate=None, num_workers=0, processe
     tracker = JsonlTracker(Path(run_folder))
     load = changes.pop("load", None) or (lambda start, stop: loader(stream, start, stop, num_workers))
     optimizer = changes.pop("optimizer", None) or partial(muon, lr=0.02, adamw_lr=3e-3)
+    seed = changes.pop("seed", 0)
     options = {"max_steps": 12, "log_every": 2, "checkpoint_every": 3, "device": "cpu", **changes}
     trainer = Trainer(
         model=model,
@@ -127,6 +128,7 @@ def tiny_trainer(run_folder, resume=None, evaluate=None, num_workers=0, processe
         evaluate=evaluate,
         processes=processes,
         resume=resume,
+        seed=seed,
     )
     if processes is None or processes.is_main:
         tracker.start("tiny", CONFIG, trainer.step if resume else None)
