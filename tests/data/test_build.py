@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -9,7 +11,7 @@ from data.build import (
     build_tokenizer,
     build_validation,
 )
-from data.types import BadInputError
+from data.types import BadInputError, NotInstalledError
 from tests.data.memory import MODALITIES, NUM_TOKENS
 
 HERE = "tests.data.memory"
@@ -153,3 +155,16 @@ def test_an_empty_validation_source_is_named():
     node = config(validation={"typed": {"_target_": f"{HERE}.MemorySource", "num_samples": 0}})
     with pytest.raises(BadInputError, match=r"^data\.validation\.typed: the source has no samples"):
         build_validation(node)
+
+
+def test_an_optional_source_that_is_not_installed_is_left_out_and_said(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "piper", None)
+    entry = {"_target_": "data.easy_vqa.EasyVqaQuestions", "split": "test", "questions": "spoken", "family": "piper"}
+    with pytest.raises(NotInstalledError, match=r"^data\.validation\.spoken: speech of Piper needs its packages"):
+        build_validation(config(validation={"spoken": entry}))
+    typed = {"_target_": f"{HERE}.MemorySource", "num_samples": 3, "optional": True}
+    both = config(validation={"spoken": entry | {"optional": True}, "typed": typed})
+    assert list(build_validation(both)) == ["typed"]
+    assert "left out: data.validation.spoken: speech of Piper needs" in capsys.readouterr().err
+    with pytest.raises(BadInputError, match=r"^data\.validation\.typed\.optional: 'maybe' must be true or false"):
+        build_validation(config(validation={"typed": typed | {"optional": "maybe"}}))

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,12 @@ def test_sources_whose_file_was_not_given_are_left_out() -> None:
     settings = build_settings(EVALUATION | {"tasks": {"typed": TYPED, "manifest": missing}, "prior": missing})
     assert list(settings.tasks) == ["typed"]
     assert settings.prior is None
+
+
+def test_an_optional_task_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "piper", None)
+    spoken = {"_target_": "data.easy_vqa.EasyVqaQuestions", "split": "test", "questions": "spoken", "family": "piper"}
+    settings = build_settings(EVALUATION | {"tasks": {"typed": TYPED, "spoken": spoken | {"optional": True}}})
+    assert list(settings.tasks) == ["typed"]
+    with pytest.raises(BadInputError, match=r"^evaluation\.tasks\.spoken: speech of Piper needs its packages"):
+        build_settings(EVALUATION | {"tasks": {"typed": TYPED, "spoken": spoken}})
