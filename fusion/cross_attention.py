@@ -112,9 +112,8 @@ class CrossAttentionFusion(FusionMethod):
         media_RTD = media.take(x_ND)
         if len(media) or cache is None:
             media_RTD = self.media(sequence, media, media_RTD, media_cache)
-        text_RTD, positions = text.take(x_ND), text.ids(sequence.positions.flatten())
-        visibility = text.visibility(sequence.document_ids.flatten())
-        text_places = TokenPlaces(visibility.group_ids, positions)
+        text_RTD, visibility = text.take(x_ND), text.visibility(sequence.document_ids.flatten())
+        text_places = TokenPlaces(visibility.group_ids, text.ids(sequence.positions.flatten()))
         media_places = TokenPlaces(
             media.ids(sequence.document_ids.flatten(), PADDING_DOCUMENT), media.ids(sequence.positions.flatten())
         )
@@ -124,5 +123,7 @@ class CrossAttentionFusion(FusionMethod):
                 memory_cache = memory_caches[index] if memory_caches else None
                 text_RTD = self.cross[index](text_RTD, text_places, media_RTD, media_places, memory_cache)
             if len(text) or cache is None:
-                text_RTD = block(text_RTD, visibility, positions, text_caches[layer] if text_caches else None)
+                text_RTD = block(
+                    text_RTD, visibility, text_places.positions, text_caches[layer] if text_caches else None
+                )
         return text.put(media.put(x_ND, media_RTD), text_RTD).view_as(sequence.hidden)

@@ -14,6 +14,7 @@ from data.types import PADDING_DOCUMENT
 from fusion.block import WEIGHTS, Block, ModalityBlock, layers_of
 from fusion.folding import Folding, fold_by_modality
 from fusion.mixers.base import Mixer
+from fusion.positions.once import Positions
 from fusion.sequence import EmbeddedSequence, Visibility
 
 
@@ -90,8 +91,8 @@ class FusionMethod(nn.Module):
 
     def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
         """Hidden states [B, L, D], before the model's final normalisation."""
-        hidden = sequence.hidden
+        hidden, positions = sequence.hidden, Positions(sequence.positions)
         caches = cache or [None] * len(self.blocks)
         for block, visibility, layer_cache in zip(self.blocks, self.visibilities(sequence), caches, strict=True):
-            hidden = block(hidden, visibility, sequence.positions, layer_cache)
+            hidden = block(hidden, visibility, positions, layer_cache)
         return hidden

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fusion.positions.once import Positions
 from fusion.sequence import Visibility
 
 
@@ -22,6 +23,6 @@ class Mixer(nn.Module):
         """An empty cache or state of this layer for cached decoding."""
         raise NotImplementedError(f"{type(self).__name__} must define make_cache")
 
-    def forward(self, x_BLD: Tensor, visibility: Visibility, positions_BL: Tensor, cache: Any = None) -> Tensor:
+    def forward(self, x_BLD: Tensor, visibility: Visibility, positions: Positions, cache: Any = None) -> Tensor:
         """Mixed tokens [B, L, D]; with a `cache`, tokens that it already holds are seen too, and it is updated."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
