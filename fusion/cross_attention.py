@@ -81,9 +81,13 @@ class CrossAttentionFusion(FusionMethod):
         gate_init: float = 0.0,
         bidirectional_media: bool = False,
     ) -> None:
-        super().__init__(d_model, num_modalities, num_layers, mixer, feed_forward)
+        super().__init__(
+            d_model, num_modalities, num_layers, mixer, feed_forward, bidirectional_media=bidirectional_media
+        )
         if media_layers < 0:
             raise ValueError(f"media_layers={media_layers} must be 0 or more")
+        if bidirectional_media and not media_layers:
+            raise ValueError("bidirectional_media=True needs media_layers of 1 or more, for text layers see no media")
         if not 1 <= cross_every <= num_layers:
             raise ValueError(f"cross_every={cross_every} must be from 1 to num_layers={num_layers}")
         self.cross_every = cross_every

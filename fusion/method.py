@@ -28,7 +28,8 @@ class FusionMethod(nn.Module):
     method alone.
 
     weights: "shared", or "per_modality": a set for each of the `num_modalities`, text included.
-    bidirectional_media: whether the tokens of one medium (an image, a clip) see one another in both directions.
+    bidirectional_media: whether the tokens of one medium (an image, a clip) see one another in both directions. Raises
+    `ValueError` for a mixer that cannot.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class FusionMethod(nn.Module):
             else ModalityBlock(d_model, num_modalities, mixer, feed_forward)
             for _ in range(num_layers)
         )
+        if bidirectional_media:
+            refuse_one_way_mixers(self.blocks)
 
     def layers(self) -> list[nn.Module]:
         """The blocks that run over the whole sequence, in order."""
@@ -96,3 +99,13 @@ class FusionMethod(nn.Module):
         for block, visibility, layer_cache in zip(self.blocks, self.visibilities(sequence), caches, strict=True):
             hidden = block(hidden, visibility, positions, layer_cache)
         return hidden
+
+
+def refuse_one_way_mixers(blocks: nn.ModuleList) -> None:
+    """Raises `ValueError` for the first mixer that does not look both ways: it would ignore the option in silence."""
+    for block in blocks.modules():
+        if isinstance(block, Block) and not block.mixer.sees_both_ways:
+            raise ValueError(
+                f"bidirectional_media=True needs a mixer that sees both ways; {type(block.mixer).__name__} does not "
+                "(its sees_both_ways is False); choose bidirectional_media=false, or mixer=attention"
+            )

@@ -113,6 +113,8 @@ class GroupAttention(nn.Module):
 class SelfAttention(AttentionHeads, Mixer):
     """Attention of all tokens to those that they may see: `heads`, then `attend` (`GroupAttention`), then `out`."""
 
+    sees_both_ways = True
+
     def __init__(self, d_model: int, implementation: str = "auto", **heads: Any) -> None:
         super().__init__(d_model, **heads)
         self.attend = GroupAttention(implementation)

@@ -15,9 +15,13 @@ class Mixer(nn.Module):
 
     A mixer (or any other module) that computes the same in several ways names them in `implementations`, the slow
     reference first, and reads its attribute `implementation`; certification compares them all.
+
+    sees_both_ways: whether it heeds the `segment_ids` of a `Visibility`: the tokens of one segment then see those that
+    come after them too. One that runs from left to right only cannot, and is refused by `bidirectional_media`.
     """
 
     implementations: tuple[str, ...] = ()
+    sees_both_ways: bool = False
 
     def make_cache(self, batch_size: int, max_length: int) -> Any:
         """An empty cache or state of this layer for cached decoding."""

@@ -30,6 +30,7 @@ from certify.fusion_checks import (
     documents_are_isolated,
     evaluation_equals_training,
     future_does_not_reach_past,
+    media_see_themselves_as_configured,
     packed_equals_unpacked,
     past_reaches_present,
 )
@@ -41,7 +42,7 @@ from fusion import cache
 from fusion.block import Block
 from fusion.mixers import attention
 from fusion.model import FusionModel
-from fusion.sequence import Visibility
+from fusion.sequence import EmbeddedSequence, Visibility
 from training.accumulation import StepTotals
 
 Patch = pytest.MonkeyPatch
@@ -76,6 +77,39 @@ def all_groups_are_one(context: Context, patch: Patch) -> None:
 def mixers_and_embedding_are_blind(context: Context, patch: Patch) -> None:
     for block in context.model.fusion.layers():
         patch.setattr(block.mixer, "forward", lambda x, *rest: torch.zeros_like(x))
+
+
+def media_look_both_ways_unasked(context: Context, patch: Patch) -> None:
+    """Every mixer is told of the media, although the option is off."""
+    original = context.model.fusion.visibilities
+
+    def visibilities(sequence: EmbeddedSequence) -> list[Visibility]:
+        return [Visibility(seen.group_ids, sequence.segment_ids) for seen in original(sequence)]
+
+    patch.setattr(context.model.fusion, "visibilities", visibilities)
+
+
+def mixers_ignore_media(context: Context, patch: Patch) -> None:
+    """The option is on, and no mixer looks at which tokens are of one medium."""
+    patch.setattr(context.model.fusion, "bidirectional_media", True)
+    for block in context.model.fusion.layers():
+        original = block.mixer.forward
+
+        def forward(x: Tensor, visibility: Visibility, *rest: Any, forward: Any = original) -> Tensor:
+            return forward(x, Visibility(visibility.group_ids), *rest)
+
+        patch.setattr(block.mixer, "forward", forward)
+
+
+def folded_attention_ignores_media(context: Context, patch: Patch) -> None:
+    """As above, where rows hold several documents, and nowhere else."""
+    patch.setattr(context.model.fusion, "bidirectional_media", True)
+    original = attention.folded_attention
+
+    def folded(q: Tensor, k: Tensor, v: Tensor, visibility: Visibility) -> Tensor:
+        return original(q, k, v, Visibility(visibility.group_ids))
+
+    patch.setattr(attention, "folded_attention", folded)
 
 
 def places_count_from_the_row(context: Context, patch: Patch) -> None:
@@ -262,6 +296,9 @@ def encoder_has_a_dead_layer(context: Context, patch: Patch) -> None:
 CASES: list[tuple[Callable[[Context], Any], Sabotage]] = [
     (future_does_not_reach_past, mixer_looks_one_token_ahead),
     (past_reaches_present, mixers_and_embedding_are_blind),
+    (media_see_themselves_as_configured, media_look_both_ways_unasked),
+    (media_see_themselves_as_configured, mixers_ignore_media),
+    (media_see_themselves_as_configured, folded_attention_ignores_media),
     (documents_are_isolated, all_groups_are_one),
     (documents_are_isolated, encoder_normalises_over_the_batch),
     (packed_equals_unpacked, all_groups_are_one),
@@ -303,6 +340,13 @@ FAST_CHECKS = (*suite.MODEL_CHECKS, *suite.ENCODER_CHECKS)
 def test_a_sound_model_passes(context: Context, check: suite.Check) -> None:
     result = check(context)
     assert result.passed, result
+
+
+def test_a_sound_model_whose_media_look_both_ways_passes(context: Context) -> None:
+    context.model.fusion.bidirectional_media = True
+    result = media_see_themselves_as_configured(context)
+    assert result.passed, result
+    assert result.at_least
 
 
 @pytest.mark.parametrize(("check", "sabotage"), CASES, ids=lambda item: item.__name__)
