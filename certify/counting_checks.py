@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from certify.context import Context, alone, batched, switched
+from certify.context import Context, alone, batched
 from certify.documents import item_shapes, labelled
 from certify.result import EXACT, Result, at_most
 from data.document import Document
@@ -24,6 +24,7 @@ from fusion.counting import flops_per_sample, parameter_counts
 from fusion.feed_forward.swiglu import SwiGLU
 from fusion.flops import count, documents_alone, torch_count, usage
 from fusion.mixers.attention import SelfAttention
+from fusion.mode import switched
 from fusion.model import FusionModel
 
 TEXT_TOKENS = 7

@@ -8,11 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from certify.context import Context, alone, batched, by_document, logits, packed, switched, training_logits
+from certify.context import Context, alone, batched, by_document, logits, packed, training_logits
 from certify.documents import changed, spans
 from certify.result import EFFECT, ROUNDING, Result, at_least, at_most, deviation, largest_deviation
 from data.document import Document
 from data.types import InterleavedBatch
+from fusion.mode import switched
 from fusion.model import FusionModel
 from fusion.sequence import EmbeddedSequence
 

@@ -38,6 +38,7 @@ from fusion.cache import TokenPlaces
 from fusion.mixers.attention import GroupAttention
 from fusion.mixers.cross_attention import PairAttention
 from fusion.mixers.heads import AttentionHeads
+from fusion.mode import switched
 from fusion.model import FusionModel
 from fusion.sequence import Visibility
 
@@ -67,10 +68,8 @@ def usage(model: FusionModel, document: InterleavedBatch) -> Usage:
 
     The document is run once. Each medium is run by itself, lest a longer one in the same document pad it.
     """
-    mode = model.training
-    model.eval()
     encoding: dict[str, int] = {}
-    with torch.no_grad():
+    with switched(model, training=False), torch.no_grad():
         calls = _recorded(model, lambda: model(document), inside=lambda name: not name.startswith(ENCODERS))
         for name, media in document.media.items():
             encoder = model.media_encoders[name]
@@ -78,7 +77,6 @@ def usage(model: FusionModel, document: InterleavedBatch) -> Usage:
             for item in _items(media):
                 encoding[name] = encoding.get(name, 0) + torch_count(encoder.encoder, partial(encoder.encoder, item))
                 calls += _recorded(model, partial(encoder, item), inside=lambda name: ".projector" in name)
-    model.train(mode)
     return Usage(tuple(calls), encoding, int((document.labels >= 0).sum()))
 
 
