@@ -42,7 +42,13 @@ from fusion import cache
 from fusion.block import Block
 from fusion.mixers import attention
 from fusion.model import FusionModel
-from fusion.sequence import EmbeddedSequence, Visibility
+from fusion.sequence import Visibility
+from tests.certify.flops_sabotage import values_are_not_multiplied, weights_get_no_gradient
+from tests.certify.media_sabotage import (
+    folded_attention_ignores_media,
+    media_look_both_ways_unasked,
+    mixers_ignore_media,
+)
 from training.accumulation import StepTotals
 
 Patch = pytest.MonkeyPatch
@@ -77,39 +83,6 @@ def all_groups_are_one(context: Context, patch: Patch) -> None:
 def mixers_and_embedding_are_blind(context: Context, patch: Patch) -> None:
     for block in context.model.fusion.layers():
         patch.setattr(block.mixer, "forward", lambda x, *rest: torch.zeros_like(x))
-
-
-def media_look_both_ways_unasked(context: Context, patch: Patch) -> None:
-    """Every mixer is told of the media, although the option is off."""
-    original = context.model.fusion.visibilities
-
-    def visibilities(sequence: EmbeddedSequence) -> list[Visibility]:
-        return [Visibility(seen.group_ids, sequence.segment_ids) for seen in original(sequence)]
-
-    patch.setattr(context.model.fusion, "visibilities", visibilities)
-
-
-def mixers_ignore_media(context: Context, patch: Patch) -> None:
-    """The option is on, and no mixer looks at which tokens are of one medium."""
-    patch.setattr(context.model.fusion, "bidirectional_media", True)
-    for block in context.model.fusion.layers():
-        original = block.mixer.forward
-
-        def forward(x: Tensor, visibility: Visibility, *rest: Any, forward: Any = original) -> Tensor:
-            return forward(x, Visibility(visibility.group_ids), *rest)
-
-        patch.setattr(block.mixer, "forward", forward)
-
-
-def folded_attention_ignores_media(context: Context, patch: Patch) -> None:
-    """As above, where rows hold several documents, and nowhere else."""
-    patch.setattr(context.model.fusion, "bidirectional_media", True)
-    original = attention.folded_attention
-
-    def folded(q: Tensor, k: Tensor, v: Tensor, visibility: Visibility) -> Tensor:
-        return original(q, k, v, Visibility(visibility.group_ids))
-
-    patch.setattr(attention, "folded_attention", folded)
 
 
 def places_count_from_the_row(context: Context, patch: Patch) -> None:
@@ -257,10 +230,6 @@ def counter_misses_matrices(context: Context, patch: Patch) -> None:
     patch.setattr(counting_checks, "flops_per_sample", lambda model, batch: 1000.0)
 
 
-def mixer_multiplies_uncounted(context: Context, patch: Patch) -> None:
-    wrap_mixer(context.model, patch, lambda out, x: out + 1e-3 * (x @ torch.eye(x.shape[-1], dtype=x.dtype)))
-
-
 def encoder_normalises_over_the_batch(context: Context, patch: Patch) -> None:
     stem = encoder_of(context.model, "image").encoder.stem
     stem[0][1] = nn.BatchNorm2d(8).double()  # type: ignore[index, union-attr]
@@ -324,7 +293,8 @@ CASES: list[tuple[Callable[[Context], Any], Sabotage]] = [
     (counting_checks.counts_match_formulas, keys_are_as_many_as_queries),
     (counting_checks.weights_are_registered, factors_lie_in_a_plain_list),
     (counting_checks.operations_scale, counter_misses_matrices),
-    (counting_checks.operations_match_torch, mixer_multiplies_uncounted),
+    (counting_checks.operations_match_torch, values_are_not_multiplied),
+    (counting_checks.operations_match_torch, weights_get_no_gradient),
     (items_are_independent, encoder_normalises_over_the_batch),
     (padding_has_no_influence, encoder_ignores_lengths),
     (tokens_are_counted, encoder_miscounts),
