@@ -110,9 +110,10 @@ def torch_flops(model: FusionModel, batch: InterleavedBatch) -> int:
 def torch_backward_flops(model: FusionModel, batch: InterleavedBatch) -> int:
     """Operations of the backward pass, likewise, less those of encoders that join the graph without an item."""
     absent = [encoder for name, encoder in model.media_encoders.items() if name not in batch.media]
+    joining = [(encoder, encoder.absent) for encoder in absent if isinstance(encoder, MediaEncoder)]
     with switched(model, training=False):
         _, backward = torch_counts(model, lambda: model.logits(model(batch)[batch.labels >= 0]))
-        return backward - sum(torch_counts(encoder, encoder.absent)[1] for encoder in absent)  # type: ignore[arg-type]
+        return backward - sum(torch_counts(encoder, join)[1] for encoder, join in joining)
 
 
 def _even_documents(context: Context) -> list[Document]:

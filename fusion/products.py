@@ -53,11 +53,7 @@ def rule_of(module: nn.Module) -> Rule | None:
     Raises `BadInputError` for a class that overrides the `forward` of what was counted.
     """
     own = type(module)
-    if hasattr(own, "flops"):
-        counted, rule = _definer(own, "flops"), _own_flops
-    else:
-        counted = next((kind for kind in RULES if issubclass(own, kind)), None)
-        rule = RULES.get(counted)
+    counted = _definer(own, "flops") if hasattr(own, "flops") else _known_parent(own)
     if counted is None:
         return None
     computed = _definer(own, "forward")
@@ -66,7 +62,11 @@ def rule_of(module: nn.Module) -> Rule | None:
             f"{own.__name__} computes in a forward of its own what is counted as {counted.__name__}: say what it costs "
             "by a method flops (see fusion/products.py)"
         )
-    return rule
+    return _own_flops if hasattr(own, "flops") else RULES[counted]
+
+
+def _known_parent(kind: type) -> type | None:
+    return next((known for known in RULES if issubclass(kind, known)), None)
 
 
 def _definer(kind: type, name: str) -> type:
@@ -157,7 +157,7 @@ def _pairs(around: Any, pairs: int, q: Tensor, k: Tensor, v: Tensor) -> list[Pro
 
 # What a module of a kind computes by itself, besides what its children do. Attention of torch's does not call its
 # child `out_proj`, but takes its weights.
-RULES: dict[type | None, Rule] = {
+RULES: dict[type, Rule] = {
     nn.Linear: _linear,
     nn.Conv1d: _convolution,
     nn.Conv2d: _convolution,
