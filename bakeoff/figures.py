@@ -30,7 +30,7 @@ def draw_task(axes: Axes, task: str, rows: tuple[Row, ...], methods: list[str]) 
     for row in rows:
         score = row.scores[task]
         axes.errorbar(
-            row.flops / 1e6,
+            row.inference_flops / 1e6,
             score.value,
             yerr=[[max(score.value - score.low, 0.0)], [max(score.high - score.value, 0.0)]],
             fmt=MARKERS[row.budget],

@@ -21,7 +21,7 @@ from evaluation.figures import pixels, save
 from evaluation.markdown import table
 from training.trackers.fan_out import build_tracker
 
-TITLES = {"flops": "Equal operations per training sample", "parameters": "Equal parameters"}
+TITLES = {"flops": "Equal operations per sample (forward)", "parameters": "Equal parameters"}
 HOW_TO_READ = (
     "Accuracy in percent, mean over seeds, with the 95 % interval of a bootstrap over seeds and images. Differences "
     "are paired: the same seeds and images for both. p is two-sided, Holm-corrected for all comparisons of its table. "
@@ -116,7 +116,8 @@ def head(results: Results) -> list[str]:
         "d_model",
         "parameters (M)",
         "active (M)",
-        "MFLOP per sample",
+        "MFLOP per sample (forward)",
+        "MFLOP per sample (training)",
         "training (s)",
         "peak memory (GB)",
         results.option,
@@ -131,7 +132,8 @@ def cells(row: Row, results: Results) -> list[str]:
         str(row.d_model),
         f"{row.parameters / 1e6:.2f}",
         f"{row.active / 1e6:.2f}",
-        f"{row.flops / 1e6:.1f}",
+        f"{row.inference_flops / 1e6:.1f}",
+        "unknown" if row.training_flops is None else f"{row.training_flops / 1e6:.1f}",
         f"{row.seconds:.0f}",
         f"{row.memory_gb:.2f}",
         f"{row.tuned:g}",

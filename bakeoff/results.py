@@ -13,7 +13,7 @@ import numpy as np
 
 from bakeoff.settings import Bakeoff
 from bakeoff.statistics import Comparison, Estimate, compare_all
-from bakeoff.trials import Entry, costs
+from bakeoff.trials import Entry, costs, training_flops
 from data.types import BadInputError
 from evaluation.answers import read_answers
 from evaluation.compare import load_run
@@ -24,7 +24,9 @@ from training.trackers.jsonl import read_metrics
 class Row:
     """A method at one budget, over its seeds.
 
-    active: parameters that one token uses. scores: task -> estimate; the rest are means over the seeds.
+    active: parameters that one token uses. inference_flops: operations of the forward pass of a training sample;
+    training_flops: with the backward pass and the optimizer, None if a run does not say. scores: task -> estimate; the
+    rest are means over the seeds.
     """
 
     method: str
@@ -33,7 +35,8 @@ class Row:
     d_model: int
     parameters: float
     active: float
-    flops: float
+    inference_flops: float
+    training_flops: float | None
     seconds: float
     memory_gb: float
     scores: Mapping[str, Estimate]
@@ -51,7 +54,8 @@ class Results:
 
     def deviation(self, budget: str) -> float:
         """How far the costs of a budget are from that of the reference at most, as a share of it."""
-        spent = {row.method: getattr(row, budget) for row in self.rows if row.budget == budget}
+        field = {"flops": "inference_flops", "parameters": "parameters"}[budget]
+        spent = {row.method: getattr(row, field) for row in self.rows if row.budget == budget}
         return max(abs(cost / spent[self.reference] - 1) for cost in spent.values())
 
     @property
@@ -90,6 +94,7 @@ def gather(
 def _row(method: str, budget: str, tuned: float, folders: Sequence[Path], scores: Mapping[str, Estimate]) -> Row:
     runs = [load_run(folder) for folder in folders]
     spent = [costs(folder) for folder in folders]
+    training = [found for folder in folders if (found := training_flops(folder)) is not None]
     memory = [
         max(float(line.get("memory/peak_mb", 0.0)) for line in read_metrics(f / "metrics.jsonl")) for f in folders
     ]
@@ -100,7 +105,8 @@ def _row(method: str, budget: str, tuned: float, folders: Sequence[Path], scores
         d_model=int(runs[0].config["d_model"]),
         parameters=float(np.mean([cost["parameters"] for cost in spent])),
         active=float(np.mean([run.report["model"]["active_parameters"] for run in runs])),
-        flops=float(np.mean([cost["flops"] for cost in spent])),
+        inference_flops=float(np.mean([cost["flops"] for cost in spent])),
+        training_flops=float(np.mean(training)) if len(training) == len(runs) else None,
         seconds=float(np.mean([run.report["train"]["seconds"] for run in runs])),
         memory_gb=float(np.mean(memory)) / 1024,
         scores=scores,

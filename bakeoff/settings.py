@@ -36,9 +36,9 @@ class Bakeoff:
 
     base: overrides of train.py that all runs share. methods: name -> overrides that make the method.
     reference: the method whose cost, as it is configured, all others are brought to. budgets: what is made equal,
-    "flops" of a training sample and "parameters", each a comparison of its own. baselines: methods that every other
-    one is tested against, corrected for the number of tests. seeds: of the runs that are compared. parallel: trainings
-    at a time, which share the cores; their seconds are those of trainings with such neighbours.
+    "flops" of the forward pass of a training sample and "parameters", each a comparison of its own. baselines: methods
+    that every other one is tested against, corrected for the number of tests. seeds: of the runs that are compared.
+    parallel: trainings at a time, which share the cores; their seconds are those of trainings with such neighbours.
     """
 
     base: Sequence[str]

@@ -14,8 +14,8 @@ from bakeoff.settings import Bakeoff
 from data.types import BadInputError
 from fusion.sizing import EXPANSION
 
-# Where train.py writes what a budget equalises.
-SUMMARY_KEYS = {"flops": "flops_per_training_sample", "parameters": "parameters/total"}
+# Where train.py writes what a budget equalises: "flops" are those of the forward pass. The second names are older.
+SUMMARY_KEYS = {"flops": ("flops/inference", "flops_per_training_sample"), "parameters": ("parameters/total",)}
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,17 @@ def read_summary(run_folder: Path) -> dict[str, Any]:
 
 
 def costs(run_folder: Path) -> dict[str, float]:
-    """What a run costs, by budget."""
-    summary = read_summary(run_folder)
-    return {budget: float(summary[key]) for budget, key in SUMMARY_KEYS.items()}
+    """What a run costs, by budget. Raises `BadInputError` if its summary does not say."""
+    summary, found = read_summary(run_folder), {}
+    for budget, keys in SUMMARY_KEYS.items():
+        key = next((key for key in keys if key in summary), None)
+        if key is None:
+            raise BadInputError(f"{run_folder / 'summary.json'}: lacks {keys[0]}")
+        found[budget] = float(summary[key])
+    return found
+
+
+def training_flops(run_folder: Path) -> float | None:
+    """Operations of a training sample in forward pass, backward pass and optimizer; None for an older run."""
+    found = read_summary(run_folder).get("flops/training")
+    return None if found is None else float(found)

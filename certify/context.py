@@ -5,8 +5,7 @@ Shape legend: B rows, L tokens in a row, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from data.collate import collate
 from data.document import Document
 from data.packing import pack
 from data.types import InterleavedBatch
+from fusion.mode import switched
 from fusion.model import FusionModel
 from training.objectives.base import Objective
 from training.optimizers import Optimizers
@@ -86,14 +86,3 @@ def training_logits(model: FusionModel, batch: InterleavedBatch) -> dict[str, Te
 def by_document(batch: InterleavedBatch, values: Tensor) -> dict[str, Tensor]:
     """The part of `values` [B, L, ...] that belongs to each document."""
     return {name: values[batch.document_ids == index] for index, name in enumerate(batch.sample_ids)}
-
-
-@contextmanager
-def switched(model: nn.Module, training: bool) -> Iterator[None]:
-    """The model in training or evaluation mode, for a while."""
-    before = model.training
-    model.train(training)
-    try:
-        yield
-    finally:
-        model.train(before)

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from certify.context import Context, batched, logits, switched
+from certify.context import Context, batched, logits
 from certify.documents import extended, spans
 from certify.result import EXACT, ROUNDING, Result, at_most, deviation
 from data.collate import collate_prompts
 from data.document import Document
 from data.types import PADDING_DOCUMENT, UNSUPERVISED, InterleavedBatch
 from fusion.generation import generate
+from fusion.mode import switched
 
 NEW_TOKENS = 6
 # Some tokens that must not be chosen, as special ones must not in the answers of a tokenizer.

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from certify.context import Context, switched
+from certify.context import Context
 from certify.documents import Shape, accepts, doubled, item_shapes
 from certify.result import EXACT, ROUNDING, Result, at_most, largest_deviation
 from data.types import MediaBatch
 from encoders.base import MediaEncoder
+from fusion.mode import switched
 
 MOST_ITEMS = 12
 

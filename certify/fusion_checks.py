@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
-from certify.context import Context, alone, batched, by_document, logits, packed, switched, training_logits
+from certify.context import Context, alone, batched, by_document, logits, packed, training_logits
 from certify.documents import changed, spans
 from certify.result import EFFECT, ROUNDING, Result, at_least, at_most, deviation, largest_deviation
 from data.document import Document
+from data.types import InterleavedBatch
+from fusion.mode import switched
+from fusion.model import FusionModel
+from fusion.sequence import EmbeddedSequence
 
 CUTS_PER_DOCUMENT = 3
 
@@ -52,6 +58,51 @@ def past_reaches_present(context: Context) -> Result:
     ]
     detail = f"{len(variants)} segments replaced, smallest movement of a later text token"
     return at_least("the past reaches the present", min(effects), EFFECT, detail)
+
+
+def media_see_themselves_as_configured(context: Context) -> Result:
+    """The last token of every medium is replaced: with `bidirectional_media` all earlier ones move, without it none.
+
+    It is replaced behind the encoder, which lets the tokens of a medium see one another in any case. Documents are
+    packed, and each in a row of its own, which are different paths of attention.
+    """
+    documents, asked = context.documents(), context.model.fusion.bidirectional_media
+    batches = (batched(documents), packed(documents))
+    moves = [move for batch in batches for move in _moves_within_media(context.model, batch)]
+    detail = f"last token of {len(moves)} media replaced, bidirectional_media={str(asked).lower()}"
+    if asked and moves:
+        smallest = min(float(move.min()) for move in moves)
+        return at_least("later tokens of a medium reach earlier ones", smallest, EFFECT, detail)
+    largest = max((float(move.max()) for move in moves), default=0.0)
+    return at_most("later tokens of a medium do not reach earlier ones", largest, ROUNDING, detail)
+
+
+@torch.no_grad()
+def _moves_within_media(model: FusionModel, batch: InterleavedBatch) -> Iterator[Tensor]:
+    """For each medium of two tokens or more: how far each but the last moves when the last is replaced, relatively."""
+    generator = torch.Generator().manual_seed(0)
+    with switched(model, training=False):
+        sequence = model.embed(batch)
+        reference = model.fusion(sequence)
+        for media in _one_of_each_document(sequence):
+            hidden = sequence.hidden.clone()
+            for places in media:
+                row, place = places[-1]
+                hidden[row, place] += torch.randn(hidden.shape[-1], generator=generator).to(hidden)
+            moved = (model.fusion(replace(sequence, hidden=hidden)) - reference).abs().amax(-1)
+            largest = reference.abs().max()
+            yield from (moved[places[:-1, 0], places[:-1, 1]] / largest for places in media)
+
+
+def _one_of_each_document(sequence: EmbeddedSequence) -> Iterator[list[Tensor]]:
+    """The first, then the second, ... medium of every document, as (row, place) of its tokens; not those of one."""
+    of_document: dict[int, list[Tensor]] = {}
+    for segment in sequence.segment_ids.unique().tolist():
+        places = (sequence.segment_ids == segment).nonzero()
+        if segment > 0 and len(places) > 1:
+            of_document.setdefault(int(sequence.document_ids[tuple(places[0])]), []).append(places)
+    for number in range(max(map(len, of_document.values()), default=0)):
+        yield [media[number] for media in of_document.values() if number < len(media)]
 
 
 def documents_are_isolated(context: Context) -> Result:

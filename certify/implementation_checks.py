@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from certify.context import Context, batched, packed, switched
+from certify.context import Context, batched, packed
 from certify.result import ROUNDING, Result, at_most, deviation
 from data.types import PADDING_DOCUMENT, InterleavedBatch
+from fusion.mode import switched
 
 
 def outputs_of_implementations(context: Context) -> Result:

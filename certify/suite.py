@@ -34,6 +34,7 @@ from certify.fusion_checks import (
     documents_are_isolated,
     evaluation_equals_training,
     future_does_not_reach_past,
+    media_see_themselves_as_configured,
     packed_equals_unpacked,
     past_reaches_present,
 )
@@ -60,6 +61,7 @@ ENCODER_CHECKS: tuple[Check, ...] = (
 MODEL_CHECKS: tuple[Check, ...] = (
     future_does_not_reach_past,
     past_reaches_present,
+    media_see_themselves_as_configured,
     documents_are_isolated,
     packed_equals_unpacked,
     batched_equals_alone,

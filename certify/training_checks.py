@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from certify.context import Context, batched, packed, switched
+from certify.context import Context, batched, packed
 from certify.result import EXACT, FLOAT32_LOSS, Result, at_most, deviation
 from data.document import Document
 from data.types import TEXT, UNSUPERVISED
+from fusion.mode import switched
 from fusion.model import FusionModel
 from training.accumulation import accumulate
 

@@ -21,10 +21,13 @@ NUM_BUCKETS = 4
 
 
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
-    """Fixed sinusoidal places [length, width] of Vaswani et al. (arXiv:1706.03762); any length works."""
-    rates = torch.exp(torch.linspace(0.0, -9.2103, width // 2, device=device))
-    angles = torch.arange(length, device=device)[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+    """Fixed sinusoidal places [length, width] of Vaswani et al. (arXiv:1706.03762); any length works.
+
+    In float32, of angles in float64, which not every device has: the CPU computes them.
+    """
+    rates = torch.exp(torch.linspace(0.0, -9.2103, width // 2, dtype=torch.float64))
+    angles = torch.arange(length)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).to(device, torch.float32)
 
 
 class TimeConvolution(nn.Module):

@@ -99,7 +99,14 @@ class MediaEncoder(nn.Module):
     @torch.no_grad()
     def _check_fit(self, d_model: int) -> None:
         """Raises `ValueError` unless encoder and projector make of the example what they say."""
-        encoder, projector = self.eval().encoder, self.projector
+        self.eval()
+        try:
+            self._check_example(d_model)
+        finally:
+            self.train()
+
+    def _check_example(self, d_model: int) -> None:
+        encoder, projector = self.encoder, self.projector
         names = f"{type(projector).__name__} does not fit {type(encoder).__name__}"
         features = encoder.example_features()
         expected = (1, encoder.num_tokens(encoder.example_shape), encoder.d_output)
@@ -112,4 +119,3 @@ class MediaEncoder(nn.Module):
         expected = (1, projector.num_tokens(expected[1]), d_model)
         if tuple(tokens.shape) != expected:
             raise ValueError(f"{names}: it makes tokens {tuple(tokens.shape)} where {expected} are needed")
-        self.train()

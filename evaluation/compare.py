@@ -65,11 +65,18 @@ class Group:
             return spread
         return Spread(spread.mean, spread.lowest, spread.highest, scores[0]["low"], scores[0]["high"])
 
-    def cost(self, part: str, name: str) -> Spread | None:
-        """A number of the report's `model` or `train`, None if a run does not know it."""
-        values = [run.report.get(part, {}).get(name) for run in self.runs]
+    def cost(self, *path: str) -> Spread | None:
+        """A number of the report's `model` or `train`, by its keys; None if a run does not know it."""
+        values = [found_at(run.report, path) for run in self.runs]
         known = [value for value in values if value is not None]
         return Spread.of(known) if len(known) == len(values) else None
+
+
+def found_at(content: Any, path: Sequence[str]) -> Any:
+    """What lies in nested mappings under these keys; None if nothing does."""
+    for key in path:
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return content
 
 
 def load_runs(paths: Sequence[str | Path]) -> list[Run]:
@@ -166,10 +173,7 @@ def warnings(groups: Sequence[Group]) -> list[str]:
     def values(*path: str) -> set[str]:
         result = set()
         for run in (run for group in groups for run in group.runs):
-            value: Any = run.report
-            for key in path:
-                value = value.get(key) if isinstance(value, Mapping) else None
-            result.add(json.dumps(value, sort_keys=True))
+            result.add(json.dumps(found_at(run.report, path), sort_keys=True))
         return result
 
     if len(values("provenance", "data_hash")) > 1:
@@ -188,7 +192,10 @@ def to_json(groups: Sequence[Group]) -> dict[str, Any]:
                 "runs": [str(run.folder) for run in group.runs],
                 "seeds": [run.report["provenance"].get("seed") for run in group.runs],
                 "tasks": {task: as_dict(group.task(task)) for task in task_names(groups)},
-                "model": {name: as_dict(group.cost("model", name)) for name in ("parameters", "flops_per_sample")},
+                "model": {
+                    "parameters": as_dict(group.cost("model", "parameters")),
+                    "flops": {name: as_dict(group.cost("model", "flops", name)) for name in ("inference", "training")},
+                },
                 "train": {name: as_dict(group.cost("train", name)) for name in ("seconds", "steps", "tokens")},
             }
             for group in groups

@@ -27,11 +27,11 @@ MOST_TASK_COLUMNS = 6
 # Panels beside one another in the figure of so many tasks.
 PANELS = 4
 LEGEND = "[a, b]: 95 % interval over the questions of one run; (a-b): lowest and highest of several seeds."
-# Name in the table, part and key of the report, divisor, digits.
+# Name in the table, keys in the report, divisor, digits. The operations are those of the forward pass.
 COSTS = (
-    ("parameters (M)", "model", "parameters", 1e6, 2),
-    ("MFLOP per question", "model", "flops_per_sample", 1e6, 1),
-    ("training (min)", "train", "seconds", 60, 1),
+    ("parameters (M)", ("model", "parameters"), 1e6, 2),
+    ("MFLOP per question", ("model", "flops", "inference"), 1e6, 1),
+    ("training (min)", ("train", "seconds"), 60, 1),
 )
 
 
@@ -52,7 +52,7 @@ def rows_of(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
             group.label,
             str(len(group.runs)),
             *(cell(group.task(task), 0.01, 1) for task in tasks),
-            *(cell(group.cost(part, key), unit, digits) for _, part, key, unit, digits in COSTS),
+            *(cell(group.cost(*path), unit, digits) for _, path, unit, digits in COSTS),
         ]
         for group in groups
     ]
@@ -146,8 +146,8 @@ def draw_comparison(groups: Sequence[Group]) -> Figure:
         axes.remove()
     for axes, task in zip(panels, tasks, strict=False):
         draw_task(axes, groups, task)
-    for axes, (name, part, key, unit, _) in zip(panels[len(tasks) :], COSTS, strict=True):
-        draw_cost(axes, [group.cost(part, key) for group in groups], name, unit)
+    for axes, (name, path, unit, _) in zip(panels[len(tasks) :], COSTS, strict=True):
+        draw_cost(axes, [group.cost(*path) for group in groups], name, unit)
     for axes in panels[1:]:
         axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(range(len(groups)), [textwrap.fill(group.label, 30) for group in groups])

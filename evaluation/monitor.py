@@ -18,6 +18,7 @@ from evaluation.attention_mass import attention_mass, mass_scalars
 from evaluation.predict import Prediction, predict
 from evaluation.preview import picture, prompt_media, sound, words
 from evaluation.scoring import document_of, read_samples
+from fusion.mode import switched
 from fusion.model import FusionModel
 
 COLUMNS = ("task", "image", "question", "expected", "answer", "right")
@@ -90,17 +91,13 @@ class Monitor:
         `model` is a `FusionModel`.
         """
         assert isinstance(model, FusionModel)
-        was_training = model.training
-        model.eval()
-        try:
+        with switched(model, training=False):
             asked = {name: self._ask(model, samples) for name, samples in self._samples.items()}
             predictions = {name: [item for item in found if not item.skipped] for name, found in asked.items()}
             if tracker is not None and self._per_task:
                 self._show(model, step, predictions, tracker)
             if tracker is not None and self._mass_samples:
                 self._log_mass(tracker, model, step, predictions)
-        finally:
-            model.train(was_training)
         accuracies = [accuracy(found) for found in predictions.values()]
         skipped = len(self._unread) + sum(bool(item.skipped) for found in asked.values() for item in found)
         return dict(zip(self.metrics, [*accuracies, float(np.mean(accuracies)), float(skipped)], strict=True))

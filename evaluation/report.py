@@ -13,6 +13,7 @@ from rich.table import Table
 
 from data.atomic_write import write_text
 from data.types import BadInputError
+from evaluation.costs import renamed
 from evaluation.figures import breakdown_by_field, condition_name, draw_all
 from evaluation.markdown import percent, table
 from evaluation.metrics import MAIN_RECALL, with_metric
@@ -46,7 +47,7 @@ def read_report(folder: Path) -> dict[str, Any] | None:
         report["tasks"], report["provenance"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise BadInputError(f"{path}: not a report ({type(error).__name__}: {error})") from error
-    return report
+    return renamed(report)
 
 
 def choose_folder(
@@ -210,13 +211,14 @@ def breakdown_table(field: str, scores: Mapping[str, Mapping[str, Any]]) -> list
 def cost_and_origin(report: Mapping[str, Any]) -> list[str]:
     """Cost, and what the report was made from, as lists."""
     model, train, origin = report["model"], report["train"], report["provenance"]
-    flops = model["flops_per_sample"]
+    flops, training = model["flops"]["inference"], model["flops"]["training"]
     skipped = report["data"]
     return [
         "## Cost and origin",
         "",
         f"- {model['parameters']:,} parameters, {model['active_parameters']:,} active per token; "
-        f"{flops / 1e6:,.1f} MFLOP per question (forward, prompt and answer)",
+        f"{flops / 1e6:,.1f} MFLOP per question (forward, prompt and answer), "
+        f"{number(None if training is None else training / 1e6)} per training sample (forward, backward, optimizer)",
         f"- trained for {number(train['seconds'], ' s')}, {number(train['steps'])} steps, "
         f"{number(train['tokens'])} tokens",
         f"- samples skipped: {skipped['skipped']} in training, {skipped['skipped_in_evaluation']} in evaluation",

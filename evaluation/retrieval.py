@@ -16,6 +16,7 @@ import numpy as np
 from data.interleave import Interleaver
 from data.mixture import Source
 from data.types import SENTENCE, TEXT, AlignedSample, BadSampleError, Modality
+from evaluation.costs import model_costs
 from evaluation.embedding import Embedded, embed, embed_texts, first_batch, read_aligned
 from evaluation.frozen_baseline import RidgeBaseline, frozen_modalities
 from evaluation.identity import data_fingerprint
@@ -24,7 +25,6 @@ from evaluation.progress import question_progress
 from evaluation.ranking import chance, ranks, retrieval_scores
 from evaluation.settings import Bootstrap, check_tasks
 from evaluation.shared_space import embedding_map, modality_gap
-from fusion.counting import active_parameters, flops_per_sample, parameter_counts
 from fusion.model import FusionModel
 
 FLOPS_SAMPLES = 16
@@ -106,11 +106,7 @@ def evaluate_retrieval(
             report["modality_gap"][name] = modality_gap(embedded)
     everything = [sample for samples in tasks.values() for sample in samples]
     batch = first_batch(interleaver, everything, FLOPS_SAMPLES).to(next(model.parameters()).device)
-    report["model"] = {
-        "parameters": parameter_counts(model)["total"],
-        "active_parameters": active_parameters(model),
-        "flops_per_sample": flops_per_sample(model, batch),
-    }
+    report["model"] = model_costs(model, batch)
     report["data"] = {"skipped": 0, "skipped_in_evaluation": len(skipped), "reasons": skipped[:MAX_REASONS]}
     report["provenance"] = {
         "data_hash": data_fingerprint(everything),

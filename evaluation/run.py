@@ -15,6 +15,7 @@ from data.build import build_interleaver, build_processors
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from evaluation.answers import answer_rows, write_answers
+from evaluation.costs import training_flops
 from evaluation.predict import Prediction
 from evaluation.provenance import (
     config_hashes,
@@ -84,6 +85,7 @@ def evaluate_checkpoint(
         report = evaluate(loaded.model, tokenizer, interleaver, settings, handling, progress, keep)
     metrics = run_folder / "metrics.jsonl"
     report["train"] = training_facts(metrics, step)
+    report["model"]["flops"]["training"] = training_flops(run_folder)
     report["data"]["skipped"] = skipped_in_training(metrics, step)
     report["provenance"] |= origin(loaded, run_folder, step, checkpoint_hash, tokenizer)
     report["provenance"]["evaluation_seconds"] = round(time.perf_counter() - started, 1)

@@ -18,6 +18,7 @@ from data.mixture import Source
 from data.tokenizer import Tokenizer
 from data.types import AlignedSample, BadSampleError, Sample
 from evaluation.audit import Prior, conditions, expected_answer, question_text
+from evaluation.costs import model_costs
 from evaluation.deletion import deletion
 from evaluation.identity import clusters_of, data_fingerprint
 from evaluation.metrics import bootstrap, normalise
@@ -25,7 +26,6 @@ from evaluation.predict import Prediction, predict
 from evaluation.progress import question_progress
 from evaluation.robustness import curves, points
 from evaluation.settings import Settings
-from fusion.counting import active_parameters, flops_per_sample, parameter_counts
 from fusion.model import FusionModel
 
 FLOPS_SAMPLES = 16
@@ -234,9 +234,7 @@ def confusion(predictions: Sequence[Prediction]) -> dict[str, dict[str, int]]:
     return {expected: dict(sorted(counts[expected].items())) for expected in sorted(counts)}
 
 
-def model_facts(
-    model: FusionModel, interleaver: Interleaver, tasks: Sequence[Sequence[Sample]]
-) -> dict[str, float | int]:
+def model_facts(model: FusionModel, interleaver: Interleaver, tasks: Sequence[Sequence[Sample]]) -> dict[str, Any]:
     """Parameters, and operations of the forward pass of a question and its answer, averaged over the first ones."""
     documents = []
     for samples in tasks:
@@ -244,11 +242,7 @@ def model_facts(
         documents += list(islice(readable_documents, FLOPS_SAMPLES))
     device = next(model.parameters()).device
     batch = collate([[document] for document in documents]).to(device)
-    return {
-        "parameters": parameter_counts(model)["total"],
-        "active_parameters": active_parameters(model),
-        "flops_per_sample": flops_per_sample(model, batch),
-    }
+    return model_costs(model, batch)
 
 
 def document_of(interleaver: Interleaver, sample: Sample) -> Any:

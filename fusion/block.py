@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fusion.mixers.attention import SelfAttention
 from fusion.mixers.base import Mixer
+from fusion.positions.once import Positions
 from fusion.sequence import Visibility
 
 WEIGHTS = ("shared", "per_modality")
@@ -31,9 +32,9 @@ class Block(nn.Module):
         """An empty cache of this layer."""
         return self.mixer.make_cache(batch_size, max_length)
 
-    def forward(self, x_BLD: Tensor, visibility: Visibility, positions_BL: Tensor, cache: Any = None) -> Tensor:
+    def forward(self, x_BLD: Tensor, visibility: Visibility, positions: Positions, cache: Any = None) -> Tensor:
         """Hidden states [B, L, D]."""
-        x_BLD = x_BLD + self.mixer(self.mixer_norm(x_BLD), visibility, positions_BL, cache)
+        x_BLD = x_BLD + self.mixer(self.mixer_norm(x_BLD), visibility, positions, cache)
         return x_BLD + self.feed_forward(self.feed_forward_norm(x_BLD))
 
 
@@ -70,7 +71,7 @@ class ModalityBlock(nn.Module):
         self,
         x_BLD: Tensor,
         visibility: Visibility,
-        positions_BL: Tensor,
+        positions: Positions,
         cache: Any = None,
         only: int | None = None,
     ) -> Tensor:
@@ -79,15 +80,15 @@ class ModalityBlock(nn.Module):
         `visibility` must have its `by_modality`, unless `only` says whose weights all tokens use.
         """
         if only is not None:
-            return self.by_modality()[only](x_BLD, visibility, positions_BL, cache)
+            return self.by_modality()[only](x_BLD, visibility, positions, cache)
         rows, shape = visibility.by_modality, x_BLD.shape[:2]
         assert rows is not None
         blocks = self.by_modality()
         mixers = [cast(SelfAttention, block.mixer) for block in blocks]
-        x_parts, positions = rows.fold(x_BLD.flatten(0, 1)), rows.fold(positions_BL.flatten())
+        x_parts = rows.fold(x_BLD.flatten(0, 1))
         heads = [
-            mixer.heads(block.mixer_norm(x), place)
-            for block, mixer, x, place in zip(blocks, mixers, x_parts, positions, strict=True)
+            mixer.heads(block.mixer_norm(x), own)
+            for block, mixer, x, own in zip(blocks, mixers, x_parts, positions.folded(rows), strict=True)
         ]
         q, k, v = (
             rows.unfold([x.transpose(1, 2) for x in parts]).unflatten(0, shape).transpose(1, 2)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT
 from fusion.block import layers_of
 from fusion.mid import MidFusion
+from fusion.positions.once import Positions
 from fusion.selection import Selection
 from fusion.sequence import EmbeddedSequence, Visibility
 
@@ -68,23 +69,22 @@ class BottleneckFusion(MidFusion):
     def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
         """Hidden states [B, L, D]."""
         hidden_BLD, caches = sequence.hidden, cache or [None] * len(self.blocks)
-        lower = slice(0, self.fusion_layer)
+        lower, positions = slice(0, self.fusion_layer), Positions(sequence.positions)
         for block, visibility, layer_cache in zip(
             self.blocks[lower], self.visibilities(sequence)[lower], caches[lower], strict=True
         ):
-            hidden_BLD = block(hidden_BLD, visibility, sequence.positions, layer_cache)
+            hidden_BLD = block(hidden_BLD, visibility, positions, layer_cache)
         tokens = self._tokens(sequence)
         num_items = (len(tokens.order) - hidden_BLD[..., 0].numel()) // self.num_bottlenecks
         extra_SKD = self.bottlenecks_KD.to(hidden_BLD.dtype).expand(num_items, -1, -1)
         x_ND = torch.cat([hidden_BLD.flatten(0, 1), extra_SKD.flatten(0, 1)])
         passes = [self._pass(tokens, m, len(hidden_BLD) if cache else None) for m in self._modalities_text_last()]
         for layer in range(self.fusion_layer, len(self.blocks)):
-            for modality, (selection, visibility) in zip(self._modalities_text_last(), passes, strict=True):
+            for modality, (selection, visibility, positions) in zip(self._modalities_text_last(), passes, strict=True):
                 own_cache = cache[layer][modality] if cache else None
                 if own_cache is not None and not len(selection):
                     continue
                 whose = {"only": modality} if self.weights == "per_modality" else {}
-                positions = selection.ids(tokens.positions)
                 chosen = self.blocks[layer](selection.take(x_ND), visibility, positions, own_cache, **whose)
                 x_ND = selection.put(x_ND, chosen)
         return x_ND[: hidden_BLD[..., 0].numel()].view_as(hidden_BLD)
@@ -92,13 +92,14 @@ class BottleneckFusion(MidFusion):
     def _modalities_text_last(self) -> list[int]:
         return [*range(1, self.num_modalities), 0]
 
-    def _pass(self, tokens: _Tokens, modality: int, num_rows: int | None) -> tuple[Selection, Visibility]:
+    def _pass(self, tokens: _Tokens, modality: int, num_rows: int | None) -> tuple[Selection, Visibility, Positions]:
         """The tokens of a modality with all bottleneck tokens; in rows, if there is a cache."""
         of_pass = (tokens.modality_ids == modality) | (tokens.modality_ids == -1)
         chosen_N = of_pass & (tokens.document_ids != PADDING_DOCUMENT)
         rows = tokens.rows if num_rows is not None else None
         selection = Selection(chosen_N, tokens.order, rows, num_rows or 1)
-        return selection, selection.visibility(tokens.document_ids, tokens.segment_ids)
+        visibility = selection.visibility(tokens.document_ids, tokens.segment_ids)
+        return selection, visibility, Positions(selection.ids(tokens.positions))
 
     def _tokens(self, sequence: EmbeddedSequence) -> _Tokens:
         """All tokens: those of the sequence, then the bottleneck tokens of each item, which stand behind its last."""

@@ -5,12 +5,14 @@ Shape legend: B rows, H key-value heads, L new tokens, T slots, K `head_dim`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from data.types import PADDING_DOCUMENT
+from fusion.positions.once import Positions
 from fusion.sequence import Visibility
 
 
@@ -53,11 +55,17 @@ class AttentionCache:
         return same_BLT & allowed_BLT & (groups_BL != PADDING_DOCUMENT)[:, :, None]
 
 
-class TokenPlaces(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class TokenPlaces:
     """Where tokens stand: the document of each (-1 is padding) and its place in it, both [B, T]."""
 
     documents: Tensor
     places: Tensor
+
+    @cached_property
+    def positions(self) -> Positions:
+        """The places as mixers are given them."""
+        return Positions(self.places)
 
 
 class MemoryCache:
@@ -76,7 +84,8 @@ class MemoryCache:
         new = (keys_BHTK, values_BHTK, tokens)
         if self._held is not None:
             keys, values, held = self._held
-            places = TokenPlaces(*(torch.cat(pair, dim=1) for pair in zip(held, tokens, strict=True)))
+            pairs = ((held.documents, tokens.documents), (held.places, tokens.places))
+            places = TokenPlaces(*(torch.cat(pair, dim=1) for pair in pairs))
             new = (torch.cat([keys, keys_BHTK], dim=2), torch.cat([values, values_BHTK], dim=2), places)
         self._held = new
         return new

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from torch import nn
 
 from data.types import InterleavedBatch
 from fusion.block import ModalityBlock
-from fusion.flops import count, documents_alone, mean, usage
+from fusion.flops import count, count_backward, mean, usages
 from fusion.model import FusionModel
 
 
@@ -20,26 +23,48 @@ def parameter_counts(model: FusionModel) -> dict[str, int]:
     return {"total": sum(p.numel() for p in model.parameters()), **counts}
 
 
-def flops_by_part(model: FusionModel, batch: InterleavedBatch) -> dict[str, float]:
-    """Operations of the forward pass of a sample of `batch`, on average, each document alone and unpadded.
+@dataclass(frozen=True)
+class SampleFlops:
+    """Operations of a sample in each part of the model: encoders (with their projectors), fusion method, head, ...
 
-    The parts are the encoders (with their projectors), the fusion method, and the head at every supervised position.
-    `fusion/flops.py` says what is counted.
+    `fusion/flops.py` says what is counted. A backward pass costs about twice its forward pass, less what needs no
+    gradient: weights of frozen encoders, raw inputs.
     """
-    return mean([count(model, usage(model, document)) for document in documents_alone(batch)], batch.num_samples)
+
+    forward: Mapping[str, float]
+    backward: Mapping[str, float]
+
+    @property
+    def inference(self) -> float:
+        """Of the forward pass."""
+        return sum(self.forward.values())
+
+    @property
+    def training(self) -> float:
+        """Of forward and backward pass, without the optimizer."""
+        return sum(self.training_parts.values())
+
+    @property
+    def training_parts(self) -> dict[str, float]:
+        """Of forward and backward pass, by part."""
+        return {name: forward + self.backward.get(name, 0.0) for name, forward in self.forward.items()}
+
+
+def sample_flops(model: FusionModel, batch: InterleavedBatch) -> SampleFlops:
+    """Of a sample of `batch`, on average, each document alone and unpadded, the head at every supervised position."""
+    documents, samples = usages(model, batch), batch.num_samples
+    forward, backward = (mean([of(model, one) for one in documents], samples) for of in (count, count_backward))
+    return SampleFlops(forward, backward)
+
+
+def flops_by_part(model: FusionModel, batch: InterleavedBatch) -> dict[str, float]:
+    """The forward pass of a sample, by part. See `sample_flops`."""
+    return dict(sample_flops(model, batch).forward)
 
 
 def flops_per_sample(model: FusionModel, batch: InterleavedBatch) -> float:
-    """Operations of the forward pass of a sample, all parts together. See `flops_by_part`."""
-    return sum(flops_by_part(model, batch).values())
-
-
-def training_flops(forward: float) -> float:
-    """Operations of forward and backward pass: three times the forward pass (arXiv:2001.08361).
-
-    Each product has two gradients. The estimate is a little too high, for raw inputs need no gradient.
-    """
-    return 3 * forward
+    """The forward pass of a sample, all parts together."""
+    return sample_flops(model, batch).inference
 
 
 def active_parameters(model: nn.Module) -> int:

@@ -81,9 +81,13 @@ class CrossAttentionFusion(FusionMethod):
         gate_init: float = 0.0,
         bidirectional_media: bool = False,
     ) -> None:
-        super().__init__(d_model, num_modalities, num_layers, mixer, feed_forward)
+        super().__init__(
+            d_model, num_modalities, num_layers, mixer, feed_forward, bidirectional_media=bidirectional_media
+        )
         if media_layers < 0:
             raise ValueError(f"media_layers={media_layers} must be 0 or more")
+        if bidirectional_media and not media_layers:
+            raise ValueError("bidirectional_media=True needs media_layers of 1 or more, for text layers see no media")
         if not 1 <= cross_every <= num_layers:
             raise ValueError(f"cross_every={cross_every} must be from 1 to num_layers={num_layers}")
         self.cross_every = cross_every
@@ -112,9 +116,8 @@ class CrossAttentionFusion(FusionMethod):
         media_RTD = media.take(x_ND)
         if len(media) or cache is None:
             media_RTD = self.media(sequence, media, media_RTD, media_cache)
-        text_RTD, positions = text.take(x_ND), text.ids(sequence.positions.flatten())
-        visibility = text.visibility(sequence.document_ids.flatten())
-        text_places = TokenPlaces(visibility.group_ids, positions)
+        text_RTD, visibility = text.take(x_ND), text.visibility(sequence.document_ids.flatten())
+        text_places = TokenPlaces(visibility.group_ids, text.ids(sequence.positions.flatten()))
         media_places = TokenPlaces(
             media.ids(sequence.document_ids.flatten(), PADDING_DOCUMENT), media.ids(sequence.positions.flatten())
         )
@@ -124,5 +127,7 @@ class CrossAttentionFusion(FusionMethod):
                 memory_cache = memory_caches[index] if memory_caches else None
                 text_RTD = self.cross[index](text_RTD, text_places, media_RTD, media_places, memory_cache)
             if len(text) or cache is None:
-                text_RTD = block(text_RTD, visibility, positions, text_caches[layer] if text_caches else None)
+                text_RTD = block(
+                    text_RTD, visibility, text_places.positions, text_caches[layer] if text_caches else None
+                )
         return text.put(media.put(x_ND, media_RTD), text_RTD).view_as(sequence.hidden)

@@ -1,22 +1,20 @@
 """Floating-point operations of a document, counted on paper: from shapes, module by module.
 
-A multiplication with its addition is two operations; norms, activations and lookups are free, and causal attention
-counts the whole square: the conventions of torch's `FlopCounterMode`, to which tests and certification hold this
-counter on documents alone. It is the one that is reported, rather than torch's, for three reasons. A document costs the
-same alone, packed, or padded in a batch, because only its own tokens are counted. It costs the same by every
-implementation: the dense reference and the folded path do the same for it, although they waste different amounts. And
-what a model of any size costs follows from the calls of a small one, which `fusion/sizing.py` needs.
+A multiplication with its addition is two operations; norms, activations, lookups and sums are free, and causal
+attention counts the whole square: the conventions of torch's `FlopCounterMode`, to which tests and certification hold
+this counter on documents alone, in the forward and in the backward pass. It is the one that is reported, rather than
+torch's, for three reasons. A document costs the same alone, packed, or padded in a batch, because only its own tokens
+are counted. It costs the same by every implementation: the dense reference and the folded path do the same for it,
+although they waste different amounts; activations that are computed again for the backward pass are not counted again.
+And what a model of any size costs follows from the calls of a small one, which `fusion/sizing.py` needs.
 
 Encoders may be of any library, and keep their width when the model's changes: they are counted by torch while they
-run, each medium alone. Projectors, fusion methods and the head are counted here.
+run, each medium alone. Projectors, fusion methods, the shared space and the head are counted here. Which gradients are
+computed is what autograd says: none for the weights of frozen parts, none for the inputs of the first layers. Not
+counted are the products of a contrastive loss, which depend on the batch.
 
-A module that computes more than what its children do defines
-
-    def flops(self, *inputs) -> int
-
-for the operations of its own, given what its `forward` was given. It must take widths from itself, and from the
-inputs nothing but how many tokens there are and who sees whom. What has neither this nor a rule in `RULES`
-counts as free.
+`fusion/products.py` says what each kind of module multiplies, and how a module of another kind says so itself. One that
+multiplies without being counted is refused.
 """
 
 from __future__ import annotations
@@ -24,29 +22,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from data.types import PADDING_DOCUMENT, InterleavedBatch, MediaBatch
+from data.types import Alignment, BadInputError, InterleavedBatch, MediaBatch
 from encoders.base import MediaEncoder
-from fusion.cache import TokenPlaces
-from fusion.mixers.attention import GroupAttention
-from fusion.mixers.cross_attention import PairAttention
-from fusion.mixers.heads import AttentionHeads
+from fusion.mode import switched
 from fusion.model import FusionModel
-from fusion.sequence import Visibility
+from fusion.products import Product, rule_of
+from fusion.torch_flops import Multiplying, torch_counts
 
 ENCODERS = "media_encoders"
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a module: its dotted name in the model, and what it was given."""
+    """One call of a module: its dotted name in the model, and what it was given, without numbers."""
 
     name: str
     inputs: tuple[Any, ...]
@@ -55,70 +48,95 @@ class Call:
 
 @dataclass(frozen=True)
 class Usage:
-    """The calls that one document makes, operations of its media in each encoder, positions where the head is read."""
+    """What one document asks for.
+
+    calls: those of the modules that are counted here. encoding: operations of its media in each encoder, in the forward
+    and in the backward pass. num_scored: positions where the head is read; hidden_learns: whether what it reads there
+    needs a gradient.
+    """
 
     calls: tuple[Call, ...]
-    encoding: Mapping[str, int]
+    encoding: Mapping[str, tuple[int, int]]
     num_scored: int
+    hidden_learns: bool
+
+
+def usages(model: FusionModel, batch: InterleavedBatch) -> list[Usage]:
+    """What `model` is asked to do for each document of a batch, without padding and with the head at its labels.
+
+    Each document is run once. Each medium is run by itself, lest a longer one in the same document pad it; items of one
+    shape cost an encoder the same, and are counted once.
+    """
+    known: dict[tuple[str, tuple[int, ...]], tuple[int, int]] = {}
+    return [_usage(model, document, known) for document in documents_alone(batch)]
 
 
 def usage(model: FusionModel, document: InterleavedBatch) -> Usage:
-    """What `model` is asked to do for a batch of one document without padding, with the head at its labels.
+    """The same for a batch of one document without padding."""
+    return _usage(model, document, {})
 
-    The document is run once. Each medium is run by itself, lest a longer one in the same document pad it.
-    """
-    mode = model.training
-    model.eval()
-    encoding: dict[str, int] = {}
-    with torch.no_grad():
-        calls = _recorded(model, lambda: model(document), inside=lambda name: not name.startswith(ENCODERS))
+
+def _usage(
+    model: FusionModel, document: InterleavedBatch, known: dict[tuple[str, tuple[int, ...]], tuple[int, int]]
+) -> Usage:
+    encoding: dict[str, tuple[int, int]] = {}
+    hidden: list[Tensor] = []
+
+    def run() -> None:
+        hidden.append(model(document))
+        if model.shared_space is not None and document.alignment is not None:
+            model.shared_space(hidden[0], document)
+
+    with switched(model, training=False), torch.enable_grad():
+        calls = _recorded(model, run, inside=lambda name: not name.startswith(ENCODERS))
         for name, media in document.media.items():
             encoder = model.media_encoders[name]
             assert isinstance(encoder, MediaEncoder)
             for item in _items(media):
-                encoding[name] = encoding.get(name, 0) + torch_count(encoder.encoder, partial(encoder.encoder, item))
+                key = (name, tuple(item.shapes[0].tolist()))
+                if key not in known:
+                    known[key] = torch_counts(encoder.encoder, partial(encoder.encoder, item))
+                forward, backward = (
+                    total + new for total, new in zip(encoding.get(name, (0, 0)), known[key], strict=True)
+                )
+                encoding[name] = (forward, backward)
                 calls += _recorded(model, partial(encoder, item), inside=lambda name: ".projector" in name)
-    model.train(mode)
-    return Usage(tuple(calls), encoding, int((document.labels >= 0).sum()))
-
-
-@torch.no_grad()
-def torch_count(module: nn.Module, run: Callable[[], Any]) -> int:
-    """Operations of `run`, which runs `module` or a part of it, as torch's `FlopCounterMode` counts them.
-
-    With attention and encoder layers written out, for it takes the fused ones of the CPU for nothing; and with no
-    parameter that asks for a gradient, for without gradients it fails at those that do.
-    """
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            run()
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
-        for parameter in learning:
-            parameter.requires_grad_(True)
-    return int(counter.get_total_flops())
+    num_scored = int((document.labels >= 0).sum())
+    return Usage(tuple(calls), encoding, num_scored, hidden[0].requires_grad)
 
 
 def count(model: FusionModel, document: Usage) -> dict[str, int]:
-    """Operations of each part of the model: every encoder, the fusion method, the head.
+    """Operations of the forward pass in each part of the model: encoders, fusion method, head.
 
     The calls may have been recorded from a model of other widths, and `model` may be on the meta device.
     """
-    modules = dict(model.named_modules())
-    parts = {f"{name}_encoder": document.encoding.get(name, 0) for name in model.media_encoders}
+    encoding = {name: forward for name, (forward, _) in document.encoding.items()}
+    return _by_part(model, document, encoding, lambda product: product.operations)
+
+
+def count_backward(model: FusionModel, document: Usage) -> dict[str, int]:
+    """The same for the backward pass."""
+    encoding = {name: backward for name, (_, backward) in document.encoding.items()}
+    return _by_part(model, document, encoding, lambda product: product.backward)
+
+
+def _by_part(
+    model: FusionModel, document: Usage, encoding: Mapping[str, int], size: Callable[[Product], int]
+) -> dict[str, int]:
+    parts = {f"{name}_encoder": encoding.get(name, 0) for name in model.media_encoders}
     parts |= {"fusion": 0, "head": 0}
+    modules = dict(model.named_modules())
     for call in document.calls:
         first, _, rest = call.name.partition(".")
         part = f"{rest.partition('.')[0]}_encoder" if first == ENCODERS else first
-        operations = _own(modules, call)
+        rule, around = rule_of(modules[call.name]), modules[call.name.rpartition(".")[0]]
+        assert rule is not None
+        operations = sum(size(product) for product in rule(modules[call.name], around, *call.inputs, **call.keywords))
         if operations:
             parts[part] = parts.get(part, 0) + operations
-    parts["head"] += 2 * document.num_scored * model.text.weight.numel()
+    weight = model.text.weight
+    gradients = document.hidden_learns + weight.requires_grad
+    parts["head"] += size(Product(2 * document.num_scored * weight.numel(), gradients))
     return parts
 
 
@@ -131,95 +149,47 @@ def documents_alone(batch: InterleavedBatch) -> Iterator[InterleavedBatch]:
         tensors["document_ids"] = torch.zeros_like(tensors["document_ids"])
         media = {name: _of_document(items, document) for name, items in batch.media.items()}
         kept = {name: items for name, items in media.items() if len(items)}
-        alone = {"media": kept, "sample_ids": (sample_id,), "skipped": (), "alignment": None}
+        alone = {"media": kept, "sample_ids": (sample_id,), "skipped": (), "alignment": _segment(batch, document)}
         yield replace(batch, **alone, **tensors)  # type: ignore[arg-type]
 
 
 def _recorded(model: nn.Module, run: Callable[[], Any], inside: Callable[[str], bool]) -> list[Call]:
-    """The calls of modules whose operations are counted, while `run` runs."""
+    """The calls of modules whose operations are counted, while `run` runs.
+
+    Raises `BadInputError` for a module that multiplies and is not counted.
+    """
     calls: list[Call] = []
 
     def hook(name: str) -> Callable[..., None]:
-        return lambda module, inputs, keywords, output: calls.append(Call(name, inputs, keywords))
+        def record(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
+            shapes = {key: _shape(value) for key, value in keywords.items()}
+            calls.append(Call(name, tuple(map(_shape, inputs)), shapes))
 
-    handles = [
-        module.register_forward_hook(hook(name), with_kwargs=True)
-        for name, module in model.named_modules()
-        if inside(name) and (hasattr(module, "flops") or _rule(module) is not None)
-    ]
+        return record
+
+    counted = {name for name, module in model.named_modules() if inside(name) and rule_of(module) is not None}
+    handles = [model.get_submodule(name).register_forward_hook(hook(name), with_kwargs=True) for name in counted]
     try:
-        run()
+        with Multiplying(model) as multiplying:
+            run()
     finally:
         for handle in handles:
             handle.remove()
+    for name, operation in multiplying.found.items():
+        if inside(name) and name not in counted:
+            kind = type(model.get_submodule(name)).__name__
+            raise BadInputError(
+                f"{kind} ({name}) multiplies ({operation}) what nothing counts: say what it costs by a method flops "
+                "(see fusion/products.py)"
+            )
     return calls
 
 
-def _own(modules: Mapping[str, nn.Module], call: Call) -> int:
-    module = modules[call.name]
-    if (pairs := PAIRS.get(type(module))) is not None:
-        heads = modules[call.name.rpartition(".")[0]]
-        assert isinstance(heads, AttentionHeads)
-        return 4 * heads.num_heads * heads.head_dim * pairs(*call.inputs)
-    if hasattr(module, "flops"):
-        return int(module.flops(*call.inputs, **call.keywords))  # type: ignore[operator]
-    rule = _rule(module)
-    return 0 if rule is None else rule(module, *call.inputs, **call.keywords)
-
-
-def _rule(module: nn.Module) -> Callable[..., int] | None:
-    return next((rule for kind, rule in RULES.items() if isinstance(module, kind)), PAIRS.get(type(module)))
-
-
-def _linear(m: nn.Linear, x: Tensor) -> int:
-    return 2 * prod(x.shape[:-1]) * m.in_features * m.out_features
-
-
-def _convolution(m: Any, x: Tensor) -> int:
-    """Every output place is a product with a kernel over the channels of its group."""
-    paddings = m.padding if m.padding != "same" else [d * (k - 1) / 2 for d, k in zip(m.dilation, m.kernel_size)]  # noqa: B905
-    paddings = paddings if m.padding != "valid" else [0] * len(m.kernel_size)
-    sizes = zip(x.shape[2:], paddings, m.dilation, m.kernel_size, m.stride, strict=True)
-    places = prod(int(size + 2 * p - d * (k - 1) - 1) // s + 1 for size, p, d, k, s in sizes)
-    return 2 * len(x) * places * m.out_channels * m.in_channels // m.groups * prod(m.kernel_size)
-
-
-def _multihead_attention(
-    m: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
-) -> int:
-    """Four projections, and the products with keys and with values."""
-    axis = 1 if m.batch_first else 0
-    batch, queries, keys = query.shape[1 - axis], query.shape[axis], key.shape[axis]
-    width = m.embed_dim
-    projections = 2 * queries * width * width + keys * width * ((m.kdim or width) + (m.vdim or width))
-    return 2 * batch * (projections + 2 * queries * keys * width)
-
-
-def _pairs_in_groups(q: Tensor, k: Tensor, v: Tensor, visibility: Visibility, *_: Any) -> int:
-    """Pairs of tokens of one group, both orders and each with itself; padding (-1) has none."""
-    groups_BL = visibility.group_ids
-    _, counts = torch.unique(groups_BL[groups_BL != PADDING_DOCUMENT], return_counts=True)
-    return int((counts**2).sum())
-
-
-def _pairs_of_documents(q: Tensor, k: Tensor, v: Tensor, queries: TokenPlaces, memory: TokenPlaces) -> int:
-    """Every query with all memory of its document."""
-    same = queries.documents.flatten()[:, None] == memory.documents.flatten()
-    return int((same & (queries.documents.flatten() != PADDING_DOCUMENT)[:, None]).sum())
-
-
-# What a module of a kind computes by itself, besides what its children do. Attention of torch's does not call its
-# child `out_proj`, but takes its weights.
-RULES: dict[type[nn.Module] | tuple[type[nn.Module], ...], Callable[..., int]] = {
-    nn.Linear: _linear,
-    (nn.Conv1d, nn.Conv2d, nn.Conv3d): _convolution,
-    nn.MultiheadAttention: _multihead_attention,
-}
-# Attention without weights of its own: pairs of a query and a key. It is a child of the heads whose widths count.
-PAIRS: dict[type[nn.Module], Callable[..., int]] = {
-    GroupAttention: _pairs_in_groups,
-    PairAttention: _pairs_of_documents,
-}
+def _shape(value: Any) -> Any:
+    """A tensor of numbers without its numbers; ids, and what is no tensor, as they are."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return value
+    return torch.empty_like(value, device="meta", requires_grad=value.requires_grad)
 
 
 def _items(media: MediaBatch | None) -> list[MediaBatch]:
@@ -232,6 +202,14 @@ def _items(media: MediaBatch | None) -> list[MediaBatch]:
         )
         for i, (values, shape) in enumerate(zip(media.values, media.shapes.tolist(), strict=True))
     ]
+
+
+def _segment(batch: InterleavedBatch, document: int) -> Alignment | None:
+    """What a document is a segment of, alone; None if it is none."""
+    if batch.alignment is None or not bool((mine := batch.alignment.documents == document).any()):
+        return None
+    first = torch.zeros_like(batch.alignment.documents[mine])
+    return Alignment(first, first, batch.alignment.modality_ids[mine])
 
 
 def _of_document(media: MediaBatch, document: int) -> MediaBatch:

@@ -36,9 +36,9 @@ class Rearrange(torch.autograd.Function):
         return Rearrange.apply(grad, inverse, index), None, None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Folding:
-    """Groups as rows of their own, in buckets of similar length.
+    """Groups as rows of their own, in buckets of similar length. Equal only to itself, so that it can be a key.
 
     `shapes` lists each bucket's (groups, places), and a bucket after the other has `groups * places` slots: S in all.
     tokens [S]: the token of each slot among the flattened N; N where a group has ended.

@@ -5,13 +5,15 @@ Shape legend: B prompts, L tokens of the longest prompt, V vocabulary, F forbidd
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from data.types import PADDING_DOCUMENT, UNSUPERVISED, InterleavedBatch
+from fusion.mode import switched
 from fusion.model import FusionModel
 
 
@@ -30,7 +32,7 @@ def generate(
 
     `prompts` holds one document per row, padded on the right. Temperature 0 takes the likeliest token, anything
     above samples with `generator`. Tokens in `forbidden_ids` are never chosen (see `Tokenizer.forbidden_in_answers`).
-    Neither the other rows nor the padding change a row's answer.
+    Neither the other rows nor the padding change a row's answer. The model is in evaluation mode meanwhile.
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens} must be 1 or more")
@@ -38,8 +40,19 @@ def generate(
         raise ValueError(f"temperature={temperature} must be 0 or more")
     if end_id in forbidden_ids:
         raise ValueError(f"forbidden_ids holds end_id={end_id}; no answer could end")
-    was_training = model.training
-    model.eval()
+    choose = partial(_choose, temperature=temperature, generator=generator)
+    with switched(model, training=False):
+        return _decode(model, prompts, end_id, max_new_tokens, forbidden_ids, choose)
+
+
+def _decode(
+    model: FusionModel,
+    prompts: InterleavedBatch,
+    end_id: int,
+    max_new_tokens: int,
+    forbidden_ids: Sequence[int],
+    choose: Callable[[Tensor], Tensor],
+) -> list[list[int]]:
     lengths_B = (prompts.document_ids != PADDING_DOCUMENT).sum(1)
     rows_B = torch.arange(len(lengths_B), device=lengths_B.device)
     cache = model.make_cache(len(lengths_B), prompts.token_ids.shape[1] + max_new_tokens)
@@ -49,7 +62,7 @@ def generate(
     forbidden_F = torch.tensor(forbidden_ids, dtype=torch.long, device=lengths_B.device)
     for step in range(max_new_tokens):
         logits_BV = model.logits(hidden_BD).index_fill(-1, forbidden_F, -torch.inf)
-        token_B = _choose(logits_BV, temperature, generator)
+        token_B = choose(logits_BV)
         finished_B |= token_B == end_id
         for row, token in enumerate(token_B.tolist()):
             if not finished_B[row]:
@@ -57,7 +70,6 @@ def generate(
         if bool(finished_B.all()) or step == max_new_tokens - 1:
             break
         hidden_BD = model(_next_step(prompts, token_B, lengths_B + step), cache)[:, 0]
-    model.train(was_training)
     return answers
 
 

@@ -14,6 +14,7 @@ from data.types import PADDING_DOCUMENT
 from fusion.block import WEIGHTS, Block, ModalityBlock, layers_of
 from fusion.folding import Folding, fold_by_modality
 from fusion.mixers.base import Mixer
+from fusion.positions.once import Positions
 from fusion.sequence import EmbeddedSequence, Visibility
 
 
@@ -27,7 +28,8 @@ class FusionMethod(nn.Module):
     method alone.
 
     weights: "shared", or "per_modality": a set for each of the `num_modalities`, text included.
-    bidirectional_media: whether the tokens of one medium (an image, a clip) see one another in both directions.
+    bidirectional_media: whether the tokens of one medium (an image, a clip) see one another in both directions. Raises
+    `ValueError` for a mixer that cannot.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class FusionMethod(nn.Module):
             else ModalityBlock(d_model, num_modalities, mixer, feed_forward)
             for _ in range(num_layers)
         )
+        if bidirectional_media:
+            refuse_one_way_mixers(self.blocks)
 
     def layers(self) -> list[nn.Module]:
         """The blocks that run over the whole sequence, in order."""
@@ -90,8 +94,18 @@ class FusionMethod(nn.Module):
 
     def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
         """Hidden states [B, L, D], before the model's final normalisation."""
-        hidden = sequence.hidden
+        hidden, positions = sequence.hidden, Positions(sequence.positions)
         caches = cache or [None] * len(self.blocks)
         for block, visibility, layer_cache in zip(self.blocks, self.visibilities(sequence), caches, strict=True):
-            hidden = block(hidden, visibility, sequence.positions, layer_cache)
+            hidden = block(hidden, visibility, positions, layer_cache)
         return hidden
+
+
+def refuse_one_way_mixers(blocks: nn.ModuleList) -> None:
+    """Raises `ValueError` for the first mixer that does not look both ways: it would ignore the option in silence."""
+    for block in blocks.modules():
+        if isinstance(block, Block) and not block.mixer.sees_both_ways:
+            raise ValueError(
+                f"bidirectional_media=True needs a mixer that sees both ways; {type(block.mixer).__name__} does not "
+                "(its sees_both_ways is False); choose bidirectional_media=false, or mixer=attention"
+            )

@@ -20,7 +20,7 @@ from data.types import BadInputError, InterleavedBatch
 from encoders.base import Encoder
 from fusion.build import build_encoders, build_model
 from fusion.counting import parameter_counts
-from fusion.flops import Usage, count, documents_alone, mean, usage
+from fusion.flops import Usage, count, mean, usages
 
 QUANTITIES = ("flops", "parameters")
 TOLERANCE = 0.02
@@ -119,7 +119,7 @@ def _usages(
     config: DictConfig, vocab_size: int, encoders: Mapping[str, Encoder], batch: InterleavedBatch
 ) -> Sequence[Usage]:
     model = build_model(config, vocab_size, encoders)
-    return [usage(model, document) for document in documents_alone(batch)]
+    return usages(model, batch)
 
 
 def _sized(config: DictConfig, width: int, scale: float) -> DictConfig:

@@ -34,6 +34,12 @@ def orthogonalize(x_NRC: Tensor, steps: int = 5, eps: float = 1e-7) -> Tensor:
     return x.mT if x_NRC.shape[-2] > x_NRC.shape[-1] else x
 
 
+def orthogonalize_flops(shape: tuple[int, int, int], steps: int) -> int:
+    """Operations of `orthogonalize` for matrices of shape (N, R, C); each step has three products."""
+    count, short, long = shape[0], min(shape[1:]), max(shape[1:])
+    return count * steps * (2 * 2 * short * short * long + 2 * short**3)
+
+
 def update_scale(rows: int, columns: int, scale: str) -> float:
     """By what an orthogonal update of this shape is multiplied.
 
@@ -99,6 +105,11 @@ class Muon(torch.optim.Optimizer):
                 weights = local(parameter)
                 weights.mul_(1 - group["lr"] * group["weight_decay"])
                 weights.add_(local_part(full, parameter), alpha=-group["lr"] * factor)
+
+    def flops(self) -> int:
+        """Operations of one update, those of the iteration; what is done number by number is free, as everywhere."""
+        shapes = [group["matrices"] for group in self.param_groups for _ in group["params"]]
+        return sum(orthogonalize_flops(shape, self.steps) for shape in shapes)
 
     def _direction(self, parameter: nn.Parameter, gradient: Tensor, momentum: float) -> Tensor:
         state = self.state[parameter]

@@ -108,6 +108,14 @@ class Optimizers:
         """The present rate of the first group, and of every other of its optimizer that has no factor of its own."""
         return self.param_groups[0]["lr"]
 
+    def flops(self) -> int:
+        """Operations of one update: matrix products, as `fusion/flops.py` counts them.
+
+        AdamW has none, and counts as nothing: it does about a dozen operations a weight, once an update, where forward
+        and backward pass do six for every token.
+        """
+        return sum(optimizer.flops() for optimizer in self.optimizers if isinstance(optimizer, Muon))
+
     def step(self) -> None:
         """One update."""
         for optimizer in self.optimizers:

@@ -29,7 +29,7 @@ from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from fusion.build import build_model
 from fusion.checkpoint import validate_targets
-from fusion.counting import active_parameters, flops_by_part, parameter_counts, trainable_parameters
+from fusion.counting import active_parameters, parameter_counts, sample_flops, trainable_parameters
 from fusion.model import FusionModel
 from fusion.sizing import QUANTITIES, solve
 from training.distributed import Processes, share_of_cores, start
@@ -97,7 +97,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
         config = _sized(config, tokenizer.vocab_size, stream, processes)
         seed_everything(config.seed)  # the same weights as if this size had been configured
         model = build_model(config, tokenizer.vocab_size)
-    costs = _costs(model, stream)
+    costs = _costs(config, model, stream)
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
     if processes.is_main:
@@ -184,12 +184,20 @@ def _sized(config: DictConfig, vocab_size: int, stream: BatchStream, processes: 
     return next(item for item in processes.gather(found) if item is not None)
 
 
-def _costs(model: FusionModel, stream: BatchStream) -> dict[str, Any]:
+def _costs(config: DictConfig, model: FusionModel, stream: BatchStream) -> dict[str, Any]:
+    """Parameters, and operations of a training sample: forward alone (inference), and all that training does for it.
+
+    Both by part. An update of the optimizer is shared by its samples.
+    """
     parameters = {f"parameters/{name}": count for name, count in parameter_counts(model).items()}
-    parts = flops_by_part(model, stream[0])
-    flops = {f"flops/{name}": count for name, count in parts.items()}
+    samples = stream.samples_per_batch * config.trainer.get("accumulation_steps", 1)
+    optimizer = instantiate(config.optimizer, "optimizer")(model).flops() / samples
+    found = sample_flops(model, stream[0])
+    flops = {"flops/inference": found.inference, "flops/training": found.training + optimizer}
+    flops |= {f"flops/inference/{name}": forward for name, forward in found.forward.items()}
+    flops |= {f"flops/training/{name}": both for name, both in found.training_parts.items()}
     used = {"parameters/active": active_parameters(model), "parameters/trainable": trainable_parameters(model)}
-    return {**parameters, **used, **flops, "flops_per_training_sample": sum(parts.values())}
+    return {**parameters, **used, **flops, "flops/training/optimizer": optimizer}
 
 
 def _step(checkpoint: Path | None) -> int | None:

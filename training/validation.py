@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from data.types import BadInputError
 from fusion.checkpoint import best_step, read_manifest, step_folders
+from fusion.mode import switched
 from training.distributed import Processes
 from training.options import TrainerOptions
 from training.random_state import preserved_random_state
@@ -43,9 +44,8 @@ class Validation:
             if self.copy is not None and weights is not None:
                 self.copy.load_state_dict(weights)
                 model = self.copy
-            with preserved_random_state(), torch.no_grad():
-                metrics = self.evaluate(model.eval(), step)
-            self.model.train()
+            with switched(model, training=False), preserved_random_state(), torch.no_grad():
+                metrics = self.evaluate(model, step)
         self.step, self.metrics = step, self.processes.gather(metrics)[0]
         return self.metrics
 

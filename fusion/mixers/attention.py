@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fusion.cache import AttentionCache
 from fusion.mixers.base import Mixer
 from fusion.mixers.heads import AttentionHeads, share_heads
+from fusion.positions.once import Positions
 from fusion.sequence import Visibility, causal_or_same_segment
 
 
@@ -112,6 +113,8 @@ class GroupAttention(nn.Module):
 class SelfAttention(AttentionHeads, Mixer):
     """Attention of all tokens to those that they may see: `heads`, then `attend` (`GroupAttention`), then `out`."""
 
+    sees_both_ways = True
+
     def __init__(self, d_model: int, implementation: str = "auto", **heads: Any) -> None:
         super().__init__(d_model, **heads)
         self.attend = GroupAttention(implementation)
@@ -124,14 +127,14 @@ class SelfAttention(AttentionHeads, Mixer):
         self,
         x_BLD: Tensor,
         visibility: Visibility,
-        positions_BL: Tensor,
+        positions: Positions,
         cache: AttentionCache | None = None,
     ) -> Tensor:
         """Mixed tokens [B, L, D]; with a `cache`, tokens that it already holds are seen too."""
-        q, k, v = self.heads(x_BLD, positions_BL)
+        q, k, v = self.heads(x_BLD, positions)
         return self.out(self.attend(q, k, v, visibility, cache).transpose(1, 2).flatten(2))
 
-    def heads(self, x_BLD: Tensor, positions_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, x_BLD: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [B, H, L, K], keys and values (fewer heads) of each token, which sees no other here."""
-        rotation = self.position.rotation(positions_BL)
+        rotation = self.position.rotation(positions, x_BLD.dtype)
         return (self.queries(x_BLD, rotation), *self.keys_and_values(x_BLD, rotation))

@@ -87,8 +87,8 @@ class CrossAttention(AttentionHeads):
         cache: MemoryCache | None = None,
     ) -> Tensor:
         """What each query token sees [R, Q, D]; with a `cache`, memory that it already holds is seen too."""
-        q = self.queries(x_RQD, self.position.rotation(queries.places))
-        k, v = self.keys_and_values(memory_RMD, self.position.rotation(memory.places))
+        q = self.queries(x_RQD, self.position.rotation(queries.positions, x_RQD.dtype))
+        k, v = self.keys_and_values(memory_RMD, self.position.rotation(memory.positions, memory_RMD.dtype))
         if cache is not None:
             k, v, memory = cache.append(k, v, memory)
         return self.out(self.attend(q, k, v, queries, memory).transpose(1, 2).flatten(2))

@@ -7,12 +7,23 @@ neighbouring pairs.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 from torch import Tensor, nn
 
+from fusion.positions.once import Positions
+
+# Where angles are computed on the CPU instead.
+DEVICES_WITHOUT_FLOAT64 = ("mps",)
+
 
 class Rope(nn.Module):
-    """Rotates queries and keys [B, H, L, K] by angles that grow with their position."""
+    """Rotates queries and keys [B, H, L, K] by angles that grow with their position.
+
+    Angles are computed in float64: in float32 an angle of 1,048,575 is off by up to 0.03, its cosine likewise. That is
+    done once a forward pass and not in every layer. On devices without float64 it is done on the CPU.
+    """
 
     def __init__(self, head_dim: int, theta: float = 10_000.0) -> None:
         super().__init__()
@@ -22,15 +33,29 @@ class Rope(nn.Module):
             raise ValueError(f"theta={theta} must be above 1")
         self.head_dim, self.theta = head_dim, theta
 
-    def rotation(self, positions_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines [B, 1, L, K] of the angles, in float32."""
-        exponents = torch.arange(0, self.head_dim, 2, device=positions_BL.device) / self.head_dim
-        angles = positions_BL[:, None, :, None] * self.theta**-exponents
-        angles = torch.cat([angles, angles], dim=-1)
-        return angles.cos(), angles.sin()
+    @torch.compiler.disable  # looks up what another layer has computed
+    def rotation(self, positions: Positions, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [B, 1, L, K] of the angles, for activations of `dtype`; in float32 for lower precisions.
+
+        Layers of equal `head_dim` and `theta` share them; a subclass may depend on more, and shares with none.
+        """
+        dtype = torch.promote_types(dtype, torch.float32)
+        sharing: Hashable = (self.head_dim, self.theta) if type(self) is Rope else self
+        return positions.once((sharing, dtype), lambda places_BL: self._computed(places_BL, dtype))
+
+    def angles(self, places_BL: Tensor) -> Tensor:
+        """[B, L, K / 2] in float64, on the CPU where the device has none."""
+        device = places_BL.device if places_BL.device.type not in DEVICES_WITHOUT_FLOAT64 else torch.device("cpu")
+        exponents = torch.arange(0, self.head_dim, 2, device=device, dtype=torch.float64) / self.head_dim
+        return places_BL.to(device)[..., None] * self.theta**-exponents
+
+    def _computed(self, places_BL: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        angles = self.angles(places_BL)[:, None]
+        cos, sin = (torch.cat([half, half], dim=-1).to(dtype) for half in (angles.cos(), angles.sin()))
+        return cos.to(places_BL.device), sin.to(places_BL.device)
 
     def forward(self, x_BHLK: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-        """The rotated tensor, of the same shape and type."""
+        """The rotated tensor, of the same shape and type; a lower precision is rounded to once, at the end."""
         cos, sin = rotation
         first, second = x_BHLK.chunk(2, dim=-1)
         return (x_BHLK * cos + torch.cat([-second, first], dim=-1) * sin).to(x_BHLK.dtype)

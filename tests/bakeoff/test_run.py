@@ -103,7 +103,7 @@ def test_methods_are_brought_to_the_cost_of_the_reference(ended: Path) -> None:
     rows = json.loads((ended / "bakeoff.json").read_text())["rows"]
     cost = {(row["method"], row["budget"]): row for row in rows}
     assert len(rows) == 4
-    for budget, key in (("flops", "flops"), ("parameters", "parameters")):
+    for budget, key in (("flops", "inference_flops"), ("parameters", "parameters")):
         reference, other = cost["early", budget][key], cost["late", budget][key]
         assert other == pytest.approx(reference, rel=0.02)
     assert cost["late", "flops"]["d_model"] >= cost["late", "parameters"]["d_model"]
@@ -117,9 +117,11 @@ def test_every_row_has_a_score_and_all_costs(ended: Path) -> None:
         score = row["scores"]["manifest"]
         assert 0 < score["low"] <= score["value"] <= score["high"] <= 1
         assert score["low"] < score["high"]
-        for name in ("d_model", "parameters", "active", "flops", "seconds", "memory_gb", "tuned"):
+        measured = ("seconds", "memory_gb")
+        for name in ("d_model", "parameters", "active", "inference_flops", "training_flops", "tuned", *measured):
             assert row[name] > 0, name
         assert row["active"] <= row["parameters"]
+        assert row["training_flops"] > 2 * row["inference_flops"]
 
 
 def markdown_tables(text: str) -> dict[str, list[dict[str, str]]]:
@@ -152,7 +154,7 @@ def test_the_figure_shows_the_numbers_of_the_tables(ended: Path, results: Result
             x, *shown = found.pop(f"{row['method']} (equal {budget})")
             value, low, high = row["manifest"].replace("[", "").replace("]", "").replace(",", "").split()
             # The table has one digit behind the point.
-            assert x == pytest.approx(float(row["MFLOP per sample"]), abs=0.0501)
+            assert x == pytest.approx(float(row["MFLOP per sample (forward)"]), abs=0.0501)
             assert [100 * y for y in shown] == pytest.approx([float(value), float(low), float(high)], abs=0.0501)
     assert not found, "no other points"
 

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from bakeoff.execute import ENDED, Runner
 from bakeoff.run import count
 from bakeoff.settings import Bakeoff, Tuning
-from bakeoff.trials import Trial, entries, tuning_trials
+from bakeoff.trials import Trial, costs, entries, training_flops, tuning_trials
 from data.types import BadInputError
 
 TARGETS = {"flops": 1e8, "parameters": 2e6}
@@ -67,6 +68,21 @@ def test_a_trial_that_was_made_with_other_options_is_refused(tmp_path: Path) -> 
     runner.run([trial])  # nothing is left to do
     assert runner.has_ended(trial)
     assert not runner.diverged(trial)
+
+
+def test_costs_are_read_from_old_and_new_summaries(tmp_path: Path) -> None:
+    """A run used to call the operations of its forward pass those of training, and had no others."""
+    cases = (
+        ({"flops_per_training_sample": 5.0}, 5.0, None),
+        ({"flops/inference": 6.0, "flops/training": 20.0}, 6.0, 20.0),
+    )
+    for summary, inference, training in cases:
+        (tmp_path / "summary.json").write_text(json.dumps(summary | {"parameters/total": 7}))
+        assert costs(tmp_path) == {"flops": inference, "parameters": 7.0}
+        assert training_flops(tmp_path) == training
+    (tmp_path / "summary.json").write_text('{"parameters/total": 7}')
+    with pytest.raises(BadInputError, match=r"summary\.json: lacks flops/inference"):
+        costs(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from certify.fusion_checks import (
     documents_are_isolated,
     evaluation_equals_training,
     future_does_not_reach_past,
+    media_see_themselves_as_configured,
     packed_equals_unpacked,
     past_reaches_present,
 )
@@ -42,6 +43,12 @@ from fusion.block import Block
 from fusion.mixers import attention
 from fusion.model import FusionModel
 from fusion.sequence import Visibility
+from tests.certify.flops_sabotage import values_are_not_multiplied, weights_get_no_gradient
+from tests.certify.media_sabotage import (
+    folded_attention_ignores_media,
+    media_look_both_ways_unasked,
+    mixers_ignore_media,
+)
 from training.accumulation import StepTotals
 
 Patch = pytest.MonkeyPatch
@@ -223,10 +230,6 @@ def counter_misses_matrices(context: Context, patch: Patch) -> None:
     patch.setattr(counting_checks, "flops_per_sample", lambda model, batch: 1000.0)
 
 
-def mixer_multiplies_uncounted(context: Context, patch: Patch) -> None:
-    wrap_mixer(context.model, patch, lambda out, x: out + 1e-3 * (x @ torch.eye(x.shape[-1], dtype=x.dtype)))
-
-
 def encoder_normalises_over_the_batch(context: Context, patch: Patch) -> None:
     stem = encoder_of(context.model, "image").encoder.stem
     stem[0][1] = nn.BatchNorm2d(8).double()  # type: ignore[index, union-attr]
@@ -262,6 +265,9 @@ def encoder_has_a_dead_layer(context: Context, patch: Patch) -> None:
 CASES: list[tuple[Callable[[Context], Any], Sabotage]] = [
     (future_does_not_reach_past, mixer_looks_one_token_ahead),
     (past_reaches_present, mixers_and_embedding_are_blind),
+    (media_see_themselves_as_configured, media_look_both_ways_unasked),
+    (media_see_themselves_as_configured, mixers_ignore_media),
+    (media_see_themselves_as_configured, folded_attention_ignores_media),
     (documents_are_isolated, all_groups_are_one),
     (documents_are_isolated, encoder_normalises_over_the_batch),
     (packed_equals_unpacked, all_groups_are_one),
@@ -287,7 +293,8 @@ CASES: list[tuple[Callable[[Context], Any], Sabotage]] = [
     (counting_checks.counts_match_formulas, keys_are_as_many_as_queries),
     (counting_checks.weights_are_registered, factors_lie_in_a_plain_list),
     (counting_checks.operations_scale, counter_misses_matrices),
-    (counting_checks.operations_match_torch, mixer_multiplies_uncounted),
+    (counting_checks.operations_match_torch, values_are_not_multiplied),
+    (counting_checks.operations_match_torch, weights_get_no_gradient),
     (items_are_independent, encoder_normalises_over_the_batch),
     (padding_has_no_influence, encoder_ignores_lengths),
     (tokens_are_counted, encoder_miscounts),
@@ -303,6 +310,13 @@ FAST_CHECKS = (*suite.MODEL_CHECKS, *suite.ENCODER_CHECKS)
 def test_a_sound_model_passes(context: Context, check: suite.Check) -> None:
     result = check(context)
     assert result.passed, result
+
+
+def test_a_sound_model_whose_media_look_both_ways_passes(context: Context) -> None:
+    context.model.fusion.bidirectional_media = True
+    result = media_see_themselves_as_configured(context)
+    assert result.passed, result
+    assert result.at_least
 
 
 @pytest.mark.parametrize(("check", "sabotage"), CASES, ids=lambda item: item.__name__)

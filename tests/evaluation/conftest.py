@@ -41,7 +41,8 @@ def made_up_report() -> dict[str, Any]:
             answer: {answer: 300, ANSWERS[rng.integers(7)]: int(rng.integers(1, 9)), "x": 1} for answer in ANSWERS
         }
     report["audit"]["easy_vqa/spoken"]["audio_shuffled"] = made_up_score(0.35, 2000)
-    report["model"] = {"parameters": 1_234_567, "active_parameters": 1_234_567, "flops_per_sample": 2.1e8}
+    flops = {"inference": 2.1e8, "training": 6.6e8, "by_part": {"fusion": 2.0e8, "head": 1e7}}
+    report["model"] = {"parameters": 1_234_567, "active_parameters": 1_234_567, "flops": flops}
     report["train"] = {"seconds": 700.5, "steps": 3000, "tokens": 7_000_000}
     report["data"] = {"skipped": 0, "skipped_in_evaluation": 0, "reasons": []}
     report["provenance"] = {"step": 3000, "checkpoint": "checkpoints/step_3000", "checkpoint_hash": "c0ffee", "seed": 0}

@@ -25,7 +25,8 @@ def test_the_design_s_keys_are_there(report: dict[str, Any], tmp_path: Path) -> 
     assert {"tasks", "breakdown", "audit", "model", "train", "data", "provenance"} <= set(written)
     assert set(written["tasks"]["easy_vqa/typed"]["accuracy"]) == {"value", "low", "high", "n"}
     assert set(written["audit"]["easy_vqa/typed"]["question_only"]) == {"value", "low", "high", "n"}
-    assert set(written["model"]) == {"parameters", "active_parameters", "flops_per_sample"}
+    assert set(written["model"]) == {"parameters", "active_parameters", "flops"}
+    assert set(written["model"]["flops"]) == {"inference", "training", "by_part"}
     assert set(written["train"]) == {"seconds", "steps", "tokens"}
     assert written == report
 
@@ -65,6 +66,18 @@ def test_the_newest_checkpoint_reports_into_the_run_folder(tmp_path: Path) -> No
     other = choose_folder(tmp_path, 1000, "beef", TASKS, newest=False, output=None)
     assert other == tmp_path / "evaluations" / "step_1000"
     assert choose_folder(tmp_path, 1, "a", TASKS, newest=True, output=tmp_path / "x") == tmp_path / "x"
+
+
+def test_a_report_of_old_names_is_read(report: dict[str, Any], tmp_path: Path) -> None:
+    """Operations of the forward pass were the only ones, and had another name."""
+    del report["model"]["flops"]
+    put({**report, "model": {**report["model"], "flops_per_sample": 2.1e8}}, tmp_path)
+    found = read_report(tmp_path)
+    assert found is not None
+    assert found["model"]["flops"] == {"inference": 2.1e8, "training": None, "by_part": {}}
+    write_report(found, tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "210.0 MFLOP per question (forward, prompt and answer), unknown per training sample" in text
 
 
 def test_an_older_report_moves_aside(report: dict[str, Any], metrics_file: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from data.types import InterleavedBatch, MediaBatch
 from encoders.audio import AudioEncoder
 from encoders.image import ImageEncoder
-from encoders.projector import MlpProjector
+from encoders.projector import MlpProjector, Projector
 from encoders.text import TokenEmbedding
 from fusion.early import EarlyFusion
 from fusion.feed_forward.swiglu import SwiGLU
@@ -19,6 +19,7 @@ from fusion.method import FusionMethod
 from fusion.mixers.attention import SelfAttention
 from fusion.model import FusionModel
 from fusion.positions.rope import Rope
+from fusion.shared_space import SharedSpace
 
 VOCAB_SIZE, NUM_MELS, IMAGE_SIZE = 50, 8, 16
 
@@ -36,9 +37,11 @@ def small_model(
     num_layers: int = 2,
     seed: int = 0,
     fusion: Callable[..., FusionMethod] = EarlyFusion,
+    projector: Callable[..., Projector] = MlpProjector,
+    shared_space: Callable[..., SharedSpace] | None = None,
     **options: Any,
 ) -> FusionModel:
-    """A model of image, audio and text with perturbed weights."""
+    """A model of image, audio and text with perturbed weights; `options` are those of the fusion method."""
     torch.manual_seed(seed)
     mixer = partial(SelfAttention, num_heads=4, num_kv_heads=2, position=Rope, implementation=implementation)
     model = FusionModel(
@@ -48,8 +51,9 @@ def small_model(
             "image": ImageEncoder(IMAGE_SIZE, [8, 16], [2, 4], [3, 5], num_layers=1, num_heads=2),
             "audio": AudioEncoder(NUM_MELS, [16, 16], [2, 2], [3, 3], num_layers=1, num_heads=2),
         },
-        projector=MlpProjector,
+        projector=projector,
         fusion=partial(fusion, num_layers=num_layers, mixer=mixer, feed_forward=SwiGLU, **options),
+        shared_space=shared_space,
     )
     perturb(model)
     return model

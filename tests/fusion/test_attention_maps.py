@@ -21,6 +21,7 @@ from fusion.mixers.attention import GroupAttention
 from fusion.mixers.cross_attention import PairAttention
 from fusion.mixture_of_transformers import MixtureOfTransformers
 from fusion.model import FusionModel
+from fusion.positions.once import Positions
 from fusion.sequence import EmbeddedSequence, Visibility
 from tests.fusion.builders import batch_of, small_model
 from tests.fusion.test_methods import AUDIO, CROSS, IMAGE, TEXT, model_and_batch
@@ -200,7 +201,7 @@ class OneRow(EarlyFusion):
     def forward(self, sequence: EmbeddedSequence, cache: Any = None) -> Tensor:
         x, visibility = sequence.hidden.flatten(0, 1)[None], Visibility(sequence.document_ids.flatten()[None])
         for block in self.blocks:
-            x = block(x, visibility, sequence.positions.flatten()[None])
+            x = block(x, visibility, Positions(sequence.positions.flatten()[None]))
         return x.view_as(sequence.hidden)
 
 

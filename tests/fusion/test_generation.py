@@ -1,11 +1,13 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from fusion.cache import AttentionCache
+from fusion.flops import documents_alone, usage
 from fusion.generation import generate
-from fusion.sequence import Visibility
+from fusion.sequence import EmbeddedSequence, Visibility
 from tests.fusion.builders import batch_of, small_model
 
 PROMPTS = [[["image", 3, ("audio", 13), 4]], [[2]], [[3, ("audio", 6), 2]], [["image", 9]]]
@@ -91,10 +93,26 @@ def test_sampling_follows_its_generator() -> None:
     assert sample(1) != sample(2)
 
 
-def test_training_mode_is_restored() -> None:
+def test_every_part_returns_to_its_mode_after_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One part stays in evaluation mode in a training, as a frozen backbone does."""
     model = small_model().train()
-    generate(model, batch_of(model, PROMPTS), end_id=-1, max_new_tokens=1)
-    assert model.training
+    model.media_encoders["image"].eval()
+    before = {name: module.training for name, module in model.named_modules()}
+    batch, document = batch_of(model, PROMPTS), next(documents_alone(batch_of(model, PROMPTS)))
+    calls = (lambda: generate(model, batch, end_id=-1, max_new_tokens=2), lambda: usage(model, document))
+    for call in calls:
+        call()
+        assert {name: module.training for name, module in model.named_modules()} == before
+
+    def fails(sequence: EmbeddedSequence, cache: Any = None) -> torch.Tensor:
+        assert not model.training
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(model.fusion, "forward", fails)
+    for call in calls:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            call()
+        assert {name: module.training for name, module in model.named_modules()} == before
 
 
 def test_full_cache_is_an_error() -> None:

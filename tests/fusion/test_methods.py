@@ -22,6 +22,7 @@ from fusion.mid import MidFusion
 from fusion.mixers.cross_attention import CrossAttention
 from fusion.mixture_of_transformers import MixtureOfTransformers
 from fusion.model import FusionModel
+from fusion.positions.once import Positions
 from fusion.positions.rope import Rope
 from fusion.sequence import EmbeddedSequence, Visibility
 from tests.fusion.builders import batch_of, small_model
@@ -144,9 +145,8 @@ def bottleneck_of_document(model: FusionModel, sequence: EmbeddedSequence, chose
                 layer = block if fusion.weights == "shared" else block.experts[modality]
                 x = torch.stack([state for _, _, state in members])[None]
                 positions = torch.tensor([[place for _, place, _ in members]])
-                for token, state in zip(
-                    members, layer(x, Visibility(torch.zeros_like(positions)), positions)[0], strict=True
-                ):
+                after = layer(x, Visibility(torch.zeros_like(positions)), Positions(positions))[0]
+                for token, state in zip(members, after, strict=True):
                     token[2] = state
     return torch.stack([state for kind, _, state in tokens if kind is not None])
 
@@ -178,7 +178,7 @@ def test_cross_attention_equals_its_definition_written_out() -> None:
         )
         x = x + gated.gate.tanh() * seen
         x = x + gated.feed_forward_gate.tanh() * gated.feed_forward(gated.feed_forward_norm(x))
-        expected = model.fusion.blocks[0](x[None], Visibility(torch.zeros_like(positions)), positions)[0]
+        expected = model.fusion.blocks[0](x[None], Visibility(torch.zeros_like(positions)), Positions(positions))[0]
         torch.testing.assert_close(result[text], expected)
         media = chosen & (batch.modality_ids != TEXT)
         torch.testing.assert_close(result[media], sequence.hidden[media])
@@ -190,8 +190,9 @@ def look(gated: Any, sequence: EmbeddedSequence, chosen: Tensor, state: Tensor, 
     if not memory.any():
         return torch.zeros_like(state)
     keys = gated.memory_norm(sequence.hidden[memory])[None]
-    q = cross.queries(gated.norm(state)[None, None], cross.position.rotation(place[None, None]))
-    k, v = cross.keys_and_values(keys, cross.position.rotation(sequence.positions[memory][None]))
+    q = cross.queries(gated.norm(state)[None, None], cross.position.rotation(Positions(place[None, None]), state.dtype))
+    places = Positions(sequence.positions[memory][None])
+    k, v = cross.keys_and_values(keys, cross.position.rotation(places, state.dtype))
     k, v = (x.repeat_interleave(2, dim=1) for x in (k, v))
     weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
     return cross.out((weights @ v).transpose(1, 2).flatten(2))[0, 0]

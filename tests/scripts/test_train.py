@@ -66,7 +66,12 @@ def test_a_manifest_can_be_validated_on_while_training(data: Path) -> None:
     of_all = ("total", "active", "trainable")
     parts = {k: v for k, v in summary.items() if k.startswith("parameters/") and not k.endswith(of_all)}
     assert summary["parameters/total"] == sum(parts.values())
-    assert summary["flops_per_training_sample"] > 0
+    for kind in ("inference", "training"):
+        parts = {name: value for name, value in summary.items() if name.startswith(f"flops/{kind}/")}
+        assert {f"flops/{kind}/{part}" for part in ("image_encoder", "fusion", "head")} <= set(parts)
+        assert summary[f"flops/{kind}"] == pytest.approx(sum(parts.values()))
+    assert 2 * summary["flops/inference"] < summary["flops/training"] - summary["flops/training/optimizer"]
+    assert summary["flops/training/optimizer"] > 0
     assert summary["steps"] == 4
 
 
