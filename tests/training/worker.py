@@ -16,6 +16,7 @@ import torch
 
 from data.loader import loader
 from tests.training.aligned import OBJECTIVES, gradients_of
+from tests.training.small_parts import OPTIMIZERS, updates
 from tests.training.tiny import CONFIG, fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from training import distributed, gradients
 from training.accumulation import accumulate
@@ -94,6 +95,9 @@ def run_distributed(arguments):
     for kind in OBJECTIVES:
         contrastive = gradients_of(kind, processes)
         torch.save(contrastive, arguments.folder / f"{kind}_{processes.rank}.pt")
+    small = {(kind, saves): updates(kind, processes, saves) for kind in OPTIMIZERS for saves in (None, 4)}
+    if processes.is_main:
+        torch.save(small, arguments.folder / "small.pt")
     two = arguments.folder / "two"
     tiny_trainer(two, processes=processes, evaluate=evaluate, **OPTIONS).fit()
     begun = arguments.folder / "begun"
