@@ -21,6 +21,7 @@ from evaluation.provenance import (
     environment,
     json_hash,
     skipped_in_training,
+    training_data,
     training_environment,
     training_facts,
 )
@@ -117,6 +118,7 @@ def origin(
         "tokenizer_hash": tokenizer.fingerprint,
         **environment(),
         "trained_on": training_environment(run_folder),
+        **training_data(loaded.manifest),
     }
 
 

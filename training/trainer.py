@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,8 @@ class Trainer:
     optimizer: called with the model. schedule: (step, max_steps) -> factor of the learning rates.
     load: (start, stop) -> the micro-batches of these numbers, of this process; a number always means the same batch.
     evaluate: see `Validation`. config, tokenizer_path: kept in every checkpoint. seed: of what a process draws itself,
-    such as dropout, in each update anew.
+    such as dropout, in each update anew. data: what the sources held, for checkpoints. notes: what a person should know
+    when the training goes on.
     After a resume `step` > 0: start the tracker with it.
     """
 
@@ -72,6 +73,8 @@ class Trainer:
         processes: Processes | None = None,
         resume: Path | None = None,
         seed: int = 0,
+        data: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         schedule(0, options.max_steps)  # complains now about wrong arguments
         self.options, self.config, self.tokenizer_path, self.seed = options, config, tokenizer_path, seed
@@ -92,7 +95,7 @@ class Trainer:
         self.counters, self.norms = Counters(), dict.fromkeys((*self.parts, "total"), 0.0)
         self.seconds_before, self.started = 0.0, time.monotonic()
         self.saved: Path | None = None
-        self.notes: list[str] = []  # to be said when the training goes on
+        self.data, self.notes = data, list(notes)
         if resume is not None:
             self._restore(resolve(resume))
 
@@ -118,7 +121,7 @@ class Trainer:
         progress = Progress(self.step, options.max_steps, seconds_left, visible=self.processes.is_main)
         with StopSignals() as signals, progress as self.report.progress:
             for note in self.notes:
-                self.report.say(note)
+                self.report.alert("resume", note, "warn")
             for batches, data_seconds in self._windows():
                 self._train_step(batches, data_seconds)
                 progress.advance(self.step)
@@ -230,6 +233,7 @@ class Trainer:
             config=self.config,
             tokenizer_path=self.tokenizer_path,
             score=self.validation.score(self.step),
+            data=self.data,
         )
         if self.processes.is_main:
             checkpoint.save(self.checkpoints, contents)
