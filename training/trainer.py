@@ -27,6 +27,7 @@ from training.optimizers import Optimizers
 from training.options import TrainerOptions
 from training.progress import Progress
 from training.random_state import seed_step
+from training.recompute import recompute
 from training.reporting import Reporter
 from training.trackers.base import Tracker
 from training.validation import Evaluate, Validation
@@ -84,7 +85,9 @@ class Trainer:
         self.checkpoints = run_folder / "checkpoints"
         self.model = model.to(self.processes.device).train()
         self.validation = Validation(self.model, evaluate, options, self.processes)
-        if options.compile:
+        if options.recompute == "blocks":
+            recompute(blocks(self.model), options.compile)
+        elif options.compile:
             for block in blocks(self.model):
                 block.compile(dynamic=True)
         shard(self.model, self.processes)
@@ -152,6 +155,7 @@ class Trainer:
 
     def _train_step(self, batches: list[InterleavedBatch], data_seconds: float) -> None:
         begun = time.monotonic()
+        self.report.memory.start()
         totals = accumulate(self.model, self.objective, batches, self.processes, self.options.precision)
         self.norms = gradients.norms(self.parts, self.processes)
         judged = totals.count > 0
@@ -162,6 +166,7 @@ class Trainer:
             self.optimizer.step()
             if self.ema is not None:
                 self.ema.update()
+        self.report.memory.stop()
         self.optimizer.zero_grad()
         self.counters.step += 1
         self.counters.next_batch += len(batches)

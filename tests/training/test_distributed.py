@@ -96,6 +96,14 @@ def test_gradients_equal_those_of_one_process_when_one_has_no_audio(folder, fusi
     assert norms["audio"] > 0
 
 
+@pytest.mark.parametrize("fusion", fusion_configs())
+def test_recomputed_activations_give_the_same_gradients_in_two_processes(folder, fusion):
+    plain, again = (torch.load(folder / f"{name}.pt")[fusion] for name in ("found", "recomputed"))
+    assert again["norms"] == plain["norms"]
+    for name, gradient in plain["gradients"].items():
+        assert torch.equal(again["gradients"][name], gradient), name
+
+
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_contrastive_gradients_of_two_processes_equal_those_of_one(folder, kind):
     found, other = (torch.load(folder / f"{kind}_{rank}.pt") for rank in (0, 1))
