@@ -39,8 +39,10 @@ class PeakMemory:
             self.mb = max(self.mb, _peak_mb())
 
     def metrics(self) -> dict[str, float]:
-        """`memory/peak_mb`: of the updates since the last call; `memory/process_peak_mb`: of the process since its start,
-        resident, with what it did before and between updates (reading data, evaluation).
+        """`memory/peak_mb`: of the updates since the last call.
+
+        `memory/process_peak_mb`: of the process since its start, resident, with what it did before and between updates
+        (reading data, evaluation).
         """
         self._note_process()
         peak, self.mb = self.mb, 0.0
