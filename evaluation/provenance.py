@@ -18,7 +18,7 @@ from evaluation.figures import read_rows
 
 PACKAGES = ("interfuse", "torch", "torchvision", "torchaudio", "numpy", "tokenizers")
 # What may differ between runs of one experiment: the seed, where a run lies, who watches it, on what it runs.
-NOT_THE_EXPERIMENT = ("seed", "run", "runs", "resume", "tracker", "compute_threads")
+NOT_THE_EXPERIMENT = ("seed", "run", "runs", "resume", "resume_with_changed_data", "tracker", "compute_threads")
 
 
 def json_hash(content: Any) -> str:
@@ -53,6 +53,16 @@ def training_environment(run_folder: Path) -> dict[str, Any] | None:
         return None
     wanted = ("commit", "uncommitted_changes", "processor", "cores", "device")
     return {key: found[key] for key in wanted if key in found}
+
+
+def training_data(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the sources of the training held, by their place in the configuration, and at which steps that changed.
+
+    Nothing of a checkpoint that is too old to say it.
+    """
+    data = manifest.get("data") or {}
+    changes = {"data_changes": "; ".join(data["changes"])} if data.get("changes") else {}
+    return {"sources": data["sources"], **changes} if data else {}
 
 
 def commit() -> str | None:

@@ -22,6 +22,7 @@ from evaluation.provenance import (
     environment,
     json_hash,
     skipped_in_training,
+    training_data,
     training_environment,
     training_facts,
 )
@@ -119,6 +120,7 @@ def origin(
         "tokenizer_hash": tokenizer.fingerprint,
         **environment(),
         "trained_on": training_environment(run_folder),
+        **training_data(loaded.manifest),
     }
 
 

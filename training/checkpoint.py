@@ -44,7 +44,8 @@ class CheckpointContents:
     """What one checkpoint holds. All tensors are whole and on the CPU.
 
     training: the state of everything but the weights, of plain values and tensors. score: the value by which the best
-    checkpoint is chosen, as {"name", "value", "mode"}; None if this step was not evaluated.
+    checkpoint is chosen, as {"name", "value", "mode"}; None if this step was not evaluated. data: what the sources held
+    (see `training.data_changes`).
     """
 
     step: int
@@ -54,6 +55,7 @@ class CheckpointContents:
     config: Mapping[str, Any]
     tokenizer_path: Path | None = None
     score: Mapping[str, Any] | None = None
+    data: Mapping[str, Any] | None = None
 
 
 def save(checkpoints: Path, contents: CheckpointContents) -> Path:
@@ -125,7 +127,8 @@ def _files(contents: CheckpointContents) -> dict[str, bytes]:
 def _manifest(contents: CheckpointContents, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     score = dict(contents.score) if contents.score else None
-    return {"format": FORMAT, "step": contents.step, "score": score, "versions": versions, "files": files}
+    known = {"format": FORMAT, "step": contents.step, "score": score, "versions": versions, "files": files}
+    return known if contents.data is None else known | {"data": dict(contents.data)}
 
 
 def _write(path: Path, content: bytes) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from training.distributed import Processes, local
 
@@ -33,6 +36,23 @@ def norms(parts: dict[str, list[nn.Parameter]], processes: Processes) -> dict[st
     by_part = processes.sum([float(part.sum()) for part in squares.split([len(part) for part in found])])
     named = {name: square**0.5 for name, square in zip(parts, by_part, strict=True)}
     return {**named, "total": sum(by_part) ** 0.5}
+
+
+@torch.no_grad()
+def unused(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Those of `parameters`, each with a gradient, whose gradient is 0 everywhere; every process must call this.
+
+    So is that of what a batch does not use, such as the encoder of an absent modality. No optimizer moves it, though
+    momentum would; its weights decay all the same, so that decay does not depend on how often something is used.
+    """
+    if not parameters:
+        return []
+    gradients = [local(p.grad) for p in parameters if p.grad is not None]
+    # Of a parameter with fewer rows than there are processes some processes hold nothing, which counts as 0.
+    counts = torch.stack([gradient.count_nonzero() for gradient in gradients])
+    if isinstance(parameters[0], DTensor):
+        dist.all_reduce(counts)
+    return [parameter for parameter, count in zip(parameters, counts.tolist(), strict=True) if count == 0]
 
 
 @torch.no_grad()

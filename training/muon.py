@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from training.distributed import local, local_part, to_full
+from training.gradients import unused
 
 # Of the quintic iteration x <- a x + b (x x^T) x + c (x x^T)^2 x: steep at 0, and it keeps singular values near 1.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -90,21 +91,23 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update of all parameters that have a gradient."""
         by_shape: dict[tuple[int, ...], list[tuple[dict[str, Any], Tensor, Tensor]]] = defaultdict(list)
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    direction = self._direction(parameter, parameter.grad, group["momentum"])
-                    matrices = to_full(direction).reshape(group["matrices"]).to(self.dtype)
-                    by_shape[matrices.shape[1:]].append((group, parameter, matrices))
+        moved = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        # By a full step even, because orthogonalisation makes every direction of a momentum equally long.
+        still = {id(parameter) for parameter in unused([parameter for _, parameter in moved])}
+        for group, parameter in moved:
+            direction = self._direction(parameter, parameter.grad, group["momentum"])
+            matrices = to_full(direction).reshape(group["matrices"]).to(self.dtype)
+            by_shape[matrices.shape[1:]].append((group, parameter, matrices))
         for (rows, columns), members in by_shape.items():
             updates = orthogonalize(torch.cat([matrices for _, _, matrices in members]), self.steps)
             factor = update_scale(rows, columns, self.scale)
             parts = updates.split([len(matrices) for _, _, matrices in members])
             for (group, parameter, _), update in zip(members, parts, strict=True):
-                full = update.reshape(parameter.shape).to(parameter.dtype) * _is_used(parameter)
                 weights = local(parameter)
                 weights.mul_(1 - group["lr"] * group["weight_decay"])
-                weights.add_(local_part(full, parameter), alpha=-group["lr"] * factor)
+                if id(parameter) not in still:
+                    full = update.reshape(parameter.shape).to(parameter.dtype)
+                    weights.add_(local_part(full, parameter), alpha=-group["lr"] * factor)
 
     def flops(self) -> int:
         """Operations of one update, those of the iteration; what is done number by number is free, as everywhere."""
@@ -117,14 +120,3 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(gradient)
         state["momentum"].lerp_(gradient, 1 - momentum)
         return gradient.lerp(state["momentum"], momentum) if self.nesterov else state["momentum"]
-
-
-def _is_used(parameter: Tensor) -> Tensor:
-    """Whether any part of the gradient is not 0; a scalar tensor, the same in every process.
-
-    What a batch does not use, such as the encoder of an absent modality, has a gradient of 0. Momentum would still
-    move it, and by a full step, because orthogonalisation makes every direction equally long. Its weights decay all
-    the same, as AdamW's do.
-    """
-    assert parameter.grad is not None
-    return to_full(parameter.grad.abs().amax()) != 0

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from data.types import BadInputError
+from training.adamw import AdamW
 from training.distributed import assign, to_full
 from training.muon import Muon
 
@@ -207,7 +208,7 @@ def muon(
 
 def _adamw(
     items: Sequence[NamedParameter], lr: float, betas: tuple[float, float], eps: float, weight_decay: float
-) -> torch.optim.AdamW:
+) -> AdamW:
     if weight_decay < 0:
         raise ValueError(f"weight_decay={weight_decay} must be 0 or more")
     groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
@@ -218,4 +219,4 @@ def _adamw(
         for (_, spared, scale), parameters in sorted(groups.items(), key=lambda group: group[0])
     ]
     first, second = betas
-    return torch.optim.AdamW(settings, lr=lr, betas=(first, second), eps=eps, fused=True)
+    return AdamW(settings, lr=lr, betas=(first, second), eps=eps)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from training.recompute import RECOMPUTE
+
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -14,6 +16,8 @@ class TrainerOptions:
     max_steps: updates; the schedule refers to it. max_seconds: stops earlier; time before a resume counts.
     accumulation_steps: micro-batches in one update. clip_norm: largest norm of the whole gradient; None: no clipping.
     precision: `bfloat16` runs the model under autocast, with weights and optimizer in float32.
+    recompute: `blocks` keeps the inputs of the blocks of the fusion method alone, and computes the rest again for the
+    gradients: less memory, more time, the same numbers; `none`.
     compile: compile the blocks of the fusion method with torch.compile, for rows of any length.
     ema_decay: keep an exponential moving average of the weights and evaluate with it; None: no average.
     evaluate_every, checkpoint_every: in steps; None: at the end only. keep_checkpoints: how many of the newest stay.
@@ -29,6 +33,7 @@ class TrainerOptions:
     accumulation_steps: int = 1
     clip_norm: float | None = 1.0
     precision: str = "float32"
+    recompute: str = "none"
     compile: bool = False
     ema_decay: float | None = None
     log_every: int = 20
@@ -55,6 +60,7 @@ class TrainerOptions:
             raise ValueError(f"spike_factor={self.spike_factor} must be above 1, or null for no limit")
         for name, allowed in (
             ("precision", PRECISIONS),
+            ("recompute", RECOMPUTE),
             ("best_mode", ("max", "min")),
             ("on_anomaly", ("stop", "skip")),
         ):

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.distributed import Processes
+from training.memory import PeakMemory
 from training.progress import Progress
 from training.trackers.base import Tracker
-from training.window import Counters, Window, peak_memory_mb
+from training.window import Counters, Window
 
 # Above this share of a window's time, waiting for data is reported.
 SLOW_DATA = 0.2
@@ -22,7 +23,7 @@ class Reporter:
 
     def __init__(self, tracker: Tracker | None, processes: Processes) -> None:
         self.tracker, self.processes = tracker if processes.is_main else None, processes
-        self.window = Window()
+        self.window, self.memory = Window(), PeakMemory(processes.device)
         self.progress: Progress | None = None
         self.first_window, self.data_was_slow = True, False
 
@@ -34,7 +35,7 @@ class Reporter:
         metrics |= {f"grad_norm/{name}": norm for name, norm in norms.items()}
         metrics["data/skipped"] = counters.skipped_samples
         metrics["train/skipped_updates"] = counters.skipped_updates
-        metrics["memory/peak_mb"] = peak_memory_mb(self.processes.device)
+        metrics |= self._memory()
         self.track(counters, seconds, metrics)
         if self.progress is not None:
             self.progress.report(counters.step, metrics.get("train/loss"), metrics["train/tokens_per_second"])
@@ -65,6 +66,11 @@ class Reporter:
         """Continues from `state_dict`."""
         if self.processes.is_main:
             self.window = Window(**state)
+
+    def _memory(self) -> dict[str, float]:
+        """Peaks of the process that has the highest."""
+        found = self.processes.gather(self.memory.metrics())
+        return {name: max(peaks.get(name, 0.0) for peaks in found) for name in found[0]}
 
     def _watch_data(self, step: int, share: float) -> None:
         """One alert if steps wait for data; the first window waits for the loader to start."""

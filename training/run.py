@@ -32,6 +32,7 @@ from fusion.checkpoint import validate_targets
 from fusion.counting import active_parameters, parameter_counts, sample_flops, trainable_parameters
 from fusion.model import FusionModel
 from fusion.sizing import QUANTITIES, solve
+from training.data_changes import OPTION, compare, describe
 from training.distributed import Processes, share_of_cores, start
 from training.feature_cache import cached_processors
 from training.objectives.base import Objective
@@ -79,6 +80,9 @@ def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None
 def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None, processes: Processes) -> Path:
     seed_everything(config.seed)
     sources, validation = build_sources(config.data), build_validation(config.data)
+    held, notes = describe(sources, validation), list[str]()
+    if checkpoint:
+        held, notes = compare(held, checkpoint, bool(config.get(OPTION)))
     tokenizer = Tokenizer.load(checkpoint / "tokenizer.json") if checkpoint else build_tokenizer(config.data, sources)
     model = build_model(config, tokenizer.vocab_size)
     check_encoders(sources, validation, model.modalities)
@@ -119,6 +123,8 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
         processes=processes,
         resume=checkpoint,
         seed=config.seed,
+        data=held,
+        notes=notes,
     )
     tracker.start(f"{config.name}/{run_folder.name}", plain, _step(checkpoint))
     try:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from data.atomic_write import write_text
 from data.types import BadInputError
 from fusion.checkpoint import resolve
+from training.data_changes import OPTION
 from training.distributed import cores
 
 PACKAGES = ("interfuse", "torch", "torchvision", "torchaudio", "hydra-core", "tokenizers", "numpy", "trackio")
@@ -61,6 +62,10 @@ def resumed_run(path: str, overrides: Sequence[str]) -> tuple[Path, Path, DictCo
         key, _, value = override.partition("=")
         if key == "resume":
             continue
+        if key == OPTION:  # a run from before this option may be resumed with it
+            OmegaConf.set_struct(config, False)
+            config[OPTION] = None
+            OmegaConf.set_struct(config, True)
         node = OmegaConf.select(config, key, throw_on_missing=False)
         if (node is None and key not in config) or isinstance(node, DictConfig):
             raise BadInputError(f"{override}: a resumed run keeps its own groups; only values that it has may change")

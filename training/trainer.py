@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from training.optimizers import Optimizers
 from training.options import TrainerOptions
 from training.progress import Progress
 from training.random_state import seed_step
+from training.recompute import recompute
 from training.reporting import Reporter
 from training.trackers.base import Tracker
 from training.validation import Evaluate, Validation
@@ -51,7 +52,8 @@ class Trainer:
     optimizer: called with the model. schedule: (step, max_steps) -> factor of the learning rates.
     load: (start, stop) -> the micro-batches of these numbers, of this process; a number always means the same batch.
     evaluate: see `Validation`. config, tokenizer_path: kept in every checkpoint. seed: of what a process draws itself,
-    such as dropout, in each update anew.
+    such as dropout, in each update anew. data: what the sources held, for checkpoints. notes: what a person should know
+    when the training goes on.
     After a resume `step` > 0: start the tracker with it.
     """
 
@@ -72,6 +74,8 @@ class Trainer:
         processes: Processes | None = None,
         resume: Path | None = None,
         seed: int = 0,
+        data: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         schedule(0, options.max_steps)  # complains now about wrong arguments
         self.options, self.config, self.tokenizer_path, self.seed = options, config, tokenizer_path, seed
@@ -81,7 +85,9 @@ class Trainer:
         self.checkpoints = run_folder / "checkpoints"
         self.model = model.to(self.processes.device).train()
         self.validation = Validation(self.model, evaluate, options, self.processes)
-        if options.compile:
+        if options.recompute == "blocks":
+            recompute(blocks(self.model), options.compile)
+        elif options.compile:
             for block in blocks(self.model):
                 block.compile(dynamic=True)
         shard(self.model, self.processes)
@@ -92,7 +98,7 @@ class Trainer:
         self.counters, self.norms = Counters(), dict.fromkeys((*self.parts, "total"), 0.0)
         self.seconds_before, self.started = 0.0, time.monotonic()
         self.saved: Path | None = None
-        self.notes: list[str] = []  # to be said when the training goes on
+        self.data, self.notes = data, list(notes)
         if resume is not None:
             self._restore(resolve(resume))
 
@@ -118,7 +124,7 @@ class Trainer:
         progress = Progress(self.step, options.max_steps, seconds_left, visible=self.processes.is_main)
         with StopSignals() as signals, progress as self.report.progress:
             for note in self.notes:
-                self.report.say(note)
+                self.report.alert("resume", note, "warn")
             for batches, data_seconds in self._windows():
                 self._train_step(batches, data_seconds)
                 progress.advance(self.step)
@@ -149,6 +155,7 @@ class Trainer:
 
     def _train_step(self, batches: list[InterleavedBatch], data_seconds: float) -> None:
         begun = time.monotonic()
+        self.report.memory.start()
         totals = accumulate(self.model, self.objective, batches, self.processes, self.options.precision)
         self.norms = gradients.norms(self.parts, self.processes)
         judged = totals.count > 0
@@ -159,6 +166,7 @@ class Trainer:
             self.optimizer.step()
             if self.ema is not None:
                 self.ema.update()
+        self.report.memory.stop()
         self.optimizer.zero_grad()
         self.counters.step += 1
         self.counters.next_batch += len(batches)
@@ -230,6 +238,7 @@ class Trainer:
             config=self.config,
             tokenizer_path=self.tokenizer_path,
             score=self.validation.score(self.step),
+            data=self.data,
         )
         if self.processes.is_main:
             checkpoint.save(self.checkpoints, contents)

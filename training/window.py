@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
-
-import torch
 
 from training.accumulation import StepTotals
 
@@ -90,11 +86,3 @@ class Window:
                 old = merged.groups.get(name, [0.0, 0])
                 merged.groups[name] = [old[0] + loss, old[1] + count]
         return merged
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Largest memory so far: of the device if it is CUDA's, else of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

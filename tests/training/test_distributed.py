@@ -16,6 +16,7 @@ from fusion.block import Block, ModalityBlock
 from fusion.checkpoint import read_weights, resolve
 from fusion.cross_attention import GatedCrossAttention
 from tests.training.aligned import OBJECTIVES, gradients_of
+from tests.training.small_parts import OPTIMIZERS, UNUSED, updates
 from tests.training.tiny import fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from tests.training.worker import OPTIONS, adamw_with_decay, evaluate, lora_model, signalling, split_by_audio
 from training import gradients
@@ -95,6 +96,14 @@ def test_gradients_equal_those_of_one_process_when_one_has_no_audio(folder, fusi
     assert norms["audio"] > 0
 
 
+@pytest.mark.parametrize("fusion", fusion_configs())
+def test_recomputed_activations_give_the_same_gradients_in_two_processes(folder, fusion):
+    plain, again = (torch.load(folder / f"{name}.pt")[fusion] for name in ("found", "recomputed"))
+    assert again["norms"] == plain["norms"]
+    for name, gradient in plain["gradients"].items():
+        assert torch.equal(again["gradients"][name], gradient), name
+
+
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_contrastive_gradients_of_two_processes_equal_those_of_one(folder, kind):
     found, other = (torch.load(folder / f"{kind}_{rank}.pt") for rank in (0, 1))
@@ -107,6 +116,19 @@ def test_contrastive_gradients_of_two_processes_equal_those_of_one(folder, kind)
     for name, gradient in expected["gradients"].items():
         torch.testing.assert_close(found["gradients"][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
     assert expected["gradients"]["shared_space.logit_scale"].abs().max() > 0
+
+
+@pytest.mark.parametrize("saves_at", [None, 4])
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_parts_with_fewer_rows_than_processes_are_updated_as_in_one_process(folder, kind, saves_at):
+    """Weights, average and state; a process that holds nothing of a matrix takes part all the same."""
+    found, expected = torch.load(folder / "small.pt")[kind, saves_at], updates(kind)
+    for step, (two, one) in enumerate(zip(found, expected, strict=True)):
+        assert two["norms"] == pytest.approx(one["norms"], rel=1e-5)
+        assert (one["norms"]["sensor"] == 0) == (step in UNUSED)
+        for group in ("weights", "averages"):
+            for name, value in one[group].items():
+                torch.testing.assert_close(two[group][name], value, rtol=1e-5, atol=1e-6, msg=f"{step} {name}")
 
 
 def test_a_training_of_two_processes_equals_that_of_one(folder, one_process):

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from encoders.text import TokenEmbedding
+from tests.training.small_parts import OPTIMIZERS, UNUSED, SmallParts, updates
 from tests.training.tiny import tiny_model
+from training.adamw import AdamW
 from training.muon import Muon, orthogonalize, update_scale
 from training.optimizers import adamw, muon, named_parameters
 
@@ -160,6 +162,48 @@ def test_muon_does_not_move_what_a_batch_does_not_use():
     optimizer.step()
     assert not torch.equal(used, before[0])
     assert torch.equal(idle, before[1] * (1 - 0.1 * 0.1))
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_no_optimizer_moves_an_encoder_that_no_batch_uses(kind):
+    """Kernels, norms, biases and embeddings alike; what decays goes on to decay, to the last bit."""
+    before, *idle = updates(kind)[min(UNUSED) - 1 : max(UNUSED) + 1]
+    decaying = {item.name for item in named_parameters(SmallParts()) if item.decays}
+    rates = dict.fromkeys(decaying, 0.02 if kind == "muon" else 0.01)
+    expected = dict(before["weights"])
+    for after in idle:
+        for name, value in after["weights"].items():
+            if name.startswith("encoder"):
+                if name in decaying:
+                    expected[name] = expected[name] * (1 - rates[name] * 0.1)
+                assert torch.equal(value, expected[name]), name
+        assert not torch.equal(after["weights"]["head.bias"], before["weights"]["head.bias"])
+    assert any(name.startswith("encoder") for name in expected.keys() - decaying)
+
+
+def test_adamw_equals_that_of_torch_where_everything_is_used():
+    torch.manual_seed(0)
+    mine, theirs = ([nn.Parameter(torch.ones(4, 3)), nn.Parameter(torch.ones(5))] for _ in range(2))
+    options = {"lr": 0.1, "betas": (0.9, 0.95), "weight_decay": 0.1}
+    first, second = AdamW(mine, **options), torch.optim.AdamW(theirs, **options, fused=True)
+    for _ in range(3):
+        for one, other in zip(mine, theirs, strict=True):
+            one.grad = torch.randn(one.shape)
+            other.grad = one.grad.clone()
+        first.step()
+        second.step()
+    assert all(torch.equal(one, other) for one, other in zip(mine, theirs, strict=True))
+
+
+def test_one_entry_that_is_used_moves_all_of_its_parameter():
+    """Momentum belongs to what is used, even where one batch leaves entries out, such as tokens of a vocabulary."""
+    table = nn.Parameter(torch.ones(4, 3))
+    optimizer = AdamW([table], lr=0.1)
+    for used in ([1.0] * 4, [0.0, 0.0, 1e-30, 0.0]):
+        before = table.detach().clone()
+        table.grad = torch.tensor(used)[:, None].expand(4, 3).clone()
+        optimizer.step()
+        assert (table != before).all()
 
 
 def test_update_scales():

@@ -80,4 +80,4 @@ def test_a_resume_by_another_number_of_processes_says_so_in_one_line(tmp_path, c
     tiny_trainer(tmp_path, resume=tmp_path, max_steps=9).fit()
     said = [line for line in capsys.readouterr().out.splitlines() if "saved by" in line]
     assert len(said) == 1
-    assert said[0].startswith("resumed by 1 process, saved by 2: ")
+    assert said[0].startswith("resume: resumed by 1 process, saved by 2: ")

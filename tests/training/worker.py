@@ -16,11 +16,13 @@ import torch
 
 from data.loader import loader
 from tests.training.aligned import OBJECTIVES, gradients_of
+from tests.training.small_parts import OPTIMIZERS, updates
 from tests.training.tiny import CONFIG, fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from training import distributed, gradients
 from training.accumulation import accumulate
 from training.objectives.next_token import NextToken
 from training.optimizers import adamw
+from training.recompute import recompute
 
 adamw_with_decay = partial(adamw, lr=1e-2, weight_decay=0.1)
 OPTIONS = {"ema_decay": 0.9, "evaluate_every": 4, "accumulation_steps": 2}
@@ -73,9 +75,11 @@ def split_by_audio(stream, count=6):
     return spoken[:count], typed[:count]
 
 
-def sharded_gradients(fusion, processes):
+def sharded_gradients(fusion, processes, recomputed=False):
     """Gradients of a model with this fusion method, their norms, and the number of supervised tokens."""
     model = tiny_model(fusion=fusion)
+    if recomputed:
+        recompute(distributed.blocks(model))
     batches = split_by_audio(tiny_stream(model, samples_per_batch=1))[processes.rank]
     distributed.shard(model, processes)
     totals = accumulate(model, NextToken(), batches, processes)
@@ -89,11 +93,16 @@ def run_distributed(arguments):
     torch.set_num_threads(1)
     processes = distributed.start("cpu")
     found = {name: sharded_gradients(fusion, processes) for name, fusion in fusion_configs().items()}
+    again = {name: sharded_gradients(fusion, processes, recomputed=True) for name, fusion in fusion_configs().items()}
     if processes.is_main:
         torch.save(found, arguments.folder / "found.pt")
+        torch.save(again, arguments.folder / "recomputed.pt")
     for kind in OBJECTIVES:
         contrastive = gradients_of(kind, processes)
         torch.save(contrastive, arguments.folder / f"{kind}_{processes.rank}.pt")
+    small = {(kind, saves): updates(kind, processes, saves) for kind in OPTIMIZERS for saves in (None, 4)}
+    if processes.is_main:
+        torch.save(small, arguments.folder / "small.pt")
     two = arguments.folder / "two"
     tiny_trainer(two, processes=processes, evaluate=evaluate, **OPTIONS).fit()
     begun = arguments.folder / "begun"
