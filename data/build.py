@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from data.absence import withheld
 from data.instantiate import instantiate, is_given, resolved
 from data.interleave import Interleaver
 from data.loader import MESSAGES, BatchStream
@@ -83,6 +84,7 @@ def build_interleaver(
             modalities,
             max_tokens=_value(config, "max_tokens"),
             on_long_sample=_value(config, "on_long_sample"),
+            withheld=withheld(resolved(config.get("modality_dropout"), "data.modality_dropout")),
         )
 
 

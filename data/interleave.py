@@ -9,12 +9,13 @@ supervised, with their calls and the `<|end|>` that closes them; nothing else ev
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from data.absence import aligned_without, without
 from data.document import Document, Turn, assemble
 from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
 from data.types import (
@@ -31,6 +32,7 @@ from data.types import (
     Sample,
     Segment,
     Text,
+    ToolCall,
 )
 
 ON_LONG_SAMPLE = ("error", "truncate")
@@ -42,7 +44,7 @@ class Interleaver:
     processors: how a medium becomes values. num_tokens: how many tokens values of a shape become, as the model counts
     them; of `ABSENT_SHAPE`, those that stand for an absent medium. modalities: a modality's place in it is its id,
     "text" is 0. max_tokens: the longest document. on_long_sample: "error", or "truncate" to drop whole trailing
-    messages.
+    messages. withheld: modalities of which the user's segments never reach the model, as if each were absent.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Interleaver:
         modalities: Sequence[Modality],
         max_tokens: int,
         on_long_sample: str = "error",
+        withheld: Collection[Modality] = (),
     ) -> None:
         if not modalities or modalities[0] != TEXT:
             raise ValueError(f"modalities={tuple(modalities)} must begin with {TEXT!r}")
@@ -64,6 +67,7 @@ class Interleaver:
         self.modalities = tuple(modalities)
         self.max_tokens = max_tokens
         self.on_long_sample = on_long_sample
+        self.withheld = frozenset(withheld)
         self._processors = dict(processors)
         self._num_tokens = dict(num_tokens)
 
@@ -73,7 +77,7 @@ class Interleaver:
         Raises `BadSampleError`, naming the sample and the place in it, if a medium cannot be read or its modality
         is not configured, if nothing is supervised, or if the sample is too long.
         """
-        conversation = _conversation(sample)
+        conversation = without(_conversation(sample), self.withheld)
         turns = self._turns(conversation, conversation.messages, rng)
         if not any(turn.group for turn in turns):
             raise BadSampleError(f"{sample.name}: has no assistant turn, so there is nothing to learn from it")
@@ -85,7 +89,7 @@ class Interleaver:
         A sample that ends in another role's message is taken whole. Nothing is supervised, augmented or truncated.
         Raises `BadSampleError` as `document` does, whatever `on_long_sample` is.
         """
-        conversation = _conversation(sample)
+        conversation = without(_conversation(sample), self.withheld)
         messages = conversation.messages
         if messages[-1].role == "assistant":
             messages = messages[:-1]
@@ -111,6 +115,7 @@ class Interleaver:
                 f"{sample.name}: is a conversation, which a contrastive objective alone cannot learn from; "
                 "give the row `aligned`, or choose an objective that generates too"
             )
+        sample = aligned_without(sample, self.withheld)
         if len(sample.segments) < 2:
             raise BadSampleError(f"{sample.name}: aligned: must have segments of two modalities or more")
         return self.segments(sample, rng, number)
@@ -123,6 +128,7 @@ class Interleaver:
         number: which aligned sample of the batch this is. Media are augmented if and only if `rng` is given.
         Raises `BadSampleError` if a modality occurs twice, and for a segment that cannot be read, is empty or too long.
         """
+        sample = aligned_without(sample, self.withheld)
         found = [TEXT if isinstance(segment, Text) else segment.modality for segment in sample.segments]
         if len(set(found)) < len(found):
             raise BadSampleError(
@@ -158,8 +164,7 @@ class Interleaver:
             raise BadSampleError(f"{where}: the assistant's turn has neither content nor tool calls")
         turn = self._message(message, Turn(group), where, rng)
         for call in message.tool_calls:
-            text = _compact_json({"name": call.name, "arguments": dict(call.arguments)})
-            turn.add([self.tokenizer.id(TOOL_CALL), *self.tokenizer.encode(text)], supervised=True)
+            turn.add([self.tokenizer.id(TOOL_CALL), *self.tokenizer.encode(call_json(call))], supervised=True)
         turn.add([self.tokenizer.id(END)], supervised=True)
         return turn
 
@@ -219,6 +224,11 @@ class Interleaver:
 
     def _too_long(self, sample: Sample | AlignedSample, total: int) -> BadSampleError:
         return BadSampleError(f"{sample.name}: takes {total} tokens where max_tokens={self.max_tokens}")
+
+
+def call_json(call: ToolCall) -> str:
+    """What follows `<|tool_call|>`."""
+    return _compact_json({"name": call.name, "arguments": dict(call.arguments)})
 
 
 def _conversation(sample: Sample | AlignedSample) -> Sample:
