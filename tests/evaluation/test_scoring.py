@@ -143,11 +143,12 @@ def test_audit_samples_are_a_seeded_part(trained: Parts) -> None:
     samples = read_samples(Colours())
     first, again = (Questions.prepare("typed", samples, settings(audit_samples=10)) for _ in range(2))
     other = Questions.prepare("spoken", samples, settings(audit_samples=10))
-    ids = [sample.id for sample in first.changed["image_only"]]
+    ids = [sample.id for sample in first.changed["image_only"].samples]
     assert len(ids) == 10
-    assert ids == [sample.id for sample in again.changed["image_only"]]
-    assert ids != [sample.id for sample in other.changed["image_only"]]
-    assert [sample.id for sample in first.changed["image_shuffled"]] == ids
+    assert ids == [sample.id for sample in again.changed["image_only"].samples]
+    assert ids != [sample.id for sample in other.changed["image_only"].samples]
+    assert [sample.id for sample in first.changed["image_shuffled"].samples] == ids
+    assert [samples[place].id for place in first.changed["image_only"].places] == ids
 
 
 def test_what_cannot_be_audited_is_named(trained: Parts) -> None:
