@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 import conf
-from data.absence import ModalityDropout, user_modalities, without
+from data.absence import ModalityDropout, user_modalities, withheld, without
 from data.types import Absent, AlignedSample, Media, Message, Sample, Text
 
 MODALITIES = ("text", "audio", "image")
@@ -57,6 +58,23 @@ def test_something_is_always_left() -> None:
     assert all(user_modalities(dropout(conversation(), rng)) for _ in range(200))
 
 
+def test_a_share_of_1_always_goes_even_where_nothing_is_left() -> None:
+    rng = np.random.default_rng(0)
+    picture = Sample("2", (Message("user", (Media("image", Path("a.png")),)), Message("assistant", (Text("red"),))))
+    for probabilities in ({"image": 1.0}, {"image": 1, "audio": 0.9, "text": 0.9}):
+        dropout = ModalityDropout(probabilities, MODALITIES)
+        for _ in range(100):
+            assert "image" not in user_modalities(dropout(conversation(), rng))
+            assert user_modalities(dropout(conversation(), rng)), "what goes by chance is spared where all would go"
+            assert dropout(picture, rng).messages[0].content == (Absent("image"),)
+    before = rng.bit_generator.state
+    ModalityDropout({"image": 1.0}, MODALITIES)(conversation(), rng)
+    assert rng.bit_generator.state == before, "a certainty draws nothing"
+    aligned = AlignedSample("3", (Media("image", Path("a.png")), Text("a"), Media("audio", Path("a.wav"))))
+    assert ModalityDropout({"image": 1.0}, MODALITIES)(aligned, rng) == replace(aligned, segments=aligned.segments[1:])
+    assert withheld({"image": 1.0, "audio": 0.5}) == {"image"}
+
+
 def test_the_same_generator_drops_the_same() -> None:
     dropout = ModalityDropout({"image": 0.5, "audio": 0.5}, MODALITIES)
     once, again, other = (
@@ -85,7 +103,10 @@ def test_it_is_given_like_any_other_option(data: str) -> None:
 
 @pytest.mark.parametrize(
     ("probabilities", "message"),
-    [({"smell": 0.1}, r"modality_dropout\.smell: .* it has text, audio, image"), ({"image": 1.0}, r"image=1\.0 must")],
+    [
+        ({"smell": 0.1}, r"modality_dropout\.smell: .* it has text, audio, image"),
+        ({"image": 1.5}, r"image=1\.5 must be in \[0, 1\]"),
+    ],
 )
 def test_wrong_probabilities_are_named(probabilities: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -24,6 +24,7 @@ from evaluation.metrics import bootstrap
 from evaluation.predict import Prediction
 from evaluation.report import to_markdown
 from evaluation.retrieval import RetrievalSettings
+from evaluation.robustness import ratios
 from evaluation.run import evaluate_checkpoint
 from evaluation.scoring import evaluate
 from evaluation.settings import Attribution, Bootstrap, Robustness, Settings
@@ -145,6 +146,18 @@ def test_deletion_curves_are_resampled_by_cluster() -> None:
                 value = value[key]
             widths.append(value["high"] - value["low"])
         assert widths[0] > 2 * widths[1], path
+
+
+def test_robustness_is_resampled_by_cluster() -> None:
+    clean = np.ones(600)
+    corrupted = (np.arange(600) // QUESTIONS % 2).astype(float)
+    images = [str(i // QUESTIONS) for i in range(600)]
+    settings = Settings({"t": Colours()}, bootstrap=Bootstrap(1000))
+    tied, alone = (
+        ratios(corrupted, clean, 0.1 * clean, names, settings) for names in (images, list(map(str, range(600))))
+    )
+    for name in ("relative", "effective"):
+        assert tied[name]["high"] - tied[name]["low"] > 2 * (alone[name]["high"] - alone[name]["low"])
 
 
 def test_captions_of_one_picture_are_drawn_together_in_a_retrieval() -> None:
