@@ -49,7 +49,7 @@ def accuracy_lines(report: Mapping[str, Any]) -> list[str]:
     if "sources" in report:  # classes, not questions
         return [*lines, ""]
     how = [HOW_TO_READ, ""] if all_conditions(report) else []
-    return [*lines, "", *how, *interval_lines(report), *long_answer_lines(report), ""]
+    return [*lines, "", *how, *interval_lines(report), *note_lines(report), ""]
 
 
 def audit_rows(report: Mapping[str, Any], task: str) -> list[list[str]]:
@@ -69,9 +69,13 @@ def interval_lines(report: Mapping[str, Any]) -> list[str]:
     return [f"{INTERVALS}{' Drawn together are:' if drawn else ''}", *([""] if drawn else []), *drawn]
 
 
-def long_answer_lines(report: Mapping[str, Any]) -> list[str]:
-    """Which tasks expect answers that no model can give in the tokens that it has; nothing if none does."""
+def note_lines(report: Mapping[str, Any]) -> list[str]:
+    """Modalities that the model never has, and tasks that expect answers of more tokens than it may give, if any."""
     lines = [
+        f"- the model was trained without {modality}, and never has any (data.modality_dropout)"
+        for modality in report.get("withheld", ())
+    ]
+    lines += [
         f"- {task}: {found['count']:,} of {found['n']:,} expected answers are longer than "
         f"max_new_tokens={found['max_new_tokens']}, up to {found['longest']} tokens; no answer to them can be right"
         for task, found in report.get("long_answers", {}).items()

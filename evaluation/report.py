@@ -17,7 +17,7 @@ from evaluation.accuracy_report import (
     accuracy_lines,
     accuracy_table,
     interval_lines,
-    long_answer_lines,
+    note_lines,
     terminal_cell,
 )
 from evaluation.conditions import condition_name, context_of_report
@@ -203,7 +203,7 @@ def print_table(report: Mapping[str, Any], console: Console | None = None) -> No
         console.print(retrieval_table(report))
     if with_metric(report, "accuracy"):
         console.print(accuracy_table(report))
-    for line in filter(None, long_answer_lines(report)):
+    for line in filter(None, note_lines(report)):
         console.print(line.removeprefix("- "), style="yellow", markup=False)
 
 

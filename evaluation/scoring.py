@@ -58,7 +58,7 @@ def evaluate(
     prior = None
     if (settings.audit or settings.robustness is not None) and settings.prior is not None:
         prior = Prior.fit(read_samples(settings.prior, []))  # rows of other kinds may be among the training data
-    report: dict[str, Any] = {key: {} for key in TASK_KEYS}
+    report: dict[str, Any] = {key: {} for key in TASK_KEYS} | {"withheld": sorted(interleaver.withheld)}
     robust = settings.robustness
     size = sum(task.size + extra_size(task.samples, settings) for task in tasks.values())
     with question_progress(size, progress) as bar:

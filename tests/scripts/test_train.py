@@ -136,6 +136,8 @@ def test_a_modality_that_is_always_dropped_never_reaches_the_model(
     assert any("val/accuracy" in row for row in rows)
     report = json.loads((run / "report.json").read_text())
     assert report["tasks"]["manifest"]["accuracy"]["n"] == 16
+    assert report["withheld"] == ["image"]
+    assert "- the model was trained without image, and never has any" in (run / "report.md").read_text()
     shuffled, same = (report[key]["manifest"]["image_shuffled"] for key in ("audit", "audited_rows"))
     assert shuffled["value"] == same["value"], "whatever picture a row has, the model reads the same"
     resumed = Session.load(run)
