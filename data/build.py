@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from data.absence import withheld
 from data.instantiate import instantiate, instantiate_source, is_given, resolved
 from data.interleave import Interleaver
 from data.loader import MESSAGES, BatchStream
@@ -84,6 +85,7 @@ def build_interleaver(
             modalities,
             max_tokens=_value(config, "max_tokens"),
             on_long_sample=_value(config, "on_long_sample"),
+            withheld=withheld(resolved(config.get("modality_dropout"), "data.modality_dropout")),
         )
 
 

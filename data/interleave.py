@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from data.absence import aligned_without, without
 from data.document import Document, Turn, assemble
 from data.randomness import Draws
 from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
@@ -33,6 +34,7 @@ from data.types import (
     Sample,
     Segment,
     Text,
+    ToolCall,
 )
 
 ON_LONG_SAMPLE = ("error", "truncate")
@@ -44,7 +46,7 @@ class Interleaver:
     processors: how a medium becomes values. num_tokens: how many tokens values of a shape become, as the model counts
     them; of `ABSENT_SHAPE`, those that stand for an absent medium. modalities: a modality's place in it is its id,
     "text" is 0. max_tokens: the longest document. on_long_sample: "error", or "truncate" to drop whole trailing
-    messages.
+    messages. withheld: modalities of which the user's segments never reach the model, as if each were absent.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Interleaver:
         modalities: Sequence[Modality],
         max_tokens: int,
         on_long_sample: str = "error",
+        withheld: Collection[Modality] = (),
     ) -> None:
         if not modalities or modalities[0] != TEXT:
             raise ValueError(f"modalities={tuple(modalities)} must begin with {TEXT!r}")
@@ -66,6 +69,7 @@ class Interleaver:
         self.modalities = tuple(modalities)
         self.max_tokens = max_tokens
         self.on_long_sample = on_long_sample
+        self.withheld = frozenset(withheld)
         self._processors = dict(processors)
         self._num_tokens = dict(num_tokens)
 
@@ -75,7 +79,7 @@ class Interleaver:
         Raises `BadSampleError`, naming the sample and the place in it, if a medium cannot be read or its modality
         is not configured, if nothing is supervised, or if the sample is too long.
         """
-        conversation = _conversation(sample)
+        conversation = without(_conversation(sample), self.withheld)
         turns = self._turns(conversation, conversation.messages, _Augmentations(draws))
         if not any(turn.group for turn in turns):
             raise BadSampleError(f"{sample.name}: has no assistant turn, so there is nothing to learn from it")
@@ -87,7 +91,7 @@ class Interleaver:
         A sample that ends in another role's message is taken whole. Nothing is supervised, augmented or truncated.
         Raises `BadSampleError` as `document` does, whatever `on_long_sample` is.
         """
-        conversation = _conversation(sample)
+        conversation = without(_conversation(sample), self.withheld)
         messages = conversation.messages
         if messages[-1].role == "assistant":
             messages = messages[:-1]
@@ -111,6 +115,7 @@ class Interleaver:
                 f"{sample.name}: is a conversation, which a contrastive objective alone cannot learn from; "
                 "give the row `aligned`, or choose an objective that generates too"
             )
+        sample = aligned_without(sample, self.withheld)
         if len(sample.segments) < 2:
             raise BadSampleError(f"{sample.name}: aligned: must have segments of two modalities or more")
         return self.segments(sample, draws, number)
@@ -121,6 +126,7 @@ class Interleaver:
         number: which aligned sample of the batch this is. Media are augmented if and only if there are `draws`.
         Raises `BadSampleError` if a modality occurs twice, and for a segment that cannot be read, is empty or too long.
         """
+        sample = aligned_without(sample, self.withheld)
         found = [TEXT if isinstance(segment, Text) else segment.modality for segment in sample.segments]
         if len(set(found)) < len(found):
             raise BadSampleError(
@@ -156,8 +162,7 @@ class Interleaver:
             raise BadSampleError(f"{where}: the assistant's turn has neither content nor tool calls")
         turn = self._message(message, Turn(group), where, augmentations)
         for call in message.tool_calls:
-            text = _compact_json({"name": call.name, "arguments": dict(call.arguments)})
-            turn.add([self.tokenizer.id(TOOL_CALL), *self.tokenizer.encode(text)], supervised=True)
+            turn.add([self.tokenizer.id(TOOL_CALL), *self.tokenizer.encode(call_json(call))], supervised=True)
         turn.add([self.tokenizer.id(END)], supervised=True)
         return turn
 
@@ -233,6 +238,11 @@ class _Augmentations:
         place = self._seen[modality]
         self._seen[modality] += 1
         return self._draws("augmentation", modality, place) if self._draws else None
+
+
+def call_json(call: ToolCall) -> str:
+    """What follows `<|tool_call|>`."""
+    return _compact_json({"name": call.name, "arguments": dict(call.arguments)})
 
 
 def _conversation(sample: Sample | AlignedSample) -> Sample:

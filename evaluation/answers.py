@@ -9,15 +9,13 @@ from typing import Any
 
 from data.atomic_write import write_text
 from data.types import BadInputError
-from evaluation.identity import clusters_of
-from evaluation.predict import Prediction
+from evaluation.predict import Prediction, clusters
 
 FILE = "answers.jsonl"
 
 
-def answer_rows(task: str, predictions: Sequence[Prediction], cluster: str) -> list[dict[str, Any]]:
+def answer_rows(task: str, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     """One row a question: its task, id and metadata, what was expected and given, and with what it is resampled."""
-    clusters = clusters_of([item.sample for item in predictions], cluster)
     return [
         {
             "task": task,
@@ -28,7 +26,7 @@ def answer_rows(task: str, predictions: Sequence[Prediction], cluster: str) -> l
             "correct": item.correct,
             **({"metadata": dict(item.sample.metadata)} if item.sample.metadata else {}),
         }
-        for item, own in zip(predictions, clusters, strict=True)
+        for item, own in zip(predictions, clusters(predictions), strict=True)
     ]
 
 

@@ -1,8 +1,9 @@
 """The modality audit: what a model scores when a modality is taken away or belongs to another sample.
 
 A model that answers questions about images must fall to the blind baselines when the image is removed or
-exchanged; one that does not has learned the questions. Conditions are pure functions on samples, and change
-only what the user says and shows: system messages, earlier answers and the expected answer stay.
+exchanged; one that does not has learned the questions. What the question is, and what it is about, follows from each
+sample (see `evaluation.context`). Conditions are pure functions on samples, and change only what the user says and
+shows: system messages, earlier answers and the expected answer stay.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data.absence import user_modalities, without
-from data.types import IMAGE, TEXT, VIDEO, Media, Message, Sample, Text
+from data.absence import Place, user_modalities, user_segments, without_places
+from data.types import TEXT, Media, Message, Sample
+from evaluation.context import question_words, roles
 from evaluation.identity import media_key
 from evaluation.metrics import normalise
-
-# What a question is about; everything else that a user says (text, sound) is the question.
-CONTEXT = (IMAGE, VIDEO)
+from evaluation.reply import reply
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def most_common(counts: Counter[str]) -> str:
 
 
 def expected_answer(sample: Sample) -> str:
-    """The text of the last message, which is what a model must generate.
+    """The last message, words and tool calls, which is what a model must generate (see `evaluation.reply`).
 
     Raises:
         ValueError: the last message is not an assistant's.
@@ -65,26 +65,22 @@ def expected_answer(sample: Sample) -> str:
     last = sample.messages[-1]
     if last.role != "assistant":
         raise ValueError(f"{sample.name}: the last message is by {last.role!r}; it must be the assistant's answer")
-    return "".join(segment.text for segment in last.content if isinstance(segment, Text))
+    return reply(last)
 
 
 def question_text(sample: Sample) -> str:
     """The words of the last question: as typed, or `metadata["question"]` where they are spoken."""
-    if "question" in sample.metadata:
-        return normalise(sample.metadata["question"])
-    questions = [message for message in sample.messages if message.role == "user"]
-    texts = [item.text for item in questions[-1].content if isinstance(item, Text)] if questions else []
-    return normalise(" ".join(texts))
+    return normalise(question_words(sample))
 
 
 def question_only(sample: Sample) -> Sample:
-    """Without images and video: what the question alone gives away."""
-    return without(sample, CONTEXT)
+    """Without the context: what the question alone gives away."""
+    return without_places(sample, roles(sample).context)
 
 
 def image_only(sample: Sample) -> Sample:
-    """Images and video alone, without the question."""
-    return without(sample, [modality for modality in user_modalities(sample) if modality not in CONTEXT])
+    """The whole context, without the question; the name is that of its most frequent kind, an image."""
+    return without_places(sample, roles(sample).question)
 
 
 def media_of(sample: Sample, modality: str) -> tuple[Media, ...]:
@@ -147,34 +143,72 @@ def with_media(sample: Sample, modality: str, media: Sequence[Media]) -> Sample:
     return replace(sample, messages=tuple(exchanged(message) for message in sample.messages))
 
 
-def conditions(samples: Sequence[Sample], rng: np.random.Generator) -> tuple[dict[str, list[Sample]], dict[str, str]]:
-    """All conditions that these samples allow, and why others do not apply.
+@dataclass(frozen=True)
+class Condition:
+    """Changed samples, and the places of the samples that they were made of, ascending: those that qualify."""
 
-    Returns name -> changed samples in the same order, and name -> reason. `question_only` and `image_only`
-    need samples that hold both; `<modality>_removed` stands for every modality, text too, whose absence is neither of
-    these, and needs samples that hold it beside another; `<modality>_shuffled` needs the same number of such media in
-    every sample.
+    places: list[int]
+    samples: list[Sample]
+
+
+def conditions(samples: Sequence[Sample], rng: np.random.Generator) -> tuple[dict[str, Condition], dict[str, str]]:
+    """All conditions that any of these samples allow, each of those that do; and why others do not apply.
+
+    `question_only` and `image_only` need samples that have a question and a context; `<modality>_removed` stands for
+    every modality, text too, whose absence is neither of these, and needs samples that hold it beside another;
+    `<modality>_shuffled` needs samples to exchange with (see `exchanged`).
     """
-    found = [set(user_modalities(sample)) for sample in samples]
-    result: dict[str, list[Sample]] = {}
+    found: dict[str, Condition] = {}
     omitted: dict[str, str] = {}
-    if all(modalities & set(CONTEXT) and modalities - set(CONTEXT) for modalities in found):
-        result["question_only"] = [question_only(sample) for sample in samples]
-        result["image_only"] = [image_only(sample) for sample in samples]
+    parts = [roles(sample) for sample in samples]
+    both = [place for place, part in enumerate(parts) if part.question and part.context]
+    halves = {place: (parts[place].question, parts[place].context) for place in both}
+    if both:
+        found["question_only"] = Condition(both, [question_only(samples[place]) for place in both])
+        found["image_only"] = Condition(both, [image_only(samples[place]) for place in both])
     else:
-        omitted["question_only"] = omitted["image_only"] = "not every sample holds an image and a question"
-    everything = set().union(*found)
-    halves = [everything & set(CONTEXT), everything - set(CONTEXT)] if result else []
-    for modality in sorted(everything):
-        if {modality} in halves:
-            continue  # question_only or image_only already is its absence
-        if all(modality in there and len(there) > 1 for there in found):
-            result[f"{modality}_removed"] = [without(sample, [modality]) for sample in samples]
-        else:
-            omitted[f"{modality}_removed"] = f"not every sample holds {modality} and something else"
-    for modality in sorted(everything - {TEXT}):
+        omitted["question_only"] = omitted["image_only"] = "no sample holds a question and what it is about"
+    there = [user_modalities(sample) for sample in samples]
+    for modality in sorted(set().union(*there)):
+        holding = [place for place, names in enumerate(there) if modality in names and len(names) > 1]
+        gone = [of_modality(samples[place], modality) for place in holding]
+        if not holding:
+            omitted[f"{modality}_removed"] = f"no sample holds {modality} and something else"
+        elif any(places not in halves.get(place, ()) for place, places in zip(holding, gone, strict=True)):
+            removed = [without_places(samples[place], places) for place, places in zip(holding, gone, strict=True)]
+            found[f"{modality}_removed"] = Condition(holding, removed)
+    for modality in sorted(set().union(*there) - {TEXT}):
         try:
-            result[f"{modality}_shuffled"] = shuffled(samples, modality, rng)
+            found[f"{modality}_shuffled"] = exchanged(samples, modality, rng)
         except ValueError as reason:
             omitted[f"{modality}_shuffled"] = str(reason)
-    return result, omitted
+    return found, omitted
+
+
+def of_modality(sample: Sample, modality: str) -> frozenset[Place]:
+    """The places of what the user gives of one modality."""
+    return frozenset(place for place, item in user_segments(sample).items() if item.modality == modality)
+
+
+def exchanged(samples: Sequence[Sample], modality: str, rng: np.random.Generator) -> Condition:
+    """Every sample that holds the modality with the media of another that holds as many, see `shuffled`.
+
+    Samples that find none, because most of those with as many hold the same media, are left out.
+
+    Raises:
+        ValueError: none is left.
+    """
+    groups: dict[int, list[int]] = {}
+    for place, sample in enumerate(samples):
+        if count := len(media_of(sample, modality)):
+            groups.setdefault(count, []).append(place)
+    changed: dict[int, Sample] = {}
+    reasons = []
+    for _, places in sorted(groups.items()):
+        try:
+            changed |= zip(places, shuffled([samples[place] for place in places], modality, rng), strict=True)
+        except ValueError as reason:
+            reasons.append(str(reason))
+    if not changed:
+        raise ValueError(reasons[0])
+    return Condition(sorted(changed), [changed[place] for place in sorted(changed)])

@@ -178,6 +178,8 @@ def warnings(groups: Sequence[Group]) -> list[str]:
 
     if len(values("provenance", "data_hash")) > 1:
         found.append("the runs were not asked the same questions (data_hash differs)")
+    if len(values("provenance", "interval")) > 1:
+        found.append("the intervals were not made in the same way; evaluate the older runs again")
     if len(values("provenance", "trained_on", "processor")) > 1 or len(values("provenance", "trained_on", "cores")) > 1:
         found.append("the runs were trained on different machines, so their seconds cannot be compared")
     return found

@@ -22,11 +22,10 @@ import torch
 from data.collate import collate_prompts
 from data.document import Document
 from data.interleave import Interleaver
-from data.tokenizer import Tokenizer
+from data.tokenizer import TOOL_CALL, Tokenizer
 from evaluation.attribution import Answered, Region, answer_scores, answered, attribute, neutral
-from evaluation.identity import clusters_of
-from evaluation.metrics import bootstrap
-from evaluation.predict import Prediction, chunks
+from evaluation.metrics import bootstrap, bootstrap_mean
+from evaluation.predict import Prediction, chunks, clusters
 from evaluation.settings import Attribution, Settings
 from fusion.model import FusionModel
 
@@ -53,6 +52,7 @@ def deletion(
     options = settings.attribution
     assert options is not None
     rng = np.random.default_rng([options.seed, zlib.crc32(task.encode())])
+    predictions = [item for item in predictions if TOOL_CALL not in item.answer]  # scored as words alone
     size = min(options.max_samples or len(predictions), len(predictions))
     chosen = [predictions[place] for place in np.sort(rng.choice(len(predictions), size, replace=False))]
     found: dict[str, list[tuple[Prediction, int, float, Curves]]] = {}
@@ -119,11 +119,13 @@ def summary(rows: Sequence[tuple[Prediction, int, float, Curves]], settings: Set
     """Curves and harm with intervals."""
     options = settings.attribution
     assert options is not None
-    clusters = clusters_of([prediction.sample for prediction, _, _, _ in rows], settings.cluster)
+    resampled, boot = clusters([prediction for prediction, _, _, _ in rows]), settings.bootstrap
 
     def score(values_N: Sequence[float] | np.ndarray) -> dict[str, float | int]:
-        boot = settings.bootstrap
-        return bootstrap(np.asarray(values_N, dtype=np.float64), clusters, boot.resamples, boot.seed).to_json()
+        return bootstrap_mean(values_N, resampled, boot.resamples, boot.seed).to_json()
+
+    def share(hits_N: np.ndarray) -> dict[str, float | int]:
+        return bootstrap(hits_N, resampled, boot.resamples, boot.seed).to_json()
 
     names = [name for name in rows[0][3] if all(name in curves for _, _, _, curves in rows)]
     # [N, 2, P]: probability and whether the answer stays.
@@ -136,7 +138,7 @@ def summary(rows: Sequence[tuple[Prediction, int, float, Curves]], settings: Set
         "curves": {
             name: {
                 "probability": [score(column) for column in table[:, 0].T],
-                "unchanged": [score(column) for column in table[:, 1].T],
+                "unchanged": [share(column) for column in table[:, 1].T],
             }
             for name, table in tables.items()
         },

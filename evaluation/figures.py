@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from data.atomic_write import write_bytes
+from evaluation.conditions import BASELINES, condition_name, context_of_report
 from evaluation.metrics import MAIN_RECALL, with_metric
 
 # Okabe and Ito's palette, which remains distinct under the common kinds of colour blindness.
@@ -24,24 +25,6 @@ BLIND, CHANGED = "#7F7F7F", "#E69F00"
 WIDTH = 8.0
 MAX_ROWS = 32
 MAX_ANSWERS = 20
-
-CONDITION_NAMES = {
-    "majority": "majority answer",
-    "largest_class": "the largest class, always",
-    "question_majority": "majority answer per question",
-    "question_only": "model without the image",
-    "image_only": "model without the question",
-}
-BASELINES = ("majority", "question_majority", "largest_class")
-
-
-def condition_name(condition: str) -> str:
-    """How a condition of the audit is called in tables and figures."""
-    if condition.endswith("_shuffled"):
-        return f"model, {condition.removesuffix('_shuffled')} of another sample"
-    if condition.endswith("_removed"):
-        return f"model without the {condition.removesuffix('_removed')}"
-    return CONDITION_NAMES.get(condition, condition)
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -106,11 +89,11 @@ def draw_scores(report: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.34 * sum(heights) + 0.5), layout="constrained")
     panels = figure.subplots(len(tasks), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, task in zip(panels, tasks, strict=True):
-        for place, (name, score, colour) in enumerate(rows[task]):
+        for place, (_, score, colour) in enumerate(rows[task]):
             axes.barh(place, score["value"], color=colour, height=0.72)
             axes.errorbar(score["value"], place, xerr=errors(score), color="black", capsize=3, linewidth=1.2)
             axes.text(1.02, place, f"{label(score)}  n={score['n']:,}", va="center", fontsize=8.5)
-            if name in map(condition_name, BASELINES):
+            if colour == BLIND:
                 axes.axvline(score["value"], color=BLIND, linestyle="--", linewidth=1, zorder=0.5)
         axes.set_yticks(range(len(rows[task])), [name for name, _, _ in rows[task]])
         axes.set_ylim(len(rows[task]) - 0.4, -0.6)
@@ -118,15 +101,16 @@ def draw_scores(report: Mapping[str, Any]) -> Figure:
         axes.set_title(task, loc="left", fontweight="bold", fontsize=11)
         style(axes, "x")
     panels[-1].xaxis.set_major_formatter(PercentFormatter(1.0))
-    panels[-1].set_xlabel("accuracy (exact match) with 95 % interval; dashed: answered without image and model")
+    panels[-1].set_xlabel("accuracy (exact match) with 95 % interval; dashed: answered blindly, by no model")
     return figure
 
 
 def score_rows(report: Mapping[str, Any], task: str) -> list[tuple[str, Mapping[str, float], str]]:
     """Name, score and colour of every bar of a task."""
     rows = [("model", report["tasks"][task]["accuracy"], COLOURS[0])]
+    context = context_of_report(report, task)
     for condition, score in report.get("audit", {}).get(task, {}).items():
-        rows.append((condition_name(condition), score, BLIND if condition in BASELINES else CHANGED))
+        rows.append((condition_name(condition, context), score, BLIND if condition in BASELINES else CHANGED))
     return rows
 
 

@@ -38,11 +38,6 @@ def content_key(message: Message) -> Hashable:
     return tuple(media_key(item) if isinstance(item, Media) else item for item in message.content)
 
 
-def clusters_of(samples: Iterable[Sample], field: str) -> list[str]:
-    """Which samples are drawn together for intervals: those with an equal `field`; without it, each is alone."""
-    return [sample.metadata.get(field, f"sample {sample.id}") for sample in samples]
-
-
 def data_fingerprint(samples: Iterable[Sample | AlignedSample]) -> str:
     """sha256 over all words and all media of some samples, in order.
 

@@ -17,7 +17,9 @@ from evaluation.attention import Attended, attended_media, draw_attention
 from evaluation.attention_mass import attention_mass, mass_scalars
 from evaluation.predict import Prediction, predict
 from evaluation.preview import picture, prompt_media, sound, words
-from evaluation.scoring import document_of, read_samples
+from evaluation.questions import read_samples
+from evaluation.reply import answer_length
+from evaluation.scoring import document_of
 from fusion.mode import switched
 from fusion.model import FusionModel
 
@@ -46,8 +48,9 @@ class Monitor:
     Logs to the tracker a table of about `num_examples` questions, spread evenly over and within the tasks, and what the
     answer to one question of each task attends to, if anything (see `attended_media`); and as scalars how the attention
     of each layer is divided between modalities, over `mass_samples` questions of each task (see `attention_mass`). The
-    questions are the same at every step. `image_cell(pixels)` and `audio_cell(samples, rate)` make the cells of the
-    tracker's tables; without them cells are words.
+    questions are the same at every step. An answer may have `max_new_tokens`; None: as many as the longest expected
+    one and its end. `image_cell(pixels)` and `audio_cell(samples, rate)` make the cells of the tracker's tables;
+    without them cells are words.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class Monitor:
         interleaver: Interleaver,
         *,
         batch_size: int = 64,
-        max_new_tokens: int = 16,
+        max_new_tokens: int | None = None,
         num_examples: int = 8,
         mass_samples: int = 16,
         on_bad_sample: str = "error",
@@ -76,7 +79,9 @@ class Monitor:
         }
         self._on_bad_sample = on_bad_sample
         self._tokenizer, self._interleaver = tokenizer, interleaver
-        self._batch_size, self._max_new_tokens = batch_size, max_new_tokens
+        answers = [sample.messages[-1] for samples in self._samples.values() for sample in samples]
+        longest = max((answer_length(tokenizer, answer) for answer in answers), default=1)
+        self._batch_size, self._max_new_tokens = batch_size, max_new_tokens or longest + 1
         self._per_task, self._mass_samples = -(-num_examples // len(sources)), mass_samples
         self._image_cell, self._audio_cell = image_cell, audio_cell
 
@@ -118,7 +123,11 @@ class Monitor:
     ) -> None:
         chosen = {name: spread(found, self._per_task) for name, found in predictions.items()}
         rows = [self._row(name, prediction) for name, found in chosen.items() for prediction in found]
-        tracker.table(step, "val/examples", COLUMNS, rows)
+        # Questions that are about no image need no column for it.
+        pictured = any(prompt_media(item.sample, IMAGE) for found in chosen.values() for item in found)
+        columns = tuple(name for name in COLUMNS if name != IMAGE or pictured)
+        cells = [[row[COLUMNS.index(name)] for name in columns] for row in rows]
+        tracker.table(step, "val/examples", columns, cells)
         examples = self._attention(model, chosen)
         if examples:
             caption = "attention of the position that begins the answer, mean over heads; or its rollout, where named"

@@ -15,7 +15,7 @@ from data.tokenizer import END, Tokenizer
 from data.types import BadSampleError, Sample
 from evaluation.audit import expected_answer
 from evaluation.identity import prompt_key
-from evaluation.metrics import exact_match
+from evaluation.reply import decoded, may_call, same_reply
 from fusion.generation import generate
 from fusion.model import FusionModel
 
@@ -26,17 +26,27 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Prediction:
-    """An answer beside the expected one. `skipped` says why a sample could not be asked, else it is empty."""
+    """An answer beside the expected one, both as `evaluation.reply` writes them.
+
+    `skipped` says why a sample could not be asked, else it is empty. `cluster` names the answers with which this one
+    stands or falls (see `evaluation.clusters`); empty, it is alone.
+    """
 
     sample: Sample
     expected: str
     answer: str
     skipped: str = ""
+    cluster: str = ""
 
     @property
     def correct(self) -> bool:
-        """Exact match but for case and white space."""
-        return not self.skipped and exact_match(self.answer, self.expected)
+        """Words match but for case and white space, tool calls by name and arguments."""
+        return not self.skipped and same_reply(self.answer, self.expected)
+
+
+def clusters(predictions: Sequence[Prediction]) -> list[str]:
+    """With what each prediction is resampled."""
+    return [item.cluster or f"alone {place}" for place, item in enumerate(predictions)]
 
 
 @torch.inference_mode()
@@ -66,26 +76,28 @@ def predict(
         raise ValueError(f"on_bad_sample={on_bad_sample!r} must be 'error' or 'skip'")
     places: dict[Hashable, list[int]] = {}
     for place, sample in enumerate(samples):
-        places.setdefault(prompt_key(sample), []).append(place)
+        places.setdefault((prompt_key(sample), may_call(sample)), []).append(place)
     answers, reasons = [""] * len(samples), [""] * len(samples)
     for window in chunks(list(places.values()), batch_size * BATCHES_PER_WINDOW):
-        documents: list[tuple[Document, list[int]]] = []
+        documents: dict[bool, list[tuple[Document, list[int]]]] = {False: [], True: []}
         for shared in window:
             try:
-                documents.append((interleaver.prompt(samples[shared[0]]), shared))
+                sample = samples[shared[0]]
+                documents[may_call(sample)].append((interleaver.prompt(sample), shared))
             except BadSampleError as reason:
                 if on_bad_sample == "error":
                     raise
                 for place in shared:
                     reasons[place] = str(reason)
                 advance(len(shared))
-        documents.sort(key=lambda item: len(item[0]))
-        for batch in chunks(documents, batch_size):
-            texts = answer_batch(model, tokenizer, [document for document, _ in batch], max_new_tokens)
-            for text, (_, shared) in zip(texts, batch, strict=True):
-                for place in shared:
-                    answers[place] = text
-            advance(sum(len(shared) for _, shared in batch))
+        for calls, found in documents.items():
+            found.sort(key=lambda item: len(item[0]))
+            for batch in chunks(found, batch_size):
+                texts = answer_batch(model, tokenizer, [document for document, _ in batch], max_new_tokens, calls)
+                for text, (_, shared) in zip(texts, batch, strict=True):
+                    for place in shared:
+                        answers[place] = text
+                advance(sum(len(shared) for _, shared in batch))
     return [
         Prediction(sample, expected_answer(sample), answer, reason)
         for sample, answer, reason in zip(samples, answers, reasons, strict=True)
@@ -93,9 +105,9 @@ def predict(
 
 
 def answer_batch(
-    model: FusionModel, tokenizer: Tokenizer, documents: Sequence[Document], max_new_tokens: int
+    model: FusionModel, tokenizer: Tokenizer, documents: Sequence[Document], max_new_tokens: int, calls: bool = False
 ) -> list[str]:
-    """Greedy answers to prompts, one batch."""
+    """Greedy answers to prompts, one batch; with tool calls only if `calls`."""
     device = next(model.parameters()).device
     prompts = collate_prompts(documents).to(device)
     tokens = generate(
@@ -103,9 +115,9 @@ def answer_batch(
         prompts,
         end_id=tokenizer.id(END),
         max_new_tokens=max_new_tokens,
-        forbidden_ids=tokenizer.forbidden_in_answers(),
+        forbidden_ids=tokenizer.forbidden_in_answers(tools=calls),
     )
-    return [tokenizer.decode(ids) for ids in tokens]
+    return [decoded(tokenizer, ids) for ids in tokens]
 
 
 def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -13,8 +13,16 @@ from rich.table import Table
 
 from data.atomic_write import write_text
 from data.types import BadInputError
+from evaluation.accuracy_report import (
+    accuracy_lines,
+    accuracy_table,
+    interval_lines,
+    note_lines,
+    terminal_cell,
+)
+from evaluation.conditions import condition_name, context_of_report
 from evaluation.costs import renamed
-from evaluation.figures import breakdown_by_field, condition_name, draw_all
+from evaluation.figures import breakdown_by_field, draw_all
 from evaluation.markdown import percent, table
 from evaluation.metrics import MAIN_RECALL, with_metric
 from evaluation.probe_report import draw_probes, probe_lines
@@ -23,14 +31,6 @@ from evaluation.retrieval_figures import draw_shared_spaces
 
 # Other methods in a retrieval, as tables call them.
 BASELINE_NAMES = {"ridge": "ridge regression on the features of the frozen encoders"}
-# Heads of the terminal's columns, which must be short.
-SHORT_NAMES = {
-    "majority": "majority\nanswer",
-    "largest_class": "largest\nclass",
-    "question_majority": "per\nquestion",
-    "question_only": "no\nimage",
-    "image_only": "no\nquestion",
-}
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
@@ -104,18 +104,12 @@ def keep_old_report(folder: Path, checkpoint_hash: str) -> None:
             (folder / name).replace(archive / name)
 
 
-def all_conditions(report: Mapping[str, Any]) -> list[str]:
-    """Conditions that any task was audited under, in their first order."""
-    audits = report.get("audit", {}).values()
-    return list(dict.fromkeys(condition for audit in audits for condition in audit))
-
-
 def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
     """The report for a reader."""
     lines = [f"# Report on {report['provenance'].get('run') or 'a run'}, step {report['train']['steps']}", ""]
     lines += [*retrieval_lines(report), *accuracy_lines(report)]
     lines += [
-        f"- {task}, {key} left out: {reason}"
+        f"- {task}, {condition_name(key, context_of_report(report, task))} left out: {reason}"
         for task, found in report["omitted"].items()
         for key, reason in found.items()
     ]
@@ -124,26 +118,6 @@ def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
     for field, scores in breakdown_by_field(report).items():
         lines += ["", f"## Numbers by {field.replace('_', ' ')}", "", *breakdown_table(field, scores)]
     return "\n".join([*lines, *probe_lines(report), "", *cost_and_origin(report), ""])
-
-
-def accuracy_lines(report: Mapping[str, Any]) -> list[str]:
-    """The tasks that have right answers, each above its audit; nothing if there are none."""
-    tasks = with_metric(report, "accuracy")
-    if not tasks:
-        return []
-    lines = ["Accuracy (exact match but for case and white space) in percent, with 95 % interval and number n.", ""]
-    rows = [
-        [name, percent(score), f"{score['n']:,}"]
-        for task in tasks
-        for name, score in [
-            (f"**{task}**", tasks[task]["accuracy"]),
-            *((f"- {condition_name(key)}", found) for key, found in report.get("audit", {}).get(task, {}).items()),
-        ]
-    ]
-    lines += table(["task, and its modality audit", "accuracy", "n"], rows)
-    if "sources" in report:  # classes, not questions
-        return [*lines, ""]
-    return [*lines, "", HOW_TO_READ if all_conditions(report) else INTERVALS, ""]
 
 
 def retrieval_lines(report: Mapping[str, Any]) -> list[str]:
@@ -162,7 +136,8 @@ def retrieval_lines(report: Mapping[str, Any]) -> list[str]:
         recalls = [f"{100 * random[f'recall@{k}']:.1f}" for k in RECALL_AT]
         rows.append([f"- chance, {random['candidates']:,} candidates", *recalls, f"{random[MEDIAN_RANK]:,.1f}"])
     head = ["retrieval", *(f"recall@{k}" for k in RECALL_AT), "median rank"]
-    return ["Recall in percent and median rank, with 95 % interval.", "", *table(head, rows), ""]
+    title = "Recall in percent and median rank, with 95 % interval."
+    return [title, "", *table(head, rows), "", *interval_lines(report), ""]
 
 
 def baselines(report: Mapping[str, Any], task: str) -> Mapping[str, Any]:
@@ -179,23 +154,6 @@ def ranks_cell(score: Mapping[str, float]) -> str:
     """A rank with its interval."""
     value, low, high = (score[key] for key in ("value", "low", "high"))
     return f"{value:,.1f} [{low:,.1f}, {high:,.1f}]"
-
-
-INTERVALS = (
-    "Intervals: percentile bootstrap over images, whose questions stand or fall together. They measure the choice of "
-    "questions, not that of the speakers or of the training seed; `scripts/compare.py` shows several seeds."
-)
-HOW_TO_READ = f"""How to read the audit:
-
-- majority answer: the most frequent training answer; per question: the most frequent training answer to the same words.
-  No model is involved.
-- without the image / the question: the same model, that segment removed.
-- image or audio of another sample: exchanged among the samples at random, never with an equal one.
-
-A model that uses a modality loses what stands above the blind baselines when that modality is taken away. It may
-fall below them if it was not trained without it (`data.modality_dropout` does that).
-
-{INTERVALS}"""
 
 
 def breakdown_table(field: str, scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -247,6 +205,8 @@ def print_table(report: Mapping[str, Any], console: Console | None = None) -> No
         console.print(retrieval_table(report))
     if with_metric(report, "accuracy"):
         console.print(accuracy_table(report))
+    for line in filter(None, note_lines(report)):
+        console.print(line.removeprefix("- "), style="yellow", markup=False)
 
 
 def retrieval_table(report: Mapping[str, Any]) -> Table:
@@ -276,27 +236,3 @@ def retrieval_table(report: Mapping[str, Any]) -> Table:
         cells[-1] += f"\n[dim]chance {random[MEDIAN_RANK]:,.1f}[/dim]"
         shown.add_row(f"{task}\n[dim]n={rank['n']:,} of {random['candidates']:,}[/dim]", *cells)
     return shown
-
-
-def accuracy_table(report: Mapping[str, Any]) -> Table:
-    """Accuracy of every task beside its audit."""
-    conditions = all_conditions(report)
-    shown = Table(title="accuracy in percent, with 95 % interval", title_justify="left", box=None, pad_edge=False)
-    shown.add_column("task", no_wrap=True)
-    shown.add_column("model", justify="right", style="bold", no_wrap=True)
-    for condition in conditions:
-        other = f"other\n{condition.removesuffix('_shuffled')}"
-        if condition.endswith("_removed"):
-            other = f"no\n{condition.removesuffix('_removed')}"
-        shown.add_column(SHORT_NAMES.get(condition, other), justify="right", no_wrap=True)
-    for task, scores in with_metric(report, "accuracy").items():
-        audit = report.get("audit", {}).get(task, {})
-        cells = [terminal_cell(audit[condition], 0) if condition in audit else "-" for condition in conditions]
-        shown.add_row(f"{task}\n[dim]n={scores['accuracy']['n']:,}[/dim]", terminal_cell(scores["accuracy"], 1), *cells)
-    return shown
-
-
-def terminal_cell(score: Mapping[str, float], digits: int) -> str:
-    """Value above interval, so that the table stays narrow."""
-    low, high = (f"{100 * score[key]:.{digits}f}" for key in ("low", "high"))
-    return f"{100 * score['value']:.1f}\n[dim]{low}-{high}[/dim]"

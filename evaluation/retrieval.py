@@ -16,11 +16,12 @@ import numpy as np
 from data.interleave import Interleaver
 from data.mixture import Source
 from data.types import SENTENCE, TEXT, AlignedSample, BadSampleError, Modality
+from evaluation.clusters import clusters_of
 from evaluation.costs import model_costs
 from evaluation.embedding import Embedded, embed, embed_texts, first_batch, read_aligned
 from evaluation.frozen_baseline import RidgeBaseline, frozen_modalities
 from evaluation.identity import data_fingerprint
-from evaluation.metrics import bootstrap
+from evaluation.metrics import bootstrap, interval_words
 from evaluation.progress import question_progress
 from evaluation.ranking import chance, ranks, retrieval_scores
 from evaluation.settings import Bootstrap, check_tasks
@@ -82,7 +83,7 @@ def evaluate_retrieval(
     unread = skipped if on_bad_sample == "skip" else None
     tasks = {name: read_aligned(source, unread) for name, source in settings.tasks.items()}
     report: dict[str, Any] = {"sources": list(tasks), "tasks": {}, "chance": {}, "audit": {}, "omitted": {}}
-    report |= {"embedding_map": {}, "modality_gap": {}, "baselines": {}}
+    report |= {"embedding_map": {}, "modality_gap": {}, "baselines": {}, "clusters": {}}
     frozen = frozen_modalities(model)
     training = read_aligned(settings.ridge, unread) if settings.ridge is not None and len(frozen) > 1 else []
     with question_progress(_num_questions(tasks, training), progress) as bar:
@@ -95,6 +96,7 @@ def evaluate_retrieval(
             if len(embedded) < 2:
                 reason = f"; the first: {skipped[0]}" if skipped else ""
                 raise BadSampleError(f"{name}: has no samples of two modalities that can be used{reason}")
+            report["clusters"][name] = clusters_of(samples, settings.cluster).to_json()
             _add_directions(report, name, samples, embedded, settings)
             if settings.ridge is not None:
                 _add_ridge(report, name, samples, ridge.directions(samples, embedded), settings, frozen)
@@ -110,7 +112,7 @@ def evaluate_retrieval(
     report["data"] = {"skipped": 0, "skipped_in_evaluation": len(skipped), "reasons": skipped[:MAX_REASONS]}
     report["provenance"] = {
         "data_hash": data_fingerprint(everything),
-        "interval": f"95 % percentile bootstrap, {settings.bootstrap.resamples} resamples of {settings.cluster}s",
+        "interval": interval_words(settings.bootstrap.resamples),
     }
     return report
 
@@ -216,5 +218,6 @@ def _add_classification(
 
 
 def _clusters(samples: Sequence[AlignedSample], places: np.ndarray, settings: RetrievalSettings) -> list[str]:
-    """What is drawn together; samples without the field are clusters of their own."""
-    return [samples[p].metadata.get(settings.cluster, f"sample {samples[p].id} at {p}") for p in places]
+    """What is drawn together (see `evaluation.clusters`)."""
+    names = clusters_of(samples, settings.cluster).names
+    return [names[place] for place in places]

@@ -81,7 +81,7 @@ def evaluate_checkpoint(
     else:
 
         def keep(task: str, predictions: Sequence[Prediction]) -> None:
-            answers.extend(answer_rows(task, predictions, settings.cluster))
+            answers.extend(answer_rows(task, predictions))
 
         report = evaluate(loaded.model, tokenizer, interleaver, settings, handling, progress, keep)
     metrics = run_folder / "metrics.jsonl"

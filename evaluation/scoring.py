@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from data.collate import collate
 from data.interleave import Interleaver
-from data.mixture import Source
 from data.tokenizer import Tokenizer
-from data.types import AlignedSample, BadSampleError, Sample
-from evaluation.audit import Prior, conditions, expected_answer, question_text
+from data.types import BadSampleError, Sample
+from evaluation.audit import Prior, question_text
+from evaluation.conditions import condition_name
 from evaluation.costs import model_costs
 from evaluation.deletion import deletion
-from evaluation.identity import clusters_of, data_fingerprint
-from evaluation.metrics import bootstrap, normalise
-from evaluation.predict import Prediction, predict
+from evaluation.identity import data_fingerprint
+from evaluation.metrics import bootstrap, interval_words
+from evaluation.predict import Prediction, clusters, predict
 from evaluation.progress import question_progress
+from evaluation.questions import Questions, context_of, long_answers, read_samples
+from evaluation.reply import canonical
 from evaluation.robustness import curves, points
 from evaluation.settings import Settings
 from fusion.model import FusionModel
 
+# Parts of a report that are by task.
+TASK_KEYS = (
+    "tasks", "breakdown", "audit", "audited_rows", "omitted", "confusion", "context", "clusters", "long_answers"
+)  # fmt: skip
 FLOPS_SAMPLES = 16
 MAX_REASONS = 20
 Scores = dict[str, dict[str, Any]]
@@ -55,7 +58,7 @@ def evaluate(
     prior = None
     if (settings.audit or settings.robustness is not None) and settings.prior is not None:
         prior = Prior.fit(read_samples(settings.prior, []))  # rows of other kinds may be among the training data
-    report: dict[str, Any] = {key: {} for key in ("tasks", "breakdown", "audit", "omitted", "confusion")}
+    report: dict[str, Any] = {key: {} for key in TASK_KEYS} | {"withheld": sorted(interleaver.withheld)}
     robust = settings.robustness
     size = sum(task.size + extra_size(task.samples, settings) for task in tasks.values())
     with question_progress(size, progress) as bar:
@@ -74,28 +77,32 @@ def evaluate(
             )
 
         for name, task in tasks.items():
-            predictions = ask(name, task.samples)
+            predictions = task.tagged(ask(name, task.samples), range(len(task.samples)))
             skipped += [prediction.skipped for prediction in predictions if prediction.skipped]
             answered = readable(predictions, name, skipped)
             keep(name, answered)
             report["tasks"][name] = {"accuracy": score(answered, settings)}
             report["breakdown"][name] = breakdown(answered, settings)
             report["confusion"][name] = confusion(answered)
-            report["audit"][name], report["omitted"][name] = audit(name, task, answered, prior, settings, ask)
+            report["context"][name] = context_of(task.samples)
+            report["clusters"][name] = task.clusters.to_json()
+            report["long_answers"] |= long_answers(name, task.samples, tokenizer, settings.max_new_tokens)
+            found = audit(name, task, predictions, prior, settings, ask)
+            report["audit"][name], report["audited_rows"][name], report["omitted"][name] = found
             if robust is not None:
                 # What damage makes unreadable (a prompt that grew too long) is a wrong answer, not an end.
-                found = curves(name, answered, prior, settings, partial(ask, unreadable="skip"))
-                report.setdefault("robustness", {})[name] = found
+                measured = curves(name, answered, prior, settings, partial(ask, unreadable="skip"))
+                report.setdefault("robustness", {})[name] = measured
             if settings.attribution is not None:
                 bar.stage(f"{name}, deletion curves")
-                found = deletion(model, tokenizer, interleaver, name, answered, settings, bar.advance)
-                report.setdefault("attribution", {})[name] = found
+                measured = deletion(model, tokenizer, interleaver, name, answered, settings, bar.advance)
+                report.setdefault("attribution", {})[name] = measured
     everything = [sample for task in tasks.values() for sample in task.samples]
     report["model"] = model_facts(model, interleaver, [task.samples for task in tasks.values()])
     report["data"] = {"skipped": 0, "skipped_in_evaluation": len(skipped), "reasons": skipped[:MAX_REASONS]}
     report["provenance"] = {
         "data_hash": data_fingerprint(everything),
-        "interval": f"95 % percentile bootstrap, {settings.bootstrap.resamples} resamples of {settings.cluster}s",
+        "interval": interval_words(settings.bootstrap.resamples),
     }
     return report
 
@@ -108,89 +115,45 @@ def extra_size(samples: Sequence[Sample], settings: Settings) -> int:
     return asked
 
 
-@dataclass(frozen=True)
-class Questions:
-    """The samples of a task, and what the audit makes of a random part of them."""
-
-    samples: list[Sample]
-    changed: dict[str, list[Sample]]
-    omitted: dict[str, str]
-
-    @staticmethod
-    def prepare(task: str, samples: list[Sample], settings: Settings) -> Questions:
-        """Draws the audit's samples and applies its conditions; the same for the same seed and task name."""
-        if not settings.audit:
-            return Questions(samples, {}, {})
-        rng = np.random.default_rng([settings.bootstrap.seed, zlib.crc32(task.encode())])
-        size = min(settings.audit_samples or len(samples), len(samples))
-        places = np.sort(rng.choice(len(samples), size, replace=False))
-        return Questions(samples, *conditions([samples[place] for place in places], rng))
-
-    @property
-    def size(self) -> int:
-        """Questions to ask in all."""
-        return len(self.samples) + sum(len(found) for found in self.changed.values())
-
-
 def audit(
     name: str,
     task: Questions,
-    answered: Sequence[Prediction],
+    predictions: Sequence[Prediction],
     prior: Prior | None,
     settings: Settings,
     ask: Callable[[str, Sequence[Sample]], list[Prediction]],
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Scores of the blind baselines and of the model under every condition; and what was left out, and why."""
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """Scores of the blind baselines and of the model under every condition; what the model scores on the same rows
+    as they are, `predictions` being those of all rows; and what was left out, and why.
+    """
     if not settings.audit:
-        return {}, {}
-    scores: dict[str, Any] = {}
+        return {}, {}, {}
+    found = blind_predictions([item for item in predictions if not item.skipped], prior)
     omitted = dict(task.omitted)
-    samples = [prediction.sample for prediction in answered]
     if prior is None:
         omitted["majority"] = omitted["question_majority"] = "no training answers were given (evaluation.prior)"
-    else:
-        scores["majority"] = score([blind(sample, prior.majority) for sample in samples], settings)
-        if all(question_text(sample) for sample in samples):
-            scores["question_majority"] = score([blind(item, prior.answer(item)) for item in samples], settings)
-        else:
-            omitted["question_majority"] = "the words of the questions are not known"
+    elif not found["question_majority"]:
+        del found["question_majority"]
+        omitted["question_majority"] = "the words of the questions are not known"
+    unchanged, context = {}, context_of(task.samples)
     for condition, changed in task.changed.items():
-        predictions = [item for item in ask(f"{name}, {condition}", changed) if not item.skipped]
-        if predictions:
-            scores[condition] = score(predictions, settings)
-    return scores, omitted
+        asked = task.tagged(ask(f"{name}, {condition_name(condition, context)}", changed.samples), changed.places)
+        pairs = [(item, predictions[place]) for item, place in zip(asked, changed.places, strict=True)]
+        if pairs := [(item, before) for item, before in pairs if not item.skipped and not before.skipped]:
+            found[condition] = [item for item, _ in pairs]
+            unchanged[condition] = score([before for _, before in pairs], settings)
+    return {condition: score(items, settings) for condition, items in found.items()}, unchanged, omitted
 
 
-def blind(sample: Sample, answer: str) -> Prediction:
-    """An answer that was given without a model."""
-    return Prediction(sample, expected_answer(sample), answer)
-
-
-def read_samples(source: Source, skipped: list[str] | None = None) -> list[Sample]:
-    """All samples of a source of questions, in order; evaluation sources use no randomness.
-
-    Where `skipped` is a list, samples that cannot be used are left out and the reasons added to it.
-
-    Raises:
-        BadSampleError: a sample is not a conversation that ends with an answer, and `skipped` is None.
-    """
-    rng = np.random.default_rng(0)
-    samples = []
-    for index in range(len(source)):
-        try:
-            samples.append(with_answer(source.sample(index, rng)))
-        except BadSampleError as reason:
-            if skipped is None:
-                raise
-            skipped.append(str(reason))
-    return samples
-
-
-def with_answer(sample: Sample | AlignedSample) -> Sample:
-    """The sample itself. Raises `BadSampleError` if no answer is expected."""
-    if not isinstance(sample, Sample) or not sample.messages or sample.messages[-1].role != "assistant":
-        raise BadSampleError(f"{sample.name}: must end with the assistant's expected answer to be evaluated")
-    return sample
+def blind_predictions(answered: Sequence[Prediction], prior: Prior | None) -> dict[str, list[Prediction]]:
+    """What is answered without a model, to every question or to those with known words."""
+    if prior is None:
+        return {}
+    worded = [item for item in answered if question_text(item.sample)]
+    return {
+        "majority": [replace(item, answer=prior.majority) for item in answered],
+        "question_majority": [replace(item, answer=prior.answer(item.sample)) for item in worded],
+    }
 
 
 def readable(predictions: Sequence[Prediction], task: str, skipped: Sequence[str]) -> list[Prediction]:
@@ -208,8 +171,7 @@ def readable(predictions: Sequence[Prediction], task: str, skipped: Sequence[str
 def score(predictions: Sequence[Prediction], settings: Settings) -> dict[str, float | int]:
     """Accuracy with its interval."""
     correct = [prediction.correct for prediction in predictions]
-    clusters = clusters_of([item.sample for item in predictions], settings.cluster)
-    return bootstrap(correct, clusters, settings.bootstrap.resamples, settings.bootstrap.seed).to_json()
+    return bootstrap(correct, clusters(predictions), settings.bootstrap.resamples, settings.bootstrap.seed).to_json()
 
 
 def breakdown(predictions: Sequence[Prediction], settings: Settings) -> Scores:
@@ -229,8 +191,8 @@ def confusion(predictions: Sequence[Prediction]) -> dict[str, dict[str, int]]:
     """How often each answer was given where another was expected: expected -> given -> number."""
     counts: dict[str, Counter[str]] = {}
     for prediction in predictions:
-        row = counts.setdefault(normalise(prediction.expected), Counter())
-        row[normalise(prediction.answer)] += 1
+        row = counts.setdefault(canonical(prediction.expected), Counter())
+        row[canonical(prediction.answer)] += 1
     return {expected: dict(sorted(counts[expected].items())) for expected in sorted(counts)}
 
 

@@ -77,7 +77,8 @@ class Settings:
     prior: training questions and answers, from which the blind baselines are counted; None leaves them out.
     audit_samples: questions per condition of the audit, drawn at random; None takes all.
     breakdown: fields of a sample's metadata by which scores are split.
-    cluster: the field of metadata whose equal values are drawn together for intervals.
+    cluster: the field of metadata whose equal values are drawn together for intervals; samples without it are, if
+        their questions are about an equal medium (see `evaluation.clusters`).
     robustness: corruption curves; attribution: deletion curves; None leaves them out.
     """
 

@@ -50,8 +50,8 @@ class PiperVoices(Synthesiser):
             raise BadInputError(f"Piper has no voice {spec.voice!r}")
         from piper import SynthesisConfig
 
-        engine = _engine()
-        chunks = list(engine.synthesize(spec.text, SynthesisConfig(**spec.settings)))
+        settings: dict[str, Any] = dict(spec.settings)
+        chunks = list(_engine().synthesize(spec.text, SynthesisConfig(**settings)))
         if not chunks:
             raise BadInputError(f"Piper cannot say {spec.text!r}")
         return np.concatenate([chunk.audio_float_array for chunk in chunks]), int(chunks[0].sample_rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 import conf
-from data.absence import ModalityDropout, user_modalities, without
+from data.absence import ModalityDropout, user_modalities, withheld, without
 from data.randomness import Draws
 from data.types import Absent, AlignedSample, Media, Message, Sample, Text
 
@@ -58,6 +59,20 @@ def test_something_is_always_left() -> None:
     assert all(user_modalities(dropout(conversation(), Draws(0, position))) for position in range(200))
 
 
+def test_a_share_of_1_always_goes_even_where_nothing_is_left() -> None:
+    picture = Sample("2", (Message("user", (Media("image", Path("a.png")),)), Message("assistant", (Text("red"),))))
+    for probabilities in ({"image": 1.0}, {"image": 1, "audio": 0.9, "text": 0.9}):
+        dropout = ModalityDropout(probabilities, MODALITIES)
+        for draws in (Draws(0, position) for position in range(100)):
+            assert "image" not in user_modalities(dropout(conversation(), draws))
+            assert user_modalities(dropout(conversation(), draws)), "what goes by chance is spared where all would go"
+            assert dropout(picture, draws).messages[0].content == (Absent("image"),)
+    aligned = AlignedSample("3", (Media("image", Path("a.png")), Text("a"), Media("audio", Path("a.wav"))))
+    without_image = replace(aligned, segments=aligned.segments[1:])
+    assert ModalityDropout({"image": 1.0}, MODALITIES)(aligned, Draws(0, 0)) == without_image
+    assert withheld({"image": 1.0, "audio": 0.5}) == {"image"}
+
+
 def dropped(probabilities: dict[str, float], seed: int = 0) -> list[list[str]]:
     dropout = ModalityDropout(probabilities, MODALITIES)
     return [user_modalities(dropout(conversation(), Draws(seed, position))) for position in range(40)]
@@ -92,7 +107,10 @@ def test_it_is_given_like_any_other_option(data: str) -> None:
 
 @pytest.mark.parametrize(
     ("probabilities", "message"),
-    [({"smell": 0.1}, r"modality_dropout\.smell: .* it has text, audio, image"), ({"image": 1.0}, r"image=1\.0 must")],
+    [
+        ({"smell": 0.1}, r"modality_dropout\.smell: .* it has text, audio, image"),
+        ({"image": 1.5}, r"image=1\.5 must be in \[0, 1\]"),
+    ],
 )
 def test_wrong_probabilities_are_named(probabilities: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -8,7 +8,7 @@ from data.document import dump
 from data.interleave import Interleaver
 from data.randomness import Draws
 from data.tokenizer import SPECIAL_TOKENS
-from data.types import AUDIO, IMAGE, AlignedSample, BadSampleError, Media, Message, Sample, Text, ToolCall
+from data.types import AUDIO, IMAGE, Absent, AlignedSample, BadSampleError, Media, Message, Sample, Text, ToolCall
 from tests.data.memory import MODALITIES, NUM_TOKENS, RawProcessor, interleaver, tokenizer
 
 PIXELS = Media(IMAGE, torch.zeros(3, 4, 4))  # 4 tokens
@@ -162,6 +162,18 @@ def test_a_prompt_is_what_precedes_the_last_answer():
     assert prompt.group_names == ()
     open_question = interleaver().prompt(chat(("user", "Q")))
     assert open_question.token_ids.tolist() == [USER, *ids("Q"), ASSISTANT]
+
+
+def test_what_is_withheld_reads_as_if_it_were_absent():
+    sample = chat(("system", PIXELS), ("user", PIXELS, SOUND, "Q?"), ("assistant", PIXELS, "no"))
+    gone = chat(("system", PIXELS), ("user", Absent(IMAGE), SOUND, "Q?"), ("assistant", PIXELS, "no"))
+    blind, whole = interleaver(withheld=[IMAGE]), interleaver()
+    assert readable(blind.document(sample)) == readable(whole.document(gone))
+    assert readable(blind.prompt(sample)) == readable(whole.prompt(gone))
+    aligned = AlignedSample("1", (PIXELS, Text("a"), SOUND))
+    assert [len(document.media) for document in blind.aligned(aligned)] == [0, 1]
+    with pytest.raises(BadSampleError, match="must have segments of two modalities or more"):
+        blind.aligned(AlignedSample("1", (PIXELS, Text("a"))))
 
 
 def test_truncation_drops_whole_trailing_messages():

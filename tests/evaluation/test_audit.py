@@ -112,18 +112,51 @@ def test_conditions_apply_where_they_mean_something() -> None:
     text = [Sample("0", (Message("user", (Text("hi"),)), Message("assistant", (Text("hello"),))))]
     found, omitted = conditions(text, rng)
     assert not found
-    assert "image" in omitted["question_only"]
+    assert "a question and what it is about" in omitted["question_only"]
+    assert "something else" in omitted["text_removed"]
     three = [
         replace(s, messages=(Message("user", (*s.messages[1].content, Text("loudly?"))), s.messages[2])) for s in spoken
     ]
     found, _ = conditions(three, rng)
-    assert set(found) >= {"question_only", "image_only", "audio_removed", "text_removed"}
-    assert "image_removed" not in found, "that is question_only"
-    assert found["audio_removed"][0].messages[0].content[1:] == (Absent("audio"), Text("loudly?"))
-    assert found["text_removed"][0].messages[0].content == three[0].messages[0].content[:2]
-    assert "something else" in conditions(text, rng)[1]["text_removed"]
+    assert set(found) >= {"question_only", "image_only", "image_removed", "audio_removed"}
+    assert "text_removed" not in found, "that is image_only"
+    gone = (Absent("image"), Absent("audio"), Text("loudly?"))
+    assert found["question_only"].samples[0].messages[0].content == gone, "both media are what is asked about"
+    assert found["audio_removed"].samples[0].messages[0].content[1:] == gone[1:]
     same = [ask(i) for i in range(3)]
     assert "3 of 3 media are equal" in conditions(same, rng)[1]["image_shuffled"]
+
+
+def user(*content: Text | Media) -> Message:
+    return Message("user", content)
+
+
+def test_mixed_rows_are_audited_where_they_qualify() -> None:
+    image, text = Media("image", Path("x.png")), Text("what is it?")
+    contents = [(text,), (image, text), (speech("q.wav"), text), (Media("image", Path("y.png")), text)]
+    samples = [Sample(str(i), (user(*content), ask(0).messages[2])) for i, content in enumerate(contents)]
+    found, omitted = conditions(samples, np.random.default_rng(0))
+    places = {name: condition.places for name, condition in found.items()}
+    assert places == {"question_only": [1, 2, 3], "image_only": [1, 2, 3], "image_shuffled": [1, 3]}
+    assert "1 of 1 media are equal" in omitted["audio_shuffled"]
+    assert [sample.id for sample in found["image_only"].samples] == ["1", "2", "3"]
+    assert [media_of(sample, "image") for sample in found["image_shuffled"].samples] == [
+        contents[3][:1],
+        contents[1][:1],
+    ]
+
+
+def test_samples_are_exchanged_with_those_that_show_as_many() -> None:
+    def showing(number: int, count: int) -> Sample:
+        images = [Media("image", Path(f"{number}-{i}.png")) for i in range(count)]
+        return Sample(str(number), (user(*images, Text("?")), ask(0).messages[2]))
+
+    samples = [showing(number, 1 + number % 2) for number in range(8)] + [showing(8, 3)]
+    found, _ = conditions(samples, np.random.default_rng(0))
+    assert found["image_shuffled"].places == list(range(8)), "none but one shows three"
+    for before, after in zip(samples, found["image_shuffled"].samples, strict=False):
+        assert len(media_of(before, "image")) == len(media_of(after, "image"))
+        assert media_of(before, "image") != media_of(after, "image")
 
 
 def test_blind_baselines_come_from_training_answers() -> None:

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from evaluation.metrics import Score, bootstrap, cluster_sums, exact_match, resampled_means
+from evaluation.metrics import (
+    Score,
+    bootstrap,
+    bootstrap_mean,
+    bootstrap_ratio,
+    cluster_sums,
+    exact_match,
+    resampled_means,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +77,35 @@ def test_same_seed_same_interval() -> None:
     assert bootstrap(correct, seed=4) != bootstrap(correct, seed=5)
 
 
-def test_all_right_has_no_width() -> None:
-    assert bootstrap([True] * 8) == Score(1.0, 1.0, 1.0, 8)
+def test_all_right_is_the_exact_interval_over_clusters() -> None:
+    eight = bootstrap([True] * 8)
+    assert (eight.value, eight.high, eight.n) == (1.0, 1.0, 8)
+    assert eight.low == pytest.approx(0.025 ** (1 / 8))
+    images = bootstrap([True] * 90, [str(i // 30) for i in range(90)])
+    assert images.low == pytest.approx(0.025 ** (1 / 3)), "three images say as much as three answers"
+    wrong = bootstrap([False] * 90, [str(i // 30) for i in range(90)])
+    assert (wrong.value, wrong.low) == (0.0, 0.0)
+    assert wrong.high == pytest.approx(1 - 0.025 ** (1 / 3))
+
+
+def test_values_of_any_range_keep_the_plain_bootstrap() -> None:
+    assert bootstrap_mean([-0.5] * 8) == Score(-0.5, -0.5, -0.5, 8)
+    values = np.random.default_rng(0).standard_normal(400)
+    score = bootstrap_mean(values, resamples=4000)
+    assert score.high - score.low == pytest.approx(2 * 1.96 / np.sqrt(400), rel=0.1)
+
+
+def test_a_ratio_is_not_sure_of_what_few_answers_say() -> None:
+    below = np.ones(50)
+    nothing_lost = bootstrap_ratio(below, below)
+    nothing_left = bootstrap_ratio(np.zeros(50), below)
+    assert nothing_lost is not None and nothing_left is not None  # noqa: PT018
+    most = 1 - 0.025 ** (1 / 50)
+    assert (nothing_lost.value, nothing_lost.low) == (1.0, pytest.approx(1 - most))
+    assert (nothing_left.value, nothing_left.high) == (0.0, pytest.approx(most))
+    one_lost = bootstrap_ratio(np.arange(50) > 0, below)
+    assert one_lost is not None
+    assert one_lost.low < nothing_lost.low, "a loss that was seen is no sign of less"
 
 
 @pytest.mark.parametrize(
@@ -79,6 +114,7 @@ def test_all_right_has_no_width() -> None:
         ({"correct": []}, "non-empty"),
         ({"correct": [True], "clusters": ["a", "b"]}, "2 entries; it must have one per answer, 1"),
         ({"correct": [True], "resamples": 10}, "resamples=10"),
+        ({"correct": [0.5, 1.5]}, r"correct goes from 0.5 to 1.5; it must lie in \[0, 1\]"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: dict, message: str) -> None:

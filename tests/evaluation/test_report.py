@@ -9,7 +9,9 @@ from rich.console import Console
 
 from data.types import BadInputError
 from evaluation import report as report_module
-from evaluation.report import choose_folder, keep_old_report, print_table, read_report, write_report
+from evaluation.conditions import column_head, condition_name, context_of_report
+from evaluation.figures import draw_scores
+from evaluation.report import choose_folder, keep_old_report, print_table, read_report, to_markdown, write_report
 
 TASKS = ["easy_vqa/typed", "easy_vqa/spoken"]
 
@@ -59,6 +61,48 @@ def test_the_terminal_table_fits_eighty_columns(report: dict[str, Any]) -> None:
         assert f"{100 * score['value']:.1f}" in text
         assert f"{100 * score['low']:.1f}-{100 * score['high']:.1f}" in text
     assert "…" not in text
+
+
+def written(report: dict[str, Any]) -> str:
+    """The page, and the table of the terminal below it."""
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    print_table(report, console)
+    return f"{to_markdown(report, {})}\n{console.export_text()}"
+
+
+def test_a_page_about_sound_does_not_speak_of_images(report: dict[str, Any]) -> None:
+    report["context"] = {task: ["audio"] for task in TASKS}
+    for task in TASKS:
+        report["audit"][task]["audio_shuffled"] = report["audit"][task].pop("image_shuffled")
+        report["omitted"][task] = {"image_only": "no reason", "question_only": "no reason"}
+    page = written(report)
+    assert "image" not in page.lower()
+    assert "model without the audio |" in page
+    assert "easy_vqa/typed, model without the question left out: no reason" in page
+    axes = draw_scores(report).axes[0]
+    shown = [label.get_text() for label in axes.get_yticklabels()] + [axes.get_xlabel()]
+    assert "model without the audio" in shown
+    assert not any("image" in text for text in shown)
+
+
+def test_columns_name_the_context_that_all_tasks_share(report: dict[str, Any]) -> None:
+    assert column_head("question_only", context_of_report(report)) == "no\nimage", "older reports do not say it"
+    report["context"] = dict(zip(TASKS, (["image"], ["audio"]), strict=True))
+    assert column_head("question_only", context_of_report(report)) == "no\ncontext"
+    assert condition_name("question_only", ["audio", "image"]) == "model without the audio and image"
+
+
+def test_fewer_rows_and_long_answers_are_told(report: dict[str, Any]) -> None:
+    audit = report["audit"][TASKS[1]]
+    audit["audio_shuffled"]["n"] = 77
+    report["audited_rows"] = {TASKS[1]: {"audio_shuffled": audit["image_only"] | {"value": 0.654}}}
+    report["long_answers"] = {TASKS[0]: {"count": 3, "n": 40, "longest": 99, "max_new_tokens": 16}}
+    page = written(report)
+    assert "| 77 | 65.4 |" in page
+    assert "n=77" in page.partition("accuracy in percent")[2], "in the terminal too"
+    told = "3 of 40 expected answers are longer than max_new_tokens=16, up to 99 tokens"
+    assert page.count("3 of 40 expected answers") == 2
+    assert told in page
 
 
 def test_the_newest_checkpoint_reports_into_the_run_folder(tmp_path: Path) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from data.absence import without
 from data.corruptions import AudioNoise, ImageNoise, Typos
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
-from data.types import Message, Sample, Text
+from data.types import Media, Message, Sample, Text
 from evaluation.audit import Prior
 from evaluation.metrics import bootstrap_ratio
 from evaluation.predict import Prediction
@@ -77,6 +80,42 @@ def test_scores_are_those_of_the_definition() -> None:
     assert found["effective"]["value"] == pytest.approx((10 / 16 - 7 / 16) / (1 - 7 / 16))
     for score in (noise["relative"], noise["effective"], found["relative"]):
         assert score["low"] < score["value"] < score["high"]
+
+
+def test_the_floor_follows_from_what_is_asked_about() -> None:
+    """Of a typed question about a sound the damaged sound leaves the question, damaged words leave nothing."""
+    prior = Prior("no", {"what color is it?": "red", "is it red?": "no"})
+    heard = [heard_instead(sample) for sample in SAMPLES]
+    assert blind_hits(heard, "audio", prior).tolist() == blind_hits(SAMPLES, "image", prior).tolist()
+    assert blind_hits(heard, "audio", prior).sum() == 8
+    assert blind_hits(heard, "text", prior).sum() == 6
+    spoken = [Colours("spoken", 8).sample(i, np.random.default_rng(0)) for i in range(16)]
+    assert blind_hits(spoken, "audio", prior).sum() == 6
+    assert blind_hits(spoken, "image", prior).sum() == 8
+
+
+def heard_instead(sample: Sample) -> Sample:
+    """The same question about a sound in place of the image."""
+    question = sample.messages[0].content[1]
+    return replace(sample, messages=(Message("user", (Media("audio", torch.ones(4)), question)), sample.messages[1]))
+
+
+def test_a_curve_is_of_the_rows_that_have_the_modality() -> None:
+    mixed = [sample if place % 4 else without(sample, ["image"]) for place, sample in enumerate(SAMPLES)]
+    seen: dict[str, int] = {}
+
+    def ask(stage: str, samples: Sequence[Sample]) -> list[Prediction]:
+        seen[stage.split()[1]] = len(samples)
+        return [Prediction(sample, "x", "y") for sample in samples]
+
+    right = [Prediction(sample, "x", "y" if place % 4 == 1 else "x") for place, sample in enumerate(mixed)]
+    found = curves("t", right, Prior("no", {}), settings(), ask)
+    assert seen == {"noise": 12, "typos": 16}
+    noise, typos = found["corruptions"]["noise"], found["corruptions"]["typos"]
+    assert (noise["n"], noise["clean"]["value"]) == (12, pytest.approx(8 / 12))
+    assert (typos["n"], typos["clean"]["value"]) == (16, 12 / 16)
+    assert noise["relative"]["value"] == typos["relative"]["value"] == found["relative"]["value"] == 0
+    assert points(mixed, settings().robustness) == (12 + 16) * 5
 
 
 def test_a_model_at_the_floor_has_no_effective_robustness() -> None:

@@ -143,11 +143,12 @@ def test_audit_samples_are_a_seeded_part(trained: Parts) -> None:
     samples = read_samples(Colours())
     first, again = (Questions.prepare("typed", samples, settings(audit_samples=10)) for _ in range(2))
     other = Questions.prepare("spoken", samples, settings(audit_samples=10))
-    ids = [sample.id for sample in first.changed["image_only"]]
+    ids = [sample.id for sample in first.changed["image_only"].samples]
     assert len(ids) == 10
-    assert ids == [sample.id for sample in again.changed["image_only"]]
-    assert ids != [sample.id for sample in other.changed["image_only"]]
-    assert [sample.id for sample in first.changed["image_shuffled"]] == ids
+    assert ids == [sample.id for sample in again.changed["image_only"].samples]
+    assert ids != [sample.id for sample in other.changed["image_only"].samples]
+    assert [sample.id for sample in first.changed["image_shuffled"].samples] == ids
+    assert [samples[place].id for place in first.changed["image_only"].places] == ids
 
 
 def test_what_cannot_be_audited_is_named(trained: Parts) -> None:
@@ -159,6 +160,49 @@ def test_what_cannot_be_audited_is_named(trained: Parts) -> None:
     assert "words of the questions are not known" in report["omitted"]["spoken"]["question_majority"]
     report = evaluate(*trained, settings(tasks={"typed": Colours("typed", 4)}, prior=None), progress=False)
     assert "prior" in report["omitted"]["typed"]["majority"]
+
+
+class Mixed(Colours):
+    """Rows of three kinds in turn: an image with a typed question, with a spoken one, and a question alone."""
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        kind = index // 2 % 3
+        self.questions = "spoken" if kind == 1 else "typed"
+        sample = super().sample(index, rng)
+        return sample if kind < 2 else replace_user(sample, *sample.messages[0].content[1:])
+
+
+def test_mixed_rows_are_audited_each_condition_with_its_number(trained: Parts) -> None:
+    report = evaluate(*trained, settings(tasks={"mixed": Mixed(num_images=24)}), progress=False)
+    numbers = {name: score["n"] for name, score in report["audit"]["mixed"].items()}
+    both = {"question_only": 32, "image_only": 32, "image_shuffled": 32}
+    assert numbers == both | {"majority": 48, "question_majority": 48, "audio_shuffled": 16}
+    same = {name: score["n"] for name, score in report["audited_rows"]["mixed"].items()}
+    assert same == both | {"audio_shuffled": 16}
+    accuracy = report["tasks"]["mixed"]["accuracy"]
+    assert accuracy["n"] == 48
+    assert report["audited_rows"]["mixed"]["image_only"]["value"] >= 0.95 > accuracy["value"], "16 rows lack the image"
+    assert report["context"] == {"mixed": ["image"]}
+
+
+def test_questions_without_known_words_have_no_baseline_and_the_others_have(trained: Parts) -> None:
+    class HalfWorded(Colours):
+        def sample(self, index: int, rng: np.random.Generator) -> Sample:
+            sample = super().sample(index, rng)
+            return replace(sample, metadata={}) if index % 4 == 0 else sample
+
+    report = evaluate(*trained, settings(tasks={"spoken": HalfWorded("spoken", 4)}), progress=False)
+    assert report["audit"]["spoken"]["majority"]["n"] == 8
+    assert report["audit"]["spoken"]["question_majority"]["n"] == 6
+
+
+def test_a_question_that_is_not_where_the_sample_says_is_a_bad_sample(trained: Parts) -> None:
+    class Elsewhere(Colours):
+        def sample(self, index: int, rng: np.random.Generator) -> Sample:
+            return replace(super().sample(index, rng), metadata={"asked_in": "audio"})
+
+    with pytest.raises(BadSampleError, match=r"colours \(id 0\): metadata.asked_in: 'audio' must be none or"):
+        read_samples(Elsewhere())
 
 
 def test_the_data_hash_follows_the_data(trained: Parts, scores: dict[str, Any]) -> None:

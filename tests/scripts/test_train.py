@@ -11,9 +11,12 @@ import torch
 from hydra import compose, initialize_config_module
 
 from certify.small_data import write_small_data
-from data.types import BadInputError, BadSampleError
+from data.audio import AudioProcessor
+from data.image import ImageProcessor
+from data.types import Absent, BadInputError, BadSampleError, Media, Text
 from fusion.checkpoint import best_step, resolve, step_folders, verify
 from scripts.train import main
+from serving.session import Session
 from training.run_folder import resumed_run
 from training.trackers.jsonl import read_metrics
 
@@ -118,6 +121,33 @@ def test_skipped_samples_are_counted_in_the_log_and_in_the_report(data: Path, ca
     printed = capsys.readouterr().out
     for place in (":2 (id 1): messages[0].content[0]", ":3: messages[0].content[0].path", ":8: not JSON"):
         assert f"skipped: {path}{place}" in printed
+
+
+@pytest.mark.parametrize("missing_token", ["none", "learned"])
+def test_a_modality_that_is_always_dropped_never_reaches_the_model(
+    missing_token: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trained blind baseline: neither training nor validation nor evaluation opens a picture."""
+    seen: list[str] = []
+    read = AudioProcessor.__call__
+    monkeypatch.setattr(ImageProcessor, "__call__", lambda *arguments: pytest.fail("a picture was read"))
+    monkeypatch.setattr(AudioProcessor, "__call__", lambda self, *given: seen.append("sound") or read(self, *given))
+    files = [f"data.validation_file={data}", f"data.evaluation={data}", "trainer.evaluate_every=4"]
+    dropped = ["data.modality_dropout={image: 1.0}", f"missing_token={missing_token}"]
+    run = train(data, *files, *dropped, "trainer.max_steps=4")
+    assert seen, "sound is not dropped"
+    rows = read_metrics(run / "metrics.jsonl")
+    assert [row["step"] for row in rows if "train/loss" in row] == [1, 2, 3, 4]
+    assert any("val/accuracy" in row for row in rows)
+    report = json.loads((run / "report.json").read_text())
+    assert report["tasks"]["manifest"]["accuracy"]["n"] == 16
+    assert report["withheld"] == ["image"]
+    assert "- the model was trained without image, and never has any" in (run / "report.md").read_text()
+    shuffled, same = (report[key]["manifest"]["image_shuffled"] for key in ("audit", "audited_rows"))
+    assert shuffled["value"] == same["value"], "whatever picture a row has, the model reads the same"
+    resumed = Session.load(run)
+    picture = Media("image", data.parent / "1.png")
+    assert resumed.answer(picture, Text("?")) == resumed.answer(Absent("image"), Text("?"))
 
 
 def test_a_bad_sample_stops_and_leaves_what_was_saved(data: Path) -> None:
