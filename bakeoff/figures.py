@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from bakeoff.results import Results, Row
+from bakeoff.statistics import Estimate
 from evaluation.figures import COLOURS, style
 
 MARKERS = {"flops": "o", "parameters": "s"}
@@ -32,7 +33,7 @@ def draw_task(axes: Axes, task: str, rows: tuple[Row, ...], methods: list[str]) 
         axes.errorbar(
             row.inference_flops / 1e6,
             score.value,
-            yerr=[[max(score.value - score.low, 0.0)], [max(score.high - score.value, 0.0)]],
+            yerr=errors(score),
             fmt=MARKERS[row.budget],
             color=COLOURS[methods.index(row.method) % len(COLOURS)],
             markersize=6,
@@ -43,3 +44,10 @@ def draw_task(axes: Axes, task: str, rows: tuple[Row, ...], methods: list[str]) 
     axes.set_xlabel("MFLOP per training sample (forward)")
     axes.set_title(task, fontsize=10, fontweight="bold")
     style(axes, "both")
+
+
+def errors(score: Estimate) -> list[list[float]] | None:
+    """Distances from a score down and up to its interval, which one seed does not have."""
+    if score.low is None or score.high is None:
+        return None
+    return [[max(score.value - score.low, 0.0)], [max(score.high - score.value, 0.0)]]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from bakeoff.contrasts import Difference, Tested
 from bakeoff.figures import draw
 from bakeoff.results import Results, Row
-from bakeoff.statistics import Comparison, Estimate
+from bakeoff.statistics import Estimate, sign_flip_p
 from data.atomic_write import write_text
 from evaluation.figures import pixels, save
 from evaluation.markdown import table
@@ -23,12 +25,24 @@ from training.trackers.fan_out import build_tracker
 
 TITLES = {"flops": "Equal operations per sample (forward)", "parameters": "Equal parameters"}
 HOW_TO_READ = (
-    "Accuracy in percent, mean over seeds, with the 95 % interval of a bootstrap over seeds and images. Differences "
-    "are paired: the same seeds and images for both. p is two-sided, Holm-corrected for all comparisons of its table. "
-    "A bootstrap over few seeds is too sure of itself. Tuning took place at the size of the first table."
+    "Accuracy in percent, mean over {seeds} seeds, with the 95 % interval for new seeds and new questions: seeds are "
+    "the unit, and the variance of clusters of questions ({clusters}) is added to theirs, see docs/statistics.md. "
+    "Differences are paired: the same seeds and questions for both. Tuning took place at the size of the first budget."
 )
+ONE_SEED = (
+    "Accuracy in percent of one seed. It cannot say how much another seed would differ, so nothing here has an "
+    "interval or a p: a difference may be one between two seeds of the same method. Tuning took place at the size of "
+    "the first budget."
+)
+ONE_CLUSTER = "All questions of {task} are one cluster, from which no interval and no p can be computed."
+NOT_TESTED = (
+    "Differences in percentage points, each with a plain 95 % interval of its own. They are not primary contrasts, so "
+    "they have no p: of twenty such intervals one is expected to miss the truth."
+)
+NO_CONTRASTS = "The configuration names no primary contrasts (bakeoff.contrasts), so nothing is tested."
 SIGNIFICANT = 0.05
-DIFFERENCES = ("method", "against", "task", "difference", "p")
+DIFFERENCES = ("method", "against", "task", "difference")
+CONTRASTS = (*DIFFERENCES[:3], "equal", "difference", "simultaneous", "p", "p (Holm)")
 
 
 def write(results: Results, folder: Path) -> None:
@@ -47,10 +61,13 @@ def track(results: Results, config: Mapping[str, Any] | None, folder: Path, name
     tracker.start(f"{name}/comparison-{own.name}", {"runs": [row.method for row in results.rows]})
     try:
         tracker.image(0, "bakeoff", pixels(draw(results)))
-        for budget, comparisons in results.comparisons.items():
+        if results.contrasts:
+            tracker.table(0, "bakeoff/contrasts", CONTRASTS, [contrast(item) for item in results.contrasts])
+        for budget, found in results.differences.items():
             rows = [cells(row, results) for row in results.rows if row.budget == budget]
             tracker.table(0, f"bakeoff/equal_{budget}", head(results), rows)
-            tracker.table(0, f"bakeoff/differences_{budget}", DIFFERENCES, [difference(c) for c in comparisons])
+            if found:
+                tracker.table(0, f"bakeoff/differences_{budget}", DIFFERENCES, [difference(item) for item in found])
     finally:
         tracker.finish()
 
@@ -59,7 +76,11 @@ def to_json(results: Results) -> dict[str, Any]:
     """Stable keys, for other programs."""
     return {
         "rows": [asdict(row) for row in results.rows],
-        "comparisons": {budget: [asdict(item) for item in found] for budget, found in results.comparisons.items()},
+        "seeds": results.num_seeds,
+        "clusters": dict(results.clusters),
+        "smallest_p_by_sign_flips": sign_flip_p(results.num_seeds) if results.num_seeds > 1 else None,
+        "contrasts": [asdict(item) for item in results.contrasts],
+        "differences": {budget: [asdict(item) for item in found] for budget, found in results.differences.items()},
         "tuning": {
             "option": results.option,
             "scores": {
@@ -72,14 +93,18 @@ def to_json(results: Results) -> dict[str, Any]:
 
 def to_markdown(results: Results) -> str:
     """All tables and the figure."""
-    lines = ["# Bake-off", "", HOW_TO_READ, "", "![Accuracy against operations](bakeoff.png)", ""]
-    for budget, comparisons in results.comparisons.items():
+    lines = ["# Bake-off", "", how_to_read(results), "", "![Accuracy against operations](bakeoff.png)", ""]
+    lines += ["## Primary contrasts", ""]
+    if results.contrasts:
+        lines += [*table(list(CONTRASTS), [contrast(item) for item in results.contrasts]), ""]
+    lines += [about_contrasts(results), ""]
+    for budget, found in results.differences.items():
         rows = [row for row in results.rows if row.budget == budget]
         lines += [f"## {TITLES[budget]}", "", *table(head(results), [cells(row, results) for row in rows]), ""]
         apart = results.deviation(budget)
         lines += [f"Costs are within {apart:.1%} of that of {results.reference}.", ""]
-        lines += [f"Differences in percentage points, {len(comparisons)} comparisons:", ""]
-        lines += [*table(list(DIFFERENCES), [difference(c) for c in comparisons]), ""]
+        if found:
+            lines += [NOT_TESTED, "", *table(list(DIFFERENCES), [difference(item) for item in found]), ""]
     values = list(next(iter(results.tuning.values())))
     tuning = [
         [method, *(tried(scores[value]) for value in values), "yes" if at_edge(scores) else ""]
@@ -95,6 +120,31 @@ def to_markdown(results: Results) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def how_to_read(results: Results) -> str:
+    """What the intervals are for, or why there are none."""
+    if results.num_seeds < 2:
+        return ONE_SEED
+    clusters = ", ".join(f"{number:,} in {task}" for task, number in results.clusters.items())
+    alone = [ONE_CLUSTER.format(task=task) for task, number in results.clusters.items() if number < 2]
+    return " ".join([HOW_TO_READ.format(seeds=results.num_seeds, clusters=clusters), *alone])
+
+
+def about_contrasts(results: Results) -> str:
+    """How the primary contrasts are to be read, and what so many seeds can say at most."""
+    number = len(results.contrasts)
+    if not number:
+        return NO_CONTRASTS
+    if results.num_seeds < 2:
+        return "Named in the configuration before the runs. With one seed none of them can be tested."
+    return (
+        f"In percentage points: the {number} contrasts that the configuration names. p is two-sided, of a t test over "
+        f"seeds and clusters of questions; p (Holm) is corrected for these {number} alone, and bold is below "
+        f"{SIGNIFICANT}. Simultaneous intervals hold for all of them at once (Bonferroni). By sign flips alone, which "
+        f"do not assume that seeds are normally distributed, {results.num_seeds} seeds could give no p below "
+        f"{sign_flip_p(results.num_seeds):.4g}, before any correction."
+    )
 
 
 def tried(score: float) -> str:
@@ -141,31 +191,47 @@ def cells(row: Row, results: Results) -> list[str]:
 
 
 def shown(estimate: Estimate, sign: str = "") -> str:
-    """An estimate with its interval, in percent."""
-    value, low, high = (f"{100 * x:{sign}.1f}" for x in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low}, {high}]"
+    """An estimate with its interval, if it has one, in percent."""
+    value = f"{100 * estimate.value:{sign}.1f}"
+    if estimate.low is None or estimate.high is None:
+        return value
+    return f"{value} [{100 * estimate.low:{sign}.1f}, {100 * estimate.high:{sign}.1f}]"
 
 
-def difference(item: Comparison) -> list[str]:
-    """A row of the comparisons; bold where the corrected p is below 0.05."""
+def difference(item: Difference) -> list[str]:
+    """A row of the differences that are not tested."""
+    return [item.method, item.against, item.task, shown(item.difference, "+")]
+
+
+def contrast(item: Tested) -> list[str]:
+    """A row of the primary contrasts; bold where the corrected p is below 0.05."""
     text = shown(item.difference, "+")
-    marked = f"**{text}**" if item.corrected < SIGNIFICANT else text
-    return [item.method, item.baseline, item.task, marked, f"{item.corrected:.3f}"]
+    p, corrected = ("-" if value is None else f"{value:.3f}" for value in (item.p, item.corrected))
+    marked = f"**{text}**" if is_significant(item) else text
+    return [item.method, item.against, item.task, item.budget, marked, shown(item.simultaneous, "+"), p, corrected]
+
+
+def is_significant(item: Tested) -> bool:
+    """Whether there is a difference, in all likelihood."""
+    return item.corrected is not None and item.corrected < SIGNIFICANT
 
 
 def print_results(results: Results, console: Console | None = None) -> None:
-    """Prints a table for each budget, and the differences that are significant."""
+    """Prints a table for each budget, and the primary contrasts."""
     console = console or Console()
-    for budget, comparisons in results.comparisons.items():
-        shown_table = Table(title=TITLES[budget], title_justify="left", box=None, pad_edge=False)
-        columns = head(results)
-        for place, name in enumerate(columns):
-            shown_table.add_column(name, justify="left" if place == 0 else "right")
-        for row in results.rows:
-            if row.budget == budget:
-                shown_table.add_row(*cells(row, results))
-        console.print(shown_table)
-        significant = [item for item in comparisons if item.corrected < SIGNIFICANT]
-        console.print(f"{len(significant)} of {len(comparisons)} differences have a corrected p below {SIGNIFICANT}:")
-        for item in significant:
-            console.print(f"  {item.task}: {item.method} - {item.baseline} {shown(item.difference, '+')}", markup=False)
+    for budget in results.differences:
+        rows = [cells(row, results) for row in results.rows if row.budget == budget]
+        console.print(on_terminal(TITLES[budget], head(results), rows))
+    if results.contrasts:
+        console.print(on_terminal("Primary contrasts", CONTRASTS, [contrast(item) for item in results.contrasts]))
+    console.print(about_contrasts(results), markup=False)
+
+
+def on_terminal(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table whose first column is a name and whose others are numbers."""
+    found = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for place, name in enumerate(columns):
+        found.add_column(name, justify="left" if place == 0 else "right")
+    for row in rows:
+        found.add_row(*(Text(cell) for cell in row))
+    return found

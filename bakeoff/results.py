@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bakeoff.contrasts import Answers, Difference, Tested, judged_contrasts, plain_differences
 from bakeoff.settings import Bakeoff
-from bakeoff.statistics import Comparison, Estimate, compare_all
+from bakeoff.statistics import Estimate
 from bakeoff.trials import Entry, costs, training_flops
 from data.types import BadInputError
 from evaluation.answers import read_answers
@@ -44,12 +45,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """The whole bake-off: rows and comparisons by budget, tuning scores by method and value."""
+    """The whole bake-off.
+
+    contrasts: the primary ones, tested; differences: all others, by budget. clusters: task -> how many its questions
+    make. tuning: scores by method and value.
+    """
 
     option: str
     reference: str
+    num_seeds: int
+    clusters: Mapping[str, int]
     rows: tuple[Row, ...]
-    comparisons: Mapping[str, tuple[Comparison, ...]]
+    contrasts: tuple[Tested, ...]
+    differences: Mapping[str, tuple[Difference, ...]]
     tuning: Mapping[str, Mapping[float, float]]
 
     def deviation(self, budget: str) -> float:
@@ -76,19 +84,31 @@ def gather(
     Raises `BadInputError` when a run lacks its answers, or was asked other questions than the first.
     """
     rows: list[Row] = []
-    comparisons: dict[str, tuple[Comparison, ...]] = {}
+    answers: dict[str, Answers] = {}
     for budget in bakeoff.budgets:
         of_method = {
             method: [folders[e.trial.name] for e in entries if (e.method, e.budget) == (method, budget)]
             for method in bakeoff.methods
         }
-        correct, clusters = read_correct(of_method)
-        scores, found = compare_all(correct, clusters, bakeoff.baselines, bakeoff.resamples)
-        comparisons[budget] = tuple(found)
+        answers[budget] = read_answered(of_method)
+        scores = answers[budget].scores()
         for method, runs in of_method.items():
             own = {task: scores[task][method] for task in scores}
             rows.append(_row(method, budget, tuned[method], runs, own))
-    return Results(bakeoff.tuning.option, bakeoff.reference, tuple(rows), comparisons, tuning)
+    differences = {
+        budget: plain_differences(found, bakeoff.baselines, [c for c in bakeoff.primary if c.budget == budget])
+        for budget, found in answers.items()
+    }
+    return Results(
+        option=bakeoff.tuning.option,
+        reference=bakeoff.reference,
+        num_seeds=len(bakeoff.seeds),
+        clusters={task: len(set(names)) for task, names in next(iter(answers.values())).clusters.items()},
+        rows=tuple(rows),
+        contrasts=judged_contrasts(answers, bakeoff.primary),
+        differences=differences,
+        tuning=tuning,
+    )
 
 
 def _row(method: str, budget: str, tuned: float, folders: Sequence[Path], scores: Mapping[str, Estimate]) -> Row:
@@ -113,10 +133,8 @@ def _row(method: str, budget: str, tuned: float, folders: Sequence[Path], scores
     )
 
 
-def read_correct(
-    of_method: Mapping[str, Sequence[Path]],
-) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, list[str]]]:
-    """task -> method -> correct [S, N], and task -> the cluster of each question [N].
+def read_answered(of_method: Mapping[str, Sequence[Path]]) -> Answers:
+    """What each method's runs, one a seed, answered.
 
     Raises `BadInputError` when the runs were not asked the same questions.
     """
@@ -130,4 +148,4 @@ def read_correct(
                     raise BadInputError(f"{folder}: was asked other questions in {task} than the first run")
                 correct.setdefault(task, {}).setdefault(method, []).append([bool(a["correct"]) for a in answers])
     arrays = {task: {m: np.array(values) for m, values in methods.items()} for task, methods in correct.items()}
-    return arrays, {task: [cluster for _, cluster in questions] for task, questions in asked.items()}
+    return Answers(arrays, {task: [cluster for _, cluster in questions] for task, questions in asked.items()})

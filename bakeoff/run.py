@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bakeoff.execute import Runner
+from bakeoff.prepare import prepared
 from bakeoff.results import Results, gather
 from bakeoff.settings import Bakeoff
 from bakeoff.trials import Trial, costs, entries, read_summary, size_of, tuning_trials
@@ -21,8 +22,10 @@ Scores = dict[str, dict[float, float]]
 def run(bakeoff: Bakeoff, runs: Path, name: str, visible: bool = True) -> Results:
     """Trains what is missing in `<runs>/<name>` and compares.
 
-    Raises `BadInputError` when a training fails, or a method cannot be brought to the reference's cost.
+    Raises `BadInputError` when a training fails, a method cannot be brought to the reference's cost, or diverges with
+    every value of the tuning.
     """
+    bakeoff = prepared(bakeoff)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -50,10 +53,11 @@ def tune(bakeoff: Bakeoff, runner: Runner) -> tuple[Scores, dict[str, tuple[str,
     """Scores by method and value; the overrides of each method's size; the cost of the reference by budget.
 
     Every method tries the same values for as long; the reference is first, for its cost is everybody's. Raises
-    `BadInputError` if a run has no such metric.
+    `BadInputError` if a run has no such metric, or every value of a method diverged.
     """
     reference = tuning_trials(bakeoff, bakeoff.reference, {})
     runner.run(reference.values(), may_diverge=True)
+    _scores(bakeoff, runner, bakeoff.reference, reference)  # before anything is trained that rests on it
     targets = costs(runner.run_folder(next(iter(reference.values()))))
     trials = {
         method: reference if method == bakeoff.reference else tuning_trials(bakeoff, method, targets)
@@ -61,12 +65,20 @@ def tune(bakeoff: Bakeoff, runner: Runner) -> tuple[Scores, dict[str, tuple[str,
     }
     others = [tried for method, tried in trials.items() if method != bakeoff.reference]
     runner.run([trial for tried in others for trial in tried.values()], may_diverge=True)
-    scores = {
-        method: {value: _score(bakeoff, runner, trial) for value, trial in tried.items()}
-        for method, tried in trials.items()
-    }
+    scores = {method: _scores(bakeoff, runner, method, tried) for method, tried in trials.items()}
     sizes = {method: size_of(runner.run_folder(next(iter(tried.values())))) for method, tried in trials.items()}
     return scores, sizes, targets
+
+
+def _scores(bakeoff: Bakeoff, runner: Runner, method: str, tried: Mapping[float, Trial]) -> dict[float, float]:
+    scores = {value: _score(bakeoff, runner, trial) for value, trial in tried.items()}
+    if not any(math.isfinite(score) for score in scores.values()):
+        values = ", ".join(f"{value:g}" for value in scores)
+        raise BadInputError(
+            f"{method} diverged with every value of {bakeoff.tuning.option} that was tried ({values}); "
+            "give others, usually smaller ones, in bakeoff.tuning.values"
+        )
+    return scores
 
 
 def _score(bakeoff: Bakeoff, runner: Runner, trial: Trial) -> float:
@@ -77,7 +89,8 @@ def _score(bakeoff: Bakeoff, runner: Runner, trial: Trial) -> float:
         raise BadInputError(
             f"{runner.run_folder(trial)}: summary.json has no {bakeoff.tuning.metric!r}, which tuning.metric names"
         )
-    return float(summary[bakeoff.tuning.metric])
+    score = float(summary[bakeoff.tuning.metric])
+    return score if math.isfinite(score) else -math.inf
 
 
 def count(bakeoff: Bakeoff) -> int:

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 BUDGETS = ("flops", "parameters")
+# Contrasts that are tested; more of them leave each with little power after the correction.
+MOST_CONTRASTS = 12
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A question named before the runs: does `method` differ from `against` in `task`, at equal `budget`?"""
+
+    method: str
+    against: str
+    task: str
+    budget: str
+
+    @property
+    def pair(self) -> frozenset[str]:
+        """The two methods, in whatever order."""
+        return frozenset((self.method, self.against))
 
 
 @dataclass(frozen=True)
@@ -36,9 +53,11 @@ class Bakeoff:
 
     base: overrides of train.py that all runs share. methods: name -> overrides that make the method.
     reference: the method whose cost, as it is configured, all others are brought to. budgets: what is made equal,
-    "flops" of the forward pass of a training sample and "parameters", each a comparison of its own. baselines: methods
-    that every other one is tested against, corrected for the number of tests. seeds: of the runs that are compared.
-    parallel: trainings at a time, which share the cores; their seconds are those of trainings with such neighbours.
+    "flops" of the forward pass of a training sample and "parameters", each a comparison of its own. contrasts: the
+    primary ones, each {method, against, task, budget}, at most 12; they alone are tested, corrected for their number.
+    baselines: methods to which the difference of every other one is shown with an interval and without a test.
+    seeds: of the runs that are compared. parallel: trainings at a time, which share the cores; their seconds are those
+    of trainings with such neighbours.
     """
 
     base: Sequence[str]
@@ -48,8 +67,13 @@ class Bakeoff:
     baselines: Sequence[str] = ("early",)
     budgets: Sequence[str] = BUDGETS
     seeds: Sequence[int] = (0, 1, 2)
-    resamples: int = 10_000
     parallel: int = 1
+    contrasts: Sequence[Mapping[str, str]] = ()
+
+    @property
+    def primary(self) -> tuple[Contrast, ...]:
+        """The contrasts that are tested."""
+        return tuple(Contrast(**contrast) for contrast in self.contrasts)
 
     @property
     def tuned_budget(self) -> str:
@@ -71,7 +95,28 @@ class Bakeoff:
             raise ValueError("budgets and seeds must each name at least one")
         if self.tuning.seed in self.seeds:
             raise ValueError(f"tuning.seed={self.tuning.seed} must not be one of seeds={list(self.seeds)}")
-        if self.resamples < 1000:
-            raise ValueError(f"resamples={self.resamples} must be at least 1000")
         if self.parallel < 1:
             raise ValueError(f"parallel={self.parallel} must be at least 1")
+        self._check_contrasts()
+
+    def _check_contrasts(self) -> None:
+        if len(self.contrasts) > MOST_CONTRASTS:
+            raise ValueError(f"contrasts names {len(self.contrasts)}; it may name at most {MOST_CONTRASTS}")
+        names = {field.name for field in fields(Contrast)}
+        seen = set()
+        for place, given in enumerate(self.contrasts):
+            where = f"contrasts[{place}]"
+            if set(given) != names:
+                raise ValueError(f"{where}={dict(given)} must have method, against, task and budget, and nothing else")
+            contrast = Contrast(**given)
+            for role in ("method", "against"):
+                if given[role] not in self.methods:
+                    raise ValueError(f"{where}: {role}={given[role]} must be one of {', '.join(self.methods)}")
+            if contrast.method == contrast.against:
+                raise ValueError(f"{where}: method and against are both {contrast.method}; they must differ")
+            if contrast.budget not in self.budgets:
+                raise ValueError(f"{where}: budget={contrast.budget} must be one of {', '.join(self.budgets)}")
+            key = (contrast.pair, contrast.task, contrast.budget)
+            if key in seen:
+                raise ValueError(f"{where}: {contrast.method} and {contrast.against} are compared in it a second time")
+            seen.add(key)

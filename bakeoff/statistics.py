@@ -1,86 +1,135 @@
-"""Intervals over questions and seeds, paired differences, and the correction for many tests.
+"""How sure a mean over trainings and questions is: for new seeds and new clusters of questions, both at once.
 
-Shape legend: S seeds, N questions, C clusters (images), R resamples.
+Every seed is asked the same questions, so the two effects are crossed: y[s, c] = mean + seed[s] + cluster[c] + rest.
+Shape legend: ... draws of a simulation, nothing in a report; S seeds, C clusters (such as images), N questions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize.elementwise import find_root
+from scipy.special import stdtrit
 
 from evaluation.metrics import CONFIDENCE, cluster_sums
+
+SMALLEST_P = 1e-12
+# Variances of a mean of numbers between -1 and 1 that only rounding makes.
+ROUNDING = 1e-24
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its 95 % interval."""
+    """A mean and its 95 % interval, which does not exist (None) for one seed or one cluster."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A method's score minus a baseline's, its 95 % interval, and the chance of as large a difference if there is none.
+class Crossed:
+    """A mean [...] over S seeds and C clusters, and the variance of it that each of the two is seen to cause, [...].
 
-    `p` is two-sided and as it is; `corrected` takes the number of comparisons into account (see `holm`).
+    mean: over all questions, so that a cluster weighs as many as it has. seeds: variance of the mean as seeds alone
+    show it; clusters: as clusters alone show it; extra: what clusters add to the variance of the seeds.
     """
 
-    method: str
-    baseline: str
-    task: str
-    difference: Estimate
-    p: float
-    corrected: float = 1.0
+    mean: np.ndarray
+    seeds: np.ndarray
+    clusters: np.ndarray
+    extra: np.ndarray
+    num_seeds: int
+    num_clusters: int
 
+    @staticmethod
+    def of(sums_SC: np.ndarray, sizes_C: np.ndarray) -> Crossed:
+        """From sums [..., S, C] over the questions of each cluster, of answers or differences, and their numbers [C].
 
-class Resampler:
-    """Draws seeds and clusters with replacement, both at once and the same for everything that is compared.
+        The variance is that of a two-way table with random effects, (MS_seed + MS_cluster - MS_rest) / SC, for the rest
+        is in both; it is the two-way cluster-robust one of Cameron, Gelbach and Miller (Journal of Business & Economic
+        Statistics 29, 2011). Clusters may differ in size: the mean is a ratio, and its residuals stand for the sums.
 
-    Seeds are a random sample of the trainings that a method could have had, and images one of the questions that it
-    could have been asked, so both must vary. As everywhere with few seeds, three say little about the
-    spread between trainings: a bootstrap over three values underestimates it.
-    """
-
-    def __init__(self, clusters: Sequence[str], num_seeds: int, resamples: int, seed: int = 0) -> None:
-        rng = np.random.default_rng(seed)
-        self.clusters = clusters
-        num_clusters = len(set(clusters))
-        self.counts_RC = rng.multinomial(num_clusters, np.full(num_clusters, 1 / num_clusters), size=resamples)
-        self.seeds_RS = rng.integers(num_seeds, size=(resamples, num_seeds))
-
-    def means(self, correct_SN: np.ndarray) -> np.ndarray:
-        """Means [R] of the resamples."""
-        sums_SC, sizes_C = [], np.zeros(0)
-        for correct_N in correct_SN:
-            sums_C, sizes_C = cluster_sums(correct_N.astype(np.float64), self.clusters)
-            sums_SC.append(sums_C)
-        means_RS = (self.counts_RC @ np.stack(sums_SC).T) / (self.counts_RC @ sizes_C)[:, None]
-        return np.take_along_axis(means_RS, self.seeds_RS, axis=1).mean(axis=1)
-
-    def estimate(self, correct_SN: np.ndarray) -> Estimate:
-        """The mean over seeds and questions, with a percentile interval."""
-        return interval(float(correct_SN.mean()), self.means(correct_SN))
-
-    def compare(self, method_SN: np.ndarray, baseline_SN: np.ndarray) -> tuple[Estimate, float]:
-        """Difference of two methods that had the same seeds and questions, and its p.
-
-        A resample draws the same seeds and images for both, so what is common to them cancels.
+        Raises:
+            ValueError: fewer than two seeds or clusters, from which no spread can be seen.
         """
-        differences_R = self.means(method_SN) - self.means(baseline_SN)
-        fewer = min((differences_R <= 0).sum(), (differences_R >= 0).sum())
-        p = min(1.0, 2 * (fewer + 1) / (len(differences_R) + 1))
-        return interval(float(method_SN.mean() - baseline_SN.mean()), differences_R), float(p)
+        num_seeds, num_clusters = sums_SC.shape[-2:]
+        if min(num_seeds, num_clusters) < 2:
+            raise ValueError(f"{num_seeds} seeds and {num_clusters} clusters: must be at least 2 of each")
+        mean = sums_SC.sum((-2, -1)) / (num_seeds * sizes_C.sum())
+        residual_SC = (sums_SC - sizes_C * mean[..., None, None]) / sizes_C.mean()
+        seed_S, cluster_C = residual_SC.mean(-1), residual_SC.mean(-2)
+        rest_SC = residual_SC - seed_S[..., None] - cluster_C[..., None, :]
+        seeds = (seed_S**2).sum(-1) / (num_seeds - 1) / num_seeds
+        clusters = (cluster_C**2).sum(-1) / (num_clusters - 1) / num_clusters
+        freedom = (num_seeds - 1) * (num_clusters - 1)
+        rest = (rest_SC**2).sum((-2, -1)) / freedom / (num_seeds * num_clusters)
+        return Crossed(mean, seeds, clusters, np.maximum(clusters - rest, 0), num_seeds, num_clusters)
+
+    @property
+    def is_constant(self) -> np.ndarray:
+        """Whether nothing varies [...]: every seed has the same mean in every cluster."""
+        return self.seeds + self.clusters <= ROUNDING
+
+    def half_width(self, error: float | np.ndarray = 1 - CONFIDENCE) -> np.ndarray:
+        """Half the interval [...] that misses the truth with a probability of `error`.
+
+        Each variance has degrees of freedom of its own, so the quantile of t is their mean, weighted by the variances
+        (Cochran and Cox, Experimental Designs, 1957). Never less than seeds or clusters alone would give. Where nothing
+        varies, clusters that do may still be as frequent as 1 - (error / 2)^(1 / C) (Clopper and Pearson, 1934).
+        """
+        error = np.asarray(error)
+        t_seeds, t_clusters = stdtrit(self.num_seeds - 1, 1 - error / 2), stdtrit(self.num_clusters - 1, 1 - error / 2)
+        total = self.seeds + self.extra
+        both = (self.seeds * t_seeds + self.extra * t_clusters) / np.sqrt(np.where(total > 0, total, 1))
+        alone = np.maximum(t_seeds * np.sqrt(self.seeds), t_clusters * np.sqrt(self.clusters))
+        return np.where(self.is_constant, 1 - (error / 2) ** (1 / self.num_clusters), np.maximum(both, alone))
+
+    def p(self) -> np.ndarray:
+        """The two-sided p [...] of a mean of 0: the error at which the interval begins to hold it.
+
+        Where nothing varies it is what signs alone can say (see `sign_flip_p`), and 1 for a mean of 0.
+        """
+        distance = np.abs(self.mean)
+
+        def excess(
+            error: np.ndarray, mean: np.ndarray, seeds: np.ndarray, clusters: np.ndarray, extra: np.ndarray
+        ) -> np.ndarray:
+            part = Crossed(mean, seeds, clusters, extra, self.num_seeds, self.num_clusters)
+            return part.half_width(error) - np.abs(mean)
+
+        parts = (self.mean, self.seeds, self.clusters, self.extra)
+        found = find_root(excess, (SMALLEST_P, 1.0), args=parts).x
+        found = np.where(self.half_width(SMALLEST_P) <= distance, SMALLEST_P, np.where(distance == 0, 1.0, found))
+        return np.where(self.is_constant & (distance > 0), sign_flip_p(self.num_seeds), found)
 
 
-def interval(value: float, resampled_R: np.ndarray) -> Estimate:
-    """The percentile interval of resampled values."""
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(resampled_R, [tail, 100 - tail])
-    return Estimate(value, float(low), float(high))
+def sign_flip_p(num_seeds: int) -> float:
+    """The smallest two-sided p that the signs of S differences alone could give: all equal, of 2^S equally likely."""
+    return 2.0 ** (1 - num_seeds)
+
+
+def sums_by_cluster(values_SN: np.ndarray, clusters: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Sums [S, C] of values (correct, or differences of two methods) over the questions of each cluster; sizes [C]."""
+    found = [cluster_sums(values_N.astype(np.float64), clusters) for values_N in values_SN]
+    return np.stack([sums_C for sums_C, _ in found]), found[0][1]
+
+
+def crossed(values_SN: np.ndarray, clusters: Sequence[str]) -> Crossed | None:
+    """`Crossed` of the values of each seed and question; None for one seed or one cluster."""
+    sums_SC, sizes_C = sums_by_cluster(values_SN, clusters)
+    return Crossed.of(sums_SC, sizes_C) if min(sums_SC.shape) > 1 else None
+
+
+def estimate(values_SN: np.ndarray, clusters: Sequence[str], lowest: float = 0.0, error: float = 0.05) -> Estimate:
+    """The mean of values between `lowest` and 1 with its interval, cut to what a mean of them can be."""
+    found, value = crossed(values_SN, clusters), float(values_SN.mean())
+    if found is None:
+        return Estimate(value, None, None)
+    half = float(found.half_width(error))
+    return Estimate(value, max(value - half, lowest), min(value + half, 1.0))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -94,34 +143,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
         corrected[place] = largest
     return corrected
-
-
-def compare_all(
-    correct: Mapping[str, Mapping[str, np.ndarray]],
-    clusters: Mapping[str, Sequence[str]],
-    baselines: Sequence[str],
-    resamples: int,
-) -> tuple[dict[str, dict[str, Estimate]], list[Comparison]]:
-    """Scores of every method in every task, and every method against every baseline.
-
-    correct: task -> method -> [S, N]; clusters: task -> [N]. All comparisons are corrected together.
-    """
-    scores: dict[str, dict[str, Estimate]] = {}
-    found: list[Comparison] = []
-    for task, methods in correct.items():
-        num_seeds = len(next(iter(methods.values())))
-        resampler = Resampler(clusters[task], num_seeds, resamples)
-        scores[task] = {method: resampler.estimate(values) for method, values in methods.items()}
-        tested: set[frozenset[str]] = set()
-        for baseline in baselines:
-            for method in methods:
-                pair = frozenset((method, baseline))
-                if method != baseline and pair not in tested:
-                    tested.add(pair)
-                    difference, p = resampler.compare(methods[method], methods[baseline])
-                    found.append(Comparison(method, baseline, task, difference, p))
-    corrected = holm([item.p for item in found])
-    return scores, [
-        Comparison(item.method, item.baseline, item.task, item.difference, item.p, value)
-        for item, value in zip(found, corrected, strict=True)
-    ]

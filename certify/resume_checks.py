@@ -105,12 +105,13 @@ def write_config(config: DictConfig, folder: Path, modalities: Sequence[str]) ->
     config.evaluation, config.tracker, config.resume = None, {}, None
     config.runs, config.name = str(folder / "runs"), "certify"
     config.compute_threads = 1
+    shorter = STEPS / config.trainer.max_steps
     few = {"max_steps": STEPS, "log_every": 1, "checkpoint_every": CHECKPOINT_EVERY, "compile": False}
     for key, value in {**few, "max_seconds": None, "evaluate_every": STEPS // 2, "best_metric": None}.items():
         config.trainer[key] = value
     for key, value in config.schedule.items():
-        if str(key).endswith("_steps"):
-            config.schedule[key] = min(value, CHECKPOINT_EVERY)
+        if str(key).endswith("_steps") and value is not None:
+            config.schedule[key] = int(value * shorter)
     path = folder / "small.yaml"
     OmegaConf.save(OmegaConf.create(OmegaConf.to_container(config, resolve=True)), path)
     hydra = "defaults: [_self_]\nhydra: {output_subdir: null, run: {dir: .}}\n"

@@ -17,9 +17,9 @@ INTERVALS = (
     "speakers or of the training seed; `scripts/compare.py` shows several seeds."
 )
 FAMILIES = (
-    "Speech is synthetic. A model that understands a family of synthesisers may owe that to others of the same family in "
-    "its training, so that only a family which the training left out says something about new ways of speaking, and none "
-    "of them speaks as people do."
+    "Speech is synthetic. That a model understands new voices of a family may follow from having heard others of that "
+    "family. Only a family that the training left out says something about new ways of speaking, and none of them "
+    "speaks as people do."
 )
 HOW_TO_READ = """How to read the audit:
 

@@ -65,9 +65,6 @@ def cut_down(config: DictConfig) -> DictConfig:
         {"max_steps": STEPS, "max_seconds": None, "log_every": 1, "evaluate_every": STEPS, "checkpoint_every": STEPS},
         {"compile": False},
     )
-    for key in config.schedule:
-        if key.endswith("_steps"):
-            config.schedule[key] = 1
     config.data.samples_per_batch, config.data.num_workers, config.compute_threads = SAMPLES, 0, 1
     config.tracker = {}  # trackio keeps one place per process, and has tests of its own
     for node in (*nodes(config.data.get("validation")), *nodes(config.evaluation)):

@@ -38,6 +38,7 @@ from training.feature_cache import cached_processors
 from training.objectives.base import Objective
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
+from training.schedules import Schedule
 from training.trackers.base import Tracker
 from training.trackers.fan_out import build_tracker
 from training.trainer import Trainer
@@ -78,6 +79,8 @@ def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None
 
 
 def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None, processes: Processes) -> Path:
+    options = instantiate(config.trainer, "trainer")
+    schedule = build_schedule(config.schedule, options.max_steps)
     seed_everything(config.seed)
     sources, validation = build_sources(config.data), build_validation(config.data)
     held, notes = describe(sources, validation), list[str]()
@@ -112,9 +115,9 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
         model=model,
         objective=objective,
         optimizer=instantiate(config.optimizer, "optimizer"),
-        schedule=instantiate(config.schedule, "schedule"),
+        schedule=schedule,
         load=lambda begin, end: loader(stream, begin, end, workers),
-        options=instantiate(config.trainer, "trainer"),
+        options=options,
         run_folder=run_folder,
         config=plain,
         tokenizer_path=run_folder / "tokenizer.json",
@@ -157,6 +160,16 @@ def build_objective(config: DictConfig, model: FusionModel) -> Objective:
     except ValueError as error:
         raise BadInputError(f"objective: {error}") from error
     return objective
+
+
+def build_schedule(config: DictConfig, max_steps: int) -> Schedule:
+    """The configured schedule. Raises `BadInputError` if it cannot be that of so many steps."""
+    schedule = instantiate(config, "schedule")
+    try:
+        schedule(0, max_steps)
+    except ValueError as error:
+        raise BadInputError(f"schedule: {error}") from error
+    return schedule
 
 
 def num_workers(data: DictConfig, device: torch.device) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
 import conf
+from bakeoff.prepare import configuration, prepared
 from bakeoff.settings import Bakeoff
 from bakeoff.trials import entries, tuning_trials
 from data.instantiate import instantiate
@@ -36,6 +38,26 @@ def test_every_training_of_a_bakeoff_can_be_composed_and_built(name: str) -> Non
             built.add(key)
     assert len(bakeoff.seeds) >= 3
     assert set(bakeoff.budgets) == {"flops", "parameters"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bakeoff_names_its_contrasts_and_tunes_under_the_schedule_that_it_compares(name: str) -> None:
+    with initialize_config_module("conf", version_base="1.3"):
+        bakeoff = instantiate(compose("compare", overrides=[f"experiment=bakeoff/{name}"]).bakeoff, "bakeoff")
+    assert 1 <= len(prepared(bakeoff).primary) <= 12
+    value = bakeoff.tuning.values[0]
+    for method in bakeoff.methods:
+        compared = configuration([*bakeoff.base, *bakeoff.methods[method]])
+        tuning = configuration(tuning_trials(prepared(bakeoff), method, TARGETS)[value].overrides)
+        factors = []
+        for config in (tuning, compared):
+            schedule, steps = instantiate(config["schedule"], "schedule"), config["trainer"]["max_steps"]
+            values = [schedule(step, steps) for step in range(steps)]
+            assert max(values) == 1.0
+            # The factor at a hundred places of the training, wherever its steps lie.
+            factors.append(np.interp(np.linspace(0, 1, 100), (np.arange(steps) + 0.5) / steps, values))
+        assert len(set(map(len, factors))) == 1
+        assert factors[0] == pytest.approx(factors[1], abs=0.05)
 
 
 def test_the_bakeoff_on_easy_vqa_compares_every_method() -> None:

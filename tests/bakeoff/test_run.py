@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from omegaconf import OmegaConf
 from PIL import Image
 
 from bakeoff.figures import draw
-from bakeoff.report import DIFFERENCES, TITLES, head, track
+from bakeoff.report import DIFFERENCES, ONE_SEED, TITLES, contrast, head, track
 from bakeoff.results import Results
 from bakeoff.run import run
 from certify.small_data import write_small_data
@@ -52,7 +51,7 @@ def start(folder: Path, data: Path, *options: str) -> subprocess.Popen[str]:
         "methods": {"early": ["fusion=early"], "late": ["fusion=late"]},
         "tuning": {"_target_": "bakeoff.settings.Tuning", **tuning, "overrides": few},
         "seeds": [0],
-        "resamples": 1000,
+        "contrasts": [{"method": "late", "against": "early", "task": "manifest", "budget": "flops"}],
         "parallel": 2,
     }
     config = {"runs": str(folder), "name": "small", "output": None, "tracker": {}, "bakeoff": settings}
@@ -114,9 +113,7 @@ def test_methods_are_brought_to_the_cost_of_the_reference(ended: Path) -> None:
 def test_every_row_has_a_score_and_all_costs(ended: Path) -> None:
     for row in json.loads((ended / "bakeoff.json").read_text())["rows"]:
         assert list(row["scores"]) == ["manifest"]
-        score = row["scores"]["manifest"]
-        assert 0 < score["low"] <= score["value"] <= score["high"] <= 1
-        assert score["low"] < score["high"]
+        assert 0 < row["scores"]["manifest"]["value"] <= 1
         measured = ("seconds", "memory_gb")
         for name in ("d_model", "parameters", "active", "inference_flops", "training_flops", "tuned", *measured):
             assert row[name] > 0, name
@@ -134,29 +131,17 @@ def markdown_tables(text: str) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def points(axes: Axes) -> dict[str, tuple[float, float, float, float]]:
-    """x, y and the ends of the interval of every labelled point of a figure."""
-    found = {}
-    for container in axes.containers:
-        (point, _, (bar,)) = container.lines
-        ((x, y),), ((_, low), (_, high)) = point.get_xydata(), bar.get_segments()[0]
-        found[str(container.get_label())] = (x, y, low, high)
-    return found
-
-
-def test_the_figure_shows_the_numbers_of_the_tables(ended: Path, results: Results) -> None:
-    tables = markdown_tables((ended / "bakeoff.md").read_text(encoding="utf-8"))
-    (axes,) = draw(results).axes
-    found = points(axes)
-    for budget, title in TITLES.items():
-        assert [row["method"] for row in tables[title]] == ["early", "late"]
-        for row in tables[title]:
-            x, *shown = found.pop(f"{row['method']} (equal {budget})")
-            value, low, high = row["manifest"].replace("[", "").replace("]", "").replace(",", "").split()
-            # The table has one digit behind the point.
-            assert x == pytest.approx(float(row["MFLOP per sample (forward)"]), abs=0.0501)
-            assert [100 * y for y in shown] == pytest.approx([float(value), float(low), float(high)], abs=0.0501)
-    assert not found, "no other points"
+def test_one_seed_has_neither_interval_nor_p_and_says_so(ended: Path) -> None:
+    content = json.loads((ended / "bakeoff.json").read_text(encoding="utf-8"))
+    (found,) = content["contrasts"]
+    assert [found[key] for key in ("method", "against", "task", "budget")] == ["late", "early", "manifest", "flops"]
+    assert [found[key] for key in ("p", "corrected")] == [None, None]
+    for interval in (found["difference"], found["simultaneous"], content["rows"][0]["scores"]["manifest"]):
+        assert (interval["low"], interval["high"]) == (None, None)
+    assert (content["seeds"], content["smallest_p_by_sign_flips"]) == (1, None)
+    text = (ended / "bakeoff.md").read_text(encoding="utf-8")
+    assert ONE_SEED in text
+    assert "With one seed none of them can be tested." in text
 
 
 def test_a_tracker_gets_the_tables_and_the_figure(ended: Path, results: Results, tmp_path: Path) -> None:
@@ -169,10 +154,22 @@ def test_a_tracker_gets_the_tables_and_the_figure(ended: Path, results: Results,
             rows = json.loads((samples / f"bakeoff-equal_{budget}.json").read_text(encoding="utf-8"))
             assert list(rows[0]) == head(results)
             assert rows == tables[title]
-            (row,) = json.loads((samples / f"bakeoff-differences_{budget}.json").read_text(encoding="utf-8"))
-            assert tuple(row) == DIFFERENCES
-            assert (row["method"], row["against"], row["task"]) == ("late", "early", "manifest")
+        (row,) = json.loads((samples / "bakeoff-contrasts.json").read_text(encoding="utf-8"))
+        assert list(row.values()) == contrast(results.contrasts[0])
+        # What is a primary contrast at equal operations is none at equal parameters.
+        assert not (samples / "bakeoff-differences_flops.json").exists()
+        (row,) = json.loads((samples / "bakeoff-differences_parameters.json").read_text(encoding="utf-8"))
+        assert tuple(row) == DIFFERENCES
+        assert (row["method"], row["against"], row["task"]) == ("late", "early", "manifest")
         assert np.array_equal(np.asarray(Image.open(samples / "bakeoff.png")), pixels(draw(results)))
+
+
+def test_tuning_has_the_schedule_of_the_compared_runs_in_small(ended: Path) -> None:
+    """The warm-up of 2 in 40 steps is given in steps, which do not scale by themselves: of 2 steps it is 0.1."""
+    lengths = {"tune-early-0.003": (2, 0), "tune-late-0.003": (2, 0), "early-seed0": (STEPS, 2)}
+    for run_folder, expected in lengths.items():
+        config = OmegaConf.load(ended / run_folder / "config.yaml")
+        assert (config.trainer.max_steps, config.schedule.warmup_steps) == expected
 
 
 def test_runs_are_what_train_writes(ended: Path) -> None:

@@ -10,6 +10,7 @@ from bakeoff.settings import Bakeoff, Tuning
 from bakeoff.trials import Trial, costs, entries, training_flops, tuning_trials
 from data.types import BadInputError
 
+CONTRAST = {"method": "late", "against": "early", "task": "manifest", "budget": "flops"}
 TARGETS = {"flops": 1e8, "parameters": 2e6}
 SETTINGS = Bakeoff(
     base=["data=manifest"],
@@ -92,7 +93,23 @@ def test_costs_are_read_from_old_and_new_summaries(tmp_path: Path) -> None:
         ({"budgets": ["seconds"]}, "'seconds' must be one of flops, parameters"),
         ({"seeds": [0, 1000]}, r"tuning.seed=1000 must not be one of seeds=\[0, 1000\]"),
         ({"seeds": []}, "must each name at least one"),
-        ({"resamples": 10}, "resamples=10 must be at least 1000"),
+        ({"contrasts": [CONTRAST] * 13}, "contrasts names 13; it may name at most 12"),
+        (
+            {"contrasts": [{"method": "late"}]},
+            r"contrasts\[0\]={'method': 'late'} must have method, against, task and bu",
+        ),
+        ({"contrasts": [{**CONTRAST, "p": "0"}]}, "and nothing else"),
+        (
+            {"contrasts": [CONTRAST, {**CONTRAST, "method": "mid"}]},
+            r"contrasts\[1\]: method=mid must be one of early, l",
+        ),
+        (
+            {"contrasts": [{**CONTRAST, "against": "mid"}]},
+            r"contrasts\[0\]: against=mid must be one of early, late, con",
+        ),
+        ({"contrasts": [{**CONTRAST, "against": "late"}]}, "method and against are both late; they must differ"),
+        ({"contrasts": [{**CONTRAST, "budget": "seconds"}]}, "budget=seconds must be one of flops, parameters"),
+        ({"contrasts": [CONTRAST, {**CONTRAST, "method": "early", "against": "late"}]}, "compared in it a second time"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes: dict, message: str) -> None:

@@ -177,7 +177,10 @@ def test_deletion_makes_regions_neutral_and_nothing_else(trained: Parts) -> None
 
 
 class OnePatch:
-    """Grey images with colour in one quarter: what the answer depends on is known."""
+    """Grey images with stripes or squares in one quarter: what the answer depends on is known.
+
+    Their mean is grey too, so that nothing of them is left where the quarter becomes the mean colour of the image.
+    """
 
     def __init__(self, num_images: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -187,7 +190,8 @@ class OnePatch:
             pixels = torch.from_numpy(rng.integers(110, 145, size=(3, SIZE, SIZE)))
             half, (row, column) = SIZE // 2, divmod(place, 2)
             quarter = pixels[:, row * half : (row + 1) * half, column * half : (column + 1) * half]
-            quarter += torch.tensor(COLOURS[name])[:, None, None] - 128
+            y, x = torch.meshgrid(torch.arange(half) % 2, torch.arange(half) % 2, indexing="ij")
+            quarter += 160 * (y, x, (x + y) % 2)[number % 3] - 80
             image = Media("image", pixels.clamp(0, 255).to(torch.uint8))
             turns = (Message("user", (image, Text(QUESTION))), Message("assistant", (Text(name),)))
             self.samples.append(Sample(str(number), turns, metadata={"image": str(number)}))
@@ -223,16 +227,13 @@ def test_deleting_what_is_attributed_hurts_more_than_chance(sighted: Parts) -> N
     found = attribute(model, items)
     top = [int(np.argmax(scores[MAGNITUDE][:4])) for scores in found]
     places = source.places
-    assert np.mean(np.array(top) == places) > 0.7, "the coloured quarter has the highest score"
+    assert np.mean(np.array(top) == places) > 0.9, "the striped quarter has the highest score"
     report = deletion(model, tokenizer, interleaver, "t", predictions, settings(shares=(0.25, 0.5)))
     image = report["image"]
     assert (image["n"], image["regions"], image["shares"]) == (24, 4, [0.25, 0.5])
     assert set(image["curves"]) == {GRADIENT, MAGNITUDE, ATTENTION, RANDOM}
-    assert image["harm"][MAGNITUDE]["low"] > 0.03
-    assert image["harm"][ATTENTION]["low"] > 0.03
-    # The signed product does not find it: a normalised network hardly changes when what matters gains contrast, so that
-    # the products inside the coloured quarter cancel, and what is left of them is as small as that of grey noise.
-    assert image["harm"][GRADIENT]["low"] < 0.03
+    # Of the signed product and of attention a model of this size promises nothing, over seeds.
+    assert image["harm"][MAGNITUDE]["low"] > 0.1
     left = [
         abs(scores[GRADIENT][place]) / scores[MAGNITUDE][place] for scores, place in zip(found, places, strict=True)
     ]

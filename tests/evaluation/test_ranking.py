@@ -65,3 +65,10 @@ def test_samples_of_a_cluster_are_drawn_together() -> None:
     alone = bootstrap_median(values, None)
     together = bootstrap_median(values, [str(int(value)) for value in values])
     assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+@pytest.mark.parametrize(("values", "lower"), [([1.0, 10.0], 1), ([2.0, 3.0, 5.0, 9.0], 3), ([4.0, 6.0, 7.0], 6)])
+def test_a_median_is_the_lower_one_of_the_middle_in_every_draw_too(values: list[float], lower: float) -> None:
+    """All values are one cluster, so that every draw is the data, and the interval is its median."""
+    found = bootstrap_median(np.array(values), ["all"] * len(values))
+    assert (found.value, found.low, found.high) == (lower, lower, lower)

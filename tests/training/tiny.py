@@ -118,7 +118,7 @@ def tiny_trainer(run_folder, resume=None, evaluate=None, num_workers=0, processe
         model=model,
         objective=NextToken(),
         optimizer=optimizer,
-        schedule=partial(trapezoid, warmup_steps=2, decay_fraction=0.4),
+        schedule=partial(trapezoid, warmup_fraction=1 / 6, decay_fraction=0.4),
         load=load,
         options=TrainerOptions(**options),
         run_folder=Path(run_folder),

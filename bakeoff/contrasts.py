@@ -1,0 +1,99 @@
+"""The primary contrasts with their tests, and all other differences with plain intervals.
+
+Shape legend: S seeds, N questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bakeoff.settings import Contrast
+from bakeoff.statistics import Estimate, crossed, estimate, holm
+from evaluation.metrics import CONFIDENCE
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A method's score minus that of another with the same seeds and questions, and its plain interval."""
+
+    method: str
+    against: str
+    task: str
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class Tested(Difference):
+    """A primary contrast.
+
+    simultaneous: the interval that holds for all contrasts at once (Bonferroni). p: two-sided, as it is; corrected: by
+    `holm` over the primary contrasts. Both are None where nothing can be tested: with one seed or one cluster.
+    """
+
+    budget: str
+    simultaneous: Estimate
+    p: float | None
+    corrected: float | None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the runs of one budget answered.
+
+    correct: task -> method -> [S, N]. clusters: task -> the cluster of each question [N].
+    """
+
+    correct: Mapping[str, Mapping[str, np.ndarray]]
+    clusters: Mapping[str, Sequence[str]]
+
+    def scores(self) -> dict[str, dict[str, Estimate]]:
+        """task -> method -> score."""
+        return {
+            task: {method: estimate(values_SN, self.clusters[task]) for method, values_SN in methods.items()}
+            for task, methods in self.correct.items()
+        }
+
+    def differences(self, task: str, method: str, against: str) -> np.ndarray:
+        """Of each seed and question [S, N]: -1, 0 or 1. What a seed or a question does to both methods cancels."""
+        return self.correct[task][method].astype(int) - self.correct[task][against]
+
+    def difference(self, task: str, method: str, against: str, error: float = 1 - CONFIDENCE) -> Estimate:
+        """The mean difference with an interval."""
+        return estimate(self.differences(task, method, against), self.clusters[task], lowest=-1.0, error=error)
+
+
+def plain_differences(answers: Answers, baselines: Sequence[str], tested: Iterable[Contrast]) -> tuple[Difference, ...]:
+    """Every method against every baseline, each pair once, but for the contrasts that are tested."""
+    seen = {(contrast.task, contrast.pair) for contrast in tested}
+    found = []
+    for task, methods in answers.correct.items():
+        for baseline in baselines:
+            for method in methods:
+                key = (task, frozenset((method, baseline)))
+                if method != baseline and key not in seen:
+                    seen.add(key)
+                    found.append(Difference(method, baseline, task, answers.difference(task, method, baseline)))
+    return tuple(found)
+
+
+def judged_contrasts(answers: Mapping[str, Answers], contrasts: Sequence[Contrast]) -> tuple[Tested, ...]:
+    """The primary contrasts, corrected for their number; `answers` by budget."""
+    p_values = [p_value(answers[contrast.budget], contrast) for contrast in contrasts]
+    corrected = holm([1.0 if p is None else p for p in p_values])
+    found = []
+    for contrast, p, own in zip(contrasts, p_values, corrected, strict=True):
+        method, against, task, budget = contrast.method, contrast.against, contrast.task, contrast.budget
+        plain = answers[budget].difference(task, method, against)
+        simultaneous = answers[budget].difference(task, method, against, error=(1 - CONFIDENCE) / len(contrasts))
+        found.append(Tested(method, against, task, plain, budget, simultaneous, p, None if p is None else own))
+    return tuple(found)
+
+
+def p_value(answers: Answers, contrast: Contrast) -> float | None:
+    """Two-sided; None with one seed or one cluster."""
+    values_SN = answers.differences(contrast.task, contrast.method, contrast.against)
+    found = crossed(values_SN, answers.clusters[contrast.task])
+    return None if found is None else float(found.p())

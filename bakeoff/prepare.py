@@ -1,0 +1,76 @@
+"""What the configurations of a bake-off's trainings say before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from bakeoff.settings import Bakeoff
+from data.instantiate import resolved
+from data.types import BadInputError
+from evaluation.settings import given_tasks
+
+Config = dict[str, Any]
+
+
+def prepared(bakeoff: Bakeoff) -> Bakeoff:
+    """The bake-off with a tuning whose schedule has the shape of that of the compared runs.
+
+    Raises `BadInputError` if a contrast names a task that will not be evaluated, or the tuning another schedule.
+    """
+    shared = [*bakeoff.base, *bakeoff.methods[bakeoff.reference]]
+    compared, tuning = configuration(shared), configuration([*shared, *bakeoff.tuning.overrides])
+    check_tasks(bakeoff, compared)
+    return replace(bakeoff, tuning=replace(bakeoff.tuning, overrides=scaled_overrides(bakeoff, compared, tuning)))
+
+
+def configuration(overrides: Sequence[str]) -> Config:
+    """Trainer, schedule and evaluation that train.py makes of some overrides, as plain values.
+
+    Raises `BadInputError` if it does not know one of them.
+    """
+    outer = GlobalHydra.instance().hydra  # that of compare.py, which composes one more configuration here
+    GlobalHydra.instance().hydra = None
+    try:
+        with initialize_config_module("conf", version_base="1.3"):
+            config = compose("train", overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise BadInputError(f"bakeoff: train.py cannot take these overrides: {' '.join(str(error).split())}") from error
+    finally:
+        GlobalHydra.instance().hydra = outer
+    return {name: resolved(config[name], name) for name in ("trainer", "schedule", "evaluation")}
+
+
+def check_tasks(bakeoff: Bakeoff, compared: Config) -> None:
+    """Raises `BadInputError` if a contrast names a task that will not be evaluated."""
+    tasks = given_tasks(compared.get("evaluation") or {})
+    for place, contrast in enumerate(bakeoff.primary):
+        if contrast.task not in tasks:
+            raise BadInputError(
+                f"bakeoff.contrasts[{place}]: task={contrast.task} must be one of {', '.join(tasks) or 'none'}, "
+                "which the runs are evaluated on"
+            )
+
+
+def scaled_overrides(bakeoff: Bakeoff, compared: Config, tuning: Config) -> Sequence[str]:
+    """The tuning's overrides, with a warm-up that is as large a part of its steps as in the compared runs.
+
+    Fractions of a schedule scale by themselves; `schedule.warmup_steps`, a number of steps, does not. Raises
+    `BadInputError` if the overrides change the schedule itself.
+    """
+    if tuning["schedule"] != compared["schedule"]:
+        raise BadInputError(
+            "bakeoff.tuning.overrides: changes the schedule, so that what is tuned would not be what is compared; "
+            "leave schedule to bakeoff.base"
+        )
+    steps = compared["schedule"].get("warmup_steps")
+    length, whole = tuning["trainer"]["max_steps"], compared["trainer"]["max_steps"]
+    if steps is None or length == whole:
+        return bakeoff.tuning.overrides
+    return (*bakeoff.tuning.overrides, f"schedule.warmup_steps={round(steps * length / whole)}")

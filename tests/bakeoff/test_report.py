@@ -1,0 +1,151 @@
+"""The report of a bake-off of several seeds: what it says in words, and that figure, tables and JSON agree."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from io import StringIO
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from rich.console import Console
+
+from bakeoff.contrasts import Answers, judged_contrasts, plain_differences
+from bakeoff.figures import draw
+from bakeoff.report import NO_CONTRASTS, NOT_TESTED, TITLES, print_results, to_json, to_markdown
+from bakeoff.results import Results, Row
+from bakeoff.settings import BUDGETS, Contrast
+from tests.bakeoff.test_run import markdown_tables
+
+METHODS = {"early": 0.7, "late": 0.55, "concat": 0.69}
+CLUSTERS = [f"image {n // 5}" for n in range(500)]
+CONTRASTS = [Contrast("late", "early", "typed", budget) for budget in BUDGETS]
+
+
+def simulated(seeds: int, contrasts: list[Contrast]) -> Results:
+    """A bake-off whose runs answered at random."""
+    rng = np.random.default_rng(0)
+    answers = {
+        budget: Answers(
+            {"typed": {method: rng.random((seeds, len(CLUSTERS))) < rate for method, rate in METHODS.items()}},
+            {"typed": CLUSTERS},
+        )
+        for budget in BUDGETS
+    }
+    rows = [
+        Row(method, budget, 0.01, 128, 2e6, 2e6, 2e8, 6e8, 60, 1.5, {"typed": found.scores()["typed"][method]})
+        for budget, found in answers.items()
+        for method in METHODS
+    ]
+    differences = {
+        budget: plain_differences(found, ["early"], [c for c in contrasts if c.budget == budget])
+        for budget, found in answers.items()
+    }
+    return Results(
+        option="optimizer.lr",
+        reference="early",
+        num_seeds=seeds,
+        clusters={"typed": 100},
+        rows=tuple(rows),
+        contrasts=judged_contrasts(answers, contrasts),
+        differences=differences,
+        tuning={method: {0.01: 0.5} for method in METHODS},
+    )
+
+
+@pytest.mark.parametrize(("seeds", "smallest"), [(3, 0.25), (5, 0.0625)])
+def test_the_report_says_how_small_a_p_so_many_seeds_could_give(seeds: int, smallest: float) -> None:
+    results = simulated(seeds, CONTRASTS)
+    assert f"{seeds} seeds could give no p below {smallest}, before any correction" in to_markdown(results)
+    assert to_json(results)["smallest_p_by_sign_flips"] == smallest
+
+
+def test_primary_contrasts_have_p_and_both_intervals_and_nothing_else_has() -> None:
+    results = simulated(5, CONTRASTS)
+    text = to_markdown(results)
+    tables = markdown_tables(text)
+    primary = tables["Primary contrasts"]
+    assert [row["equal"] for row in primary] == list(BUDGETS)
+    for row, item in zip(primary, results.contrasts, strict=True):
+        assert item.p is not None
+        assert item.corrected is not None
+        assert item.corrected < 0.05
+        assert (row["p"], row["p (Holm)"]) == (f"{item.p:.3f}", f"{item.corrected:.3f}")
+        assert row["difference"] == "**" + shown(item.difference) + "**"
+        assert row["simultaneous"] == shown(item.simultaneous)
+    assert "the 2 contrasts that the configuration names" in text
+    for title in TITLES.values():
+        section = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+        assert NOT_TESTED in section
+        assert "| method | against | task | difference |\n" in section
+        assert "| concat | early | typed |" in section
+        assert "| late | early | typed |" not in section, "it is a primary contrast"
+
+
+def shown(estimate) -> str:  # type: ignore[no-untyped-def]
+    return f"{100 * estimate.value:+.1f} [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
+
+
+def test_json_has_what_the_report_says() -> None:
+    results = simulated(3, CONTRASTS)
+    content = json.loads(json.dumps(to_json(results)))
+    assert (content["seeds"], content["clusters"]) == (3, {"typed": 100})
+    assert list(content["differences"]) == list(BUDGETS)
+    for item, found in zip(content["contrasts"], results.contrasts, strict=True):
+        assert (item["p"], item["corrected"]) == (found.p, found.corrected)
+        plain, simultaneous = item["difference"], item["simultaneous"]
+        assert simultaneous["low"] < plain["low"] < plain["value"] < plain["high"] < simultaneous["high"]
+    for found in content["differences"].values():
+        assert all(set(item) == {"method", "against", "task", "difference"} for item in found)
+
+
+def test_without_contrasts_nothing_is_tested_and_the_report_says_so() -> None:
+    results = simulated(3, [])
+    text = to_markdown(results)
+    assert NO_CONTRASTS in text
+    assert "| late | early | typed |" in text
+    assert "no p below" not in text
+
+
+def test_questions_of_one_cluster_have_no_interval_and_the_report_says_so() -> None:
+    results = replace(simulated(3, CONTRASTS), clusters={"typed": 1})
+    assert "All questions of typed are one cluster, from which no interval" in to_markdown(results)
+
+
+def test_the_terminal_shows_the_contrasts_and_what_they_are() -> None:
+    console = Console(file=StringIO(), width=200)
+    results = simulated(3, CONTRASTS)
+    print_results(results, console)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert shown(results.contrasts[0].simultaneous) in printed
+    assert "could give no p below 0.25" in " ".join(printed.split())
+
+
+def points(axes: Axes) -> dict[str, tuple[float, ...]]:
+    """x, y and the ends of the interval, if there is one, of every labelled point of a figure."""
+    found = {}
+    for container in axes.containers:
+        (point, _, bars) = container.lines
+        ((x, y),) = point.get_xydata()
+        ends = [end for bar in bars for (_, end) in bar.get_segments()[0]]
+        found[str(container.get_label())] = (x, y, *ends)
+    return found
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_figure_shows_the_numbers_of_the_tables(seeds: int) -> None:
+    results = simulated(seeds, CONTRASTS)
+    tables = markdown_tables(to_markdown(results))
+    (axes,) = draw(results).axes
+    found = points(axes)
+    for budget, title in TITLES.items():
+        assert [row["method"] for row in tables[title]] == list(METHODS)
+        for row in tables[title]:
+            x, *ys = found.pop(f"{row['method']} (equal {budget})")
+            numbers = row["typed"].replace("[", "").replace("]", "").replace(",", "").split()
+            assert len(numbers) == (3 if seeds > 1 else 1)
+            # The table has one digit behind the point.
+            assert x == pytest.approx(float(row["MFLOP per sample (forward)"]), abs=0.0501)
+            assert [100 * y for y in ys] == pytest.approx([float(number) for number in numbers], abs=0.0501)
+    assert not found, "no other points"
