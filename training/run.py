@@ -32,8 +32,9 @@ from fusion.checkpoint import validate_targets
 from fusion.counting import active_parameters, flops_by_part, parameter_counts, trainable_parameters
 from fusion.model import FusionModel
 from fusion.sizing import QUANTITIES, solve
+from training.anchoring import fit_shared_space
 from training.distributed import Processes, share_of_cores, start
-from training.feature_cache import cached_processors
+from training.feature_cache import cached_processors, num_samples
 from training.objectives.base import Objective
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
@@ -97,6 +98,8 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
         config = _sized(config, tokenizer.vocab_size, stream, processes)
         seed_everything(config.seed)  # the same weights as if this size had been configured
         model = build_model(config, tokenizer.vocab_size)
+    if checkpoint is None:
+        fit_shared_space(model, stream, num_samples(config), processes.device)
     costs = _costs(model, stream)
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)

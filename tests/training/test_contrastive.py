@@ -44,7 +44,7 @@ def reference(model, batch, loss, samples):
     hidden = model(batch)
     space, alignment = model.shared_space, batch.alignment
     vectors = {}
-    for document, sample, modality in zip(*(ids.tolist() for ids in vars(alignment).values()), strict=True):
+    for document, sample, modality in zip(*(ids.tolist() for ids in (alignment.documents, alignment.samples, alignment.modality_ids)), strict=True):
         tokens = hidden[batch.document_ids == document]
         name = model.modalities[modality]
         vector = tokens.mean(dim=0) @ space.heads[name].weight.T
