@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 from torch import Tensor
 
 from data.feature_store import media_key
-from data.types import AlignedSample, Media, Modality, Segment
+from data.types import Media
 
 
 def content_key(content: bytes) -> int:
@@ -36,26 +35,3 @@ def values_key(values: Tensor) -> int:
 def source_key(media: Media) -> int:
     """Of a medium, by what its source holds before it is augmented. Raises `BadSampleError` if it cannot be read."""
     return content_key(media_key(media).encode())
-
-
-def one_of_each(sample: AlignedSample, rng: np.random.Generator) -> AlignedSample:
-    """The sample with one segment of each modality: drawn where a picture, say, has several captions."""
-    kept = [found[int(rng.integers(len(found)))] if len(found) > 1 else found[0] for found in _grouped(sample).values()]
-    return sample if len(kept) == len(sample.segments) else _with(sample, kept)
-
-
-def every_choice(sample: AlignedSample) -> list[AlignedSample]:
-    """A sample for each way to take one segment of each modality: a picture with five captions is five of them."""
-    choices = list(product(*_grouped(sample).values()))
-    return [sample] if len(choices) == 1 else [_with(sample, choice) for choice in choices]
-
-
-def _grouped(sample: AlignedSample) -> dict[Modality, list[Segment]]:
-    found: dict[Modality, list[Segment]] = {}
-    for segment in sample.segments:
-        found.setdefault(segment.modality, []).append(segment)
-    return found
-
-
-def _with(sample: AlignedSample, segments: Sequence[Segment]) -> AlignedSample:
-    return AlignedSample(sample.id, tuple(segments), sample.source, sample.origin, sample.metadata)

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from data.content import one_of_each, source_key, tokens_key, values_key
+from data.aligned import one_of_each
+from data.content import source_key, tokens_key, values_key
 from data.document import Document, Turn, assemble
 from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
 from data.types import (

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from data.aligned import is_aligned
 from data.interleave import Interleaver
 from data.mixture import Source
 from data.tokenizer import Tokenizer
-from data.types import AlignedSample, BadSampleError
 from evaluation.embedding import embed, read_aligned
 from evaluation.metrics import MAIN_RECALL
 from evaluation.monitor import Gallery, Monitor
@@ -91,7 +91,7 @@ def make_monitor(
 
     The first sample that can be read says which; `options` are those of `Monitor`.
     """
-    aligned = {name: source for name, source in sources.items() if _is_aligned(source)}
+    aligned = {name: source for name, source in sources.items() if is_aligned(source)}
     asked = {name: source for name, source in sources.items() if name not in aligned}
     monitors: list[Monitor | AlignmentMonitor] = []
     if asked:
@@ -99,12 +99,3 @@ def make_monitor(
     if aligned:
         monitors.append(AlignmentMonitor(aligned, interleaver, options.get("on_bad_sample", "error")))
     return Monitors(monitors)
-
-
-def _is_aligned(source: Source) -> bool:
-    for index in range(len(source)):
-        try:
-            return isinstance(source.sample(index, np.random.default_rng(0)), AlignedSample)
-        except BadSampleError:
-            continue
-    return False

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data.aligned import every_choice
 from data.collate import collate
-from data.content import every_choice
 from data.document import Document
 from data.interleave import Interleaver
 from data.mixture import Source

@@ -18,6 +18,8 @@ from fusion.shared_space import SharedSpace
 
 # The fewest samples with both modalities that a regression is fitted on.
 FEWEST = 2
+# Standard deviation of the weights behind learned parts at the start.
+SMALL = 1e-3
 
 
 class Anchor(nn.Module):
@@ -51,14 +53,17 @@ class Anchor(nn.Module):
 
 
 class RidgeSpace(SharedSpace):
-    """As `SharedSpace`, where an embedding is the anchor of its medium plus what a linear head adds to it.
+    """A shared space whose media with frozen encoders bring their anchor, beside which they learn what it misses.
 
-    anchor of the frozen features + head(mean of the segment's hidden states) -> length 1
+        frozen medium:  [anchor of its features, bounded(head(mean of the segment's hidden states))] -> length 1
+        any other:      head(mean of the segment's hidden states) -> length 1
 
-    Heads of media with an anchor start at 0, so that the space starts as the regressions and a training learns their
-    residual; media without one (text, and encoders that are trained) are learned into the same space. Its width is
-    that of the features of all frozen encoders together; `d_embedding` is for a model that has fewer than two.
-    residual: what these heads are multiplied with; the smaller, the more slowly the space leaves the regressions.
+    The learned part is as good as 0 at the start, where similarities are those of the regressions; it grows to a
+    length of at most `residual` where the anchor has 1, so that a training on few samples cannot forget the frozen
+    features in favour of what it learned by heart. Media without an anchor (text, and encoders that are trained) are
+    learned into the whole space.
+
+    d_embedding: width of the learned part, and of everything for a model with fewer than two frozen encoders.
     """
 
     def __init__(
@@ -68,7 +73,7 @@ class RidgeSpace(SharedSpace):
         d_embedding: int = 128,
         scale: float = 1 / 0.07,
         bias: float | None = None,
-        residual: float = 1.0,
+        residual: float = 0.5,
     ) -> None:
         super().__init__(d_model, modalities, d_embedding, scale, bias)
         if not residual > 0:
@@ -79,20 +84,23 @@ class RidgeSpace(SharedSpace):
         """Makes the anchors of the frozen encoders, name -> width of their features."""
         if len(frozen) < 2:
             return
-        self.d_embedding = self.d_anchor = sum(frozen.values())
+        d_learned, self.d_anchor = self.d_embedding, sum(frozen.values())
+        self.d_embedding = self.d_anchor + d_learned
         self.anchors = nn.ModuleDict({name: Anchor(name, frozen) for name in frozen})
-        self.heads = nn.ModuleDict(
-            {name: nn.Linear(self.d_model, self.d_embedding, bias=False) for name in self.modalities}
-        )
+        for name in self.modalities:
+            width = d_learned if name in frozen else self.d_embedding
+            self.heads[name] = nn.Linear(self.d_model, width, bias=False)
         for name in frozen:
-            nn.init.zeros_(self.heads[name].weight)
+            # Not 0: of two learned parts that are both 0 neither has a gradient.
+            nn.init.normal_(self.heads[name].weight, std=SMALL)
 
     def embed(self, name: Modality, pooled_SD: Tensor) -> Tensor:
-        """Anchor and residual."""
-        head = self.heads[name](pooled_SD[:, : self.d_model])
+        """Anchor and learned part [S, E]."""
+        learned = self.heads[name](pooled_SD[:, : self.d_model])
         if name not in self.anchors:
-            return head
-        return pooled_SD[:, self.d_model :] + self.residual * head
+            return learned
+        bounded = self.residual * learned / (1 + learned.square().sum(dim=-1, keepdim=True)).sqrt()
+        return torch.cat([pooled_SD[:, self.d_model :], bounded], dim=-1)
 
     def fit(self, features: Mapping[Modality, tuple[np.ndarray, np.ndarray]]) -> None:
         """Fits every regression in closed form.

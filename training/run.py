@@ -86,12 +86,13 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     processors = build_processors(config.data)
     check_processors(sources, validation, processors)
     interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
-    cached = cached_processors(config, model, Mixture(sources, config.seed), processors, processes.device)
+    cached = cached_processors(config, model, Mixture(sources, config.seed, config.data.samples_per_batch), processors, processes.device)
     reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
     objective = build_objective(config.objective, model)
     stream = build_stream(
         config.data, config.seed, sources, reader, processes.rank, processes.world_size, objective.reads
     )
+    _check_data(objective, stream)
     monitor = make_monitor(validation, tokenizer, interleaver) if validation else None
     _check_best_metric(config.trainer.best_metric, monitor)
     if checkpoint is None and any(_targets(config).values()):
@@ -153,6 +154,13 @@ def build_objective(config: DictConfig, model: FusionModel) -> Objective:
     except ValueError as error:
         raise BadInputError(f"objective: {error}") from error
     return objective
+
+
+def _check_data(objective: Objective, stream: BatchStream) -> None:
+    try:
+        objective.check_data(stream)
+    except ValueError as error:
+        raise BadInputError(f"data.{error}") from error
 
 
 def num_workers(data: DictConfig, device: torch.device) -> int:
