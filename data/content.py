@@ -17,7 +17,7 @@ from data.types import Media
 
 
 def content_key(content: bytes) -> int:
-    """A number of 64 bits with a sign, as tensors hold it; equal for equal bytes, and else different but by accident."""
+    """A number of 64 bits with a sign, as tensors hold it; different bytes share one by accident only."""
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little", signed=True)
 
 

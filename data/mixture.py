@@ -39,8 +39,8 @@ class Mixture:
     """An endless stream over `sources`, name -> (source, weight).
 
     In every block of 1,000 positions each source has its exact share (largest remainder), in a drawn order. Within
-    a source each epoch has every sample once, in an order of its own. Where a batch of `samples_per_batch` positions has
-    the end of one epoch and the start of the next, the two have no sample in common, if the source has enough samples.
+    a source each epoch has every sample once, in an order of its own. Where a batch of `samples_per_batch` positions
+    has the end of one epoch and the start of the next, they have no sample in common, if the source has enough.
 
     Raises `BadInputError` if there is no source, one is empty, or a weight gives no place in a block.
     """

@@ -198,9 +198,7 @@ class Alignment:
 
     def to(self, device: torch.device | str) -> Alignment:
         """The same on `device`."""
-        return Alignment(
-            *(ids.to(device) for ids in (self.documents, self.samples, self.modality_ids, self.contents))
-        )
+        return Alignment(*(ids.to(device) for ids in (self.documents, self.samples, self.modality_ids, self.contents)))
 
 
 @dataclass(frozen=True)

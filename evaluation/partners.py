@@ -1,8 +1,8 @@
 """Which candidates are right for which queries, where captions, pictures or clips repeat.
 
-Equal contents are one query and one candidate, and a candidate is right for a query if some sample holds both: a picture
-with five captions, in five rows, is one picture that five captions are right for. So COCO and Flickr30k are scored as
-open_clip scores them, and a picture counts once however many captions it has.
+Equal contents are one query and one candidate, and a candidate is right for a query if some sample holds both: a
+picture with five captions, in five rows, is one picture that five captions are right for. So COCO and Flickr30k are
+scored as open_clip scores them, and a picture counts once however many captions it has.
 
 Shape legend: Q queries, C candidates, P pairs that belong together.
 """

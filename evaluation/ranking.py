@@ -35,7 +35,10 @@ def ranks(queries_QE: np.ndarray, candidates_CE: np.ndarray, right_P2: np.ndarra
         is_right[right_P2[low:high, 0] - start, right_P2[low:high, 1]] = True
         best = np.where(is_right, similarity, -np.inf).max(axis=1, keepdims=True)
         above = ((similarity > best) & ~is_right).sum(axis=1)
-        equal, equal_right = ((similarity == best) & ~is_right).sum(axis=1), ((similarity == best) & is_right).sum(axis=1)
+        equal, equal_right = (
+            ((similarity == best) & ~is_right).sum(axis=1),
+            ((similarity == best) & is_right).sum(axis=1),
+        )
         found.append(1 + above + equal / (equal_right + 1))
     return np.concatenate(found)
 

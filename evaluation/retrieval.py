@@ -117,7 +117,8 @@ def evaluate_retrieval(
     report["data"] = {"skipped": 0, "skipped_in_evaluation": len(skipped), "reasons": skipped[:MAX_REASONS]}
     report["provenance"] = {
         "data_hash": data_fingerprint(everything),
-        "interval": f"95 % percentile bootstrap, {settings.bootstrap.resamples} resamples of {_drawn(everything, settings)}",
+        "interval": f"95 % percentile bootstrap, {settings.bootstrap.resamples} resamples of "
+        + _drawn(everything, settings),
     }
     return report
 

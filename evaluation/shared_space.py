@@ -59,7 +59,7 @@ def modality_gap(embedded: Mapping[Modality, Embedded]) -> dict[str, Any]:
         # Candidates whose samples lack the query's modality have no partner, and are no part of this.
         places, columns = np.unique(found.right[:, 1], return_inverse=True)
         a, b = embedded[first].values[found.queries], embedded[second].values[found.candidates[places]]
-        cosines = a @ b.T
+        cosines = np.clip(a @ b.T, -1, 1)  # rounding must put none outside of the histogram
         same = np.zeros(cosines.shape, dtype=bool)
         same[found.right[:, 0], columns.reshape(-1)] = True
         counts = {

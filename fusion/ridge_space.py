@@ -73,7 +73,7 @@ class RidgeSpace(SharedSpace):
         d_embedding: int = 128,
         scale: float = 1 / 0.07,
         bias: float | None = None,
-        residual: float = 0.5,
+        residual: float = 0.35,
     ) -> None:
         super().__init__(d_model, modalities, d_embedding, scale, bias)
         if not residual > 0:

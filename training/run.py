@@ -86,7 +86,8 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     processors = build_processors(config.data)
     check_processors(sources, validation, processors)
     interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
-    cached = cached_processors(config, model, Mixture(sources, config.seed, config.data.samples_per_batch), processors, processes.device)
+    mixture = Mixture(sources, config.seed, config.data.samples_per_batch)
+    cached = cached_processors(config, model, mixture, processors, processes.device)
     reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
     objective = build_objective(config.objective, model)
     stream = build_stream(

@@ -30,7 +30,9 @@ def test_no_batch_has_a_sample_twice(sizes: tuple[int, ...], samples_per_batch: 
         assert len(set(rest)) == len(rest), f"batch {number}: {sorted(rest)}"
     for name, (source, _) in sources.items():
         indices = [index for batch in drawn for found, index in batch if found == name]
-        epochs = [indices[start : start + len(source)] for start in range(0, len(indices) - len(source) + 1, len(source))]
+        epochs = [
+            indices[start : start + len(source)] for start in range(0, len(indices) - len(source) + 1, len(source))
+        ]
         assert all(sorted(epoch) == list(range(len(source))) for epoch in epochs)
     plain = Mixture(sources, 0)
     repeated = [batch for batch in batches_of(plain, samples_per_batch, 200) if len(set(batch)) < len(batch)]

@@ -44,7 +44,9 @@ def reference(model, batch, loss, samples):
     hidden = model(batch)
     space, alignment = model.shared_space, batch.alignment
     vectors = {}
-    for document, sample, modality in zip(*(ids.tolist() for ids in (alignment.documents, alignment.samples, alignment.modality_ids)), strict=True):
+    for document, sample, modality in zip(
+        *(ids.tolist() for ids in (alignment.documents, alignment.samples, alignment.modality_ids)), strict=True
+    ):
         tokens = hidden[batch.document_ids == document]
         name = model.modalities[modality]
         vector = tokens.mean(dim=0) @ space.heads[name].weight.T
@@ -267,7 +269,9 @@ def test_equal_rows_and_captions_are_not_told_apart(kind):
     text, image = (model.modalities.index(name) for name in ("text", "image"))
     pair = model.shared_space.pairs.index((text, image))
     space, sorted_RME = model.shared_space, embeddings[rows.argsort()]
-    expected = without_equals(sorted_RME[:, image], sorted_RME[:, text], space.scale[pair], space.logit_bias[pair], kind)
+    expected = without_equals(
+        sorted_RME[:, image], sorted_RME[:, text], space.scale[pair], space.logit_bias[pair], kind
+    )
     terms = {"infonce": InfoNCE(), "sigmoid": Sigmoid()}[kind](model, batch)
     torch.testing.assert_close(terms.sum, expected, rtol=1e-9, atol=1e-9)
 

@@ -91,8 +91,8 @@ class Contrastive(Objective):
             return
         self._said.add(pair.name)
         logger.warning(
-            "%s: in a micro-batch of %d samples with both, one is like all others or alone, so that it is told from none "
-            "and teaches nothing; larger data.samples_per_batch help, or rows that differ",
+            "%s: in a micro-batch of %d samples with both, one is like all others or alone, so that it is told from "
+            "none and teaches nothing; larger data.samples_per_batch help, or rows that differ",
             pair.name,
             len(pair.all_first),
         )
@@ -110,8 +110,8 @@ class Contrastive(Objective):
         size = stream.samples_per_batch
         if size < 2:
             raise ValueError(
-                f"samples_per_batch={size} must be at least 2: a contrastive objective tells the samples of a micro-batch "
-                "apart, and one alone has a loss of 0"
+                f"samples_per_batch={size} must be at least 2: a contrastive objective tells the samples of a "
+                "micro-batch apart, and one alone has a loss of 0"
             )
         for name, source in stream.mixture.sources.items():
             share = stream.mixture.share(name, size)
@@ -141,7 +141,7 @@ class Sigmoid(Contrastive):
     """Every pair of samples is judged alone, as belonging together or not (SigLIP, arXiv:2303.15343)."""
 
     def pair_loss(self, pair: Pair) -> Tensor:
-        """Sum over pairs of -log sigmoid(z (scale * similarity + bias)), z = 1 for partners, else -1; without equals."""
+        """Sum over pairs of -log sigmoid(z (scale * similarity + bias)), z = 1 for partners, else -1; no equals."""
         assert pair.bias is not None
         logits_nN = pair.scale * pair.first @ pair.all_second.T + pair.bias
         is_partner_nN = functional.one_hot(pair.targets, len(pair.all_second))
