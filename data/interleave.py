@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from data.absence import aligned_without, without
+from data.aligned import one_of_each
+from data.content import source_key, tokens_key, values_key
 from data.document import Document, Turn, assemble
 from data.randomness import Draws
 from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
@@ -108,7 +110,8 @@ class Interleaver:
 
     def aligned(self, sample: Sample | AlignedSample, draws: Draws | None = None, number: int = 0) -> list[Document]:
         """As `segments`; and refuses, by a `BadSampleError`, what a contrastive objective cannot learn from: a
-        conversation, and a sample with fewer than two modalities.
+        conversation, and a sample with fewer than two modalities. Of a modality that a sample has several times (five
+        captions of a picture) `draws` decide on one.
         """
         if not isinstance(sample, AlignedSample):
             raise BadSampleError(
@@ -116,9 +119,10 @@ class Interleaver:
                 "give the row `aligned`, or choose an objective that generates too"
             )
         sample = aligned_without(sample, self.withheld)
-        if len(sample.segments) < 2:
+        if len({segment.modality for segment in sample.segments}) < 2:
             raise BadSampleError(f"{sample.name}: aligned: must have segments of two modalities or more")
-        return self.segments(sample, draws, number)
+        chosen = sample if draws is None else one_of_each(sample, draws("segment"))
+        return self.segments(chosen, draws, number)
 
     def segments(self, sample: AlignedSample, draws: Draws | None = None, number: int = 0) -> list[Document]:
         """A document for each segment of an aligned sample: the tokens of a text, or the placeholders of a medium.
@@ -139,8 +143,16 @@ class Interleaver:
             if not 1 <= len(turn.token_ids) <= self.max_tokens:
                 size = len(turn.token_ids)
                 raise BadSampleError(f"{where}: takes {size} tokens, must take 1 to max_tokens={self.max_tokens}")
-            documents.append(replace(assemble(sample, [turn]), aligned=number))
+            content = self._content(segment, turn, is_augmented=draws is not None)
+            documents.append(replace(assemble(sample, [turn]), aligned=number, content=content))
         return documents
+
+    def _content(self, segment: Segment, turn: Turn, is_augmented: bool) -> int:
+        if not isinstance(segment, Media):
+            return tokens_key(turn.token_ids)
+        if is_augmented and getattr(self._processors[segment.modality], "augments", True):
+            return source_key(segment)
+        return values_key(turn.media[0][1])
 
     def _turns(self, sample: Sample, messages: Sequence[Message], augmentations: _Augmentations) -> list[Turn]:
         turns, question = [], TEXT

@@ -209,7 +209,7 @@ def _segment(batch: InterleavedBatch, document: int) -> Alignment | None:
     if batch.alignment is None or not bool((mine := batch.alignment.documents == document).any()):
         return None
     first = torch.zeros_like(batch.alignment.documents[mine])
-    return Alignment(first, first, batch.alignment.modality_ids[mine])
+    return Alignment(first, first, batch.alignment.modality_ids[mine], batch.alignment.contents[mine])
 
 
 def _of_document(media: MediaBatch, document: int) -> MediaBatch:
