@@ -34,13 +34,17 @@ def run(trained: Parts, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_is_evaluated_into_its_folder(run: Path, trained: Parts) -> None:
+    (run / "summary.json").write_text('{"flops/training": 3e8}', encoding="utf-8")
     evaluated = evaluate_checkpoint(run, EVALUATION, progress=False)
     report = evaluated.report
     assert evaluated.folder.resolve() == run.resolve()
     assert json.loads((run / "report.json").read_text(encoding="utf-8")) == report
     in_memory = evaluate(*trained, build_settings(EVALUATION), progress=False)
-    for key in ("tasks", "breakdown", "audit", "confusion", "model"):
+    for key in ("tasks", "breakdown", "audit", "confusion"):
         assert report[key] == in_memory[key]
+    flops = in_memory["model"]["flops"]
+    assert flops["inference"] == sum(flops["by_part"].values()) > 0
+    assert report["model"] == in_memory["model"] | {"flops": flops | {"training": 3e8}}
     assert report["tasks"]["typed"]["accuracy"]["value"] == 1
     assert report["train"] == {"seconds": 10.0, "steps": 20, "tokens": 2000}
     assert report["data"] == {"skipped": 3, "skipped_in_evaluation": 0, "reasons": []}

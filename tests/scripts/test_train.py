@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 
 from certify.small_data import write_small_data
 from data.audio import AudioProcessor
 from data.image import ImageProcessor
 from data.types import Absent, BadInputError, BadSampleError, Media, Text
-from fusion.checkpoint import best_step, resolve, step_folders, verify
+from fusion.checkpoint import best_step, load_model, resolve, step_folders, verify
 from scripts.train import main
 from serving.session import Session
+from training.optimizers import muon
 from training.run_folder import resumed_run
 from training.trackers.jsonl import read_metrics
 
@@ -60,7 +62,7 @@ def train(data: Path, *overrides: str) -> Path:
 
 def test_a_manifest_can_be_validated_on_while_training(data: Path) -> None:
     validated = [f"data.validation_file={data}", "trainer.best_metric=val/accuracy", "trainer.evaluate_every=2"]
-    run = train(data, *validated, "trainer.max_steps=4", "trainer.keep_checkpoints=1")
+    run = train(data, *validated, "trainer.max_steps=4", "trainer.keep_checkpoints=1", "trainer.accumulation_steps=2")
     scores = [row for row in read_metrics(run / "metrics.jsonl") if "val/accuracy" in row]
     assert [row["step"] for row in scores] == [2, 4]
     assert scores[0]["val/manifest/accuracy"] == scores[0]["val/accuracy"]
@@ -74,7 +76,10 @@ def test_a_manifest_can_be_validated_on_while_training(data: Path) -> None:
         assert {f"flops/{kind}/{part}" for part in ("image_encoder", "fusion", "head")} <= set(parts)
         assert summary[f"flops/{kind}"] == pytest.approx(sum(parts.values()))
     assert 2 * summary["flops/inference"] < summary["flops/training"] - summary["flops/training/optimizer"]
-    assert summary["flops/training/optimizer"] > 0
+    config = OmegaConf.load(run / "config.yaml")
+    update = muon(load_model(run).model, lr=0.1, adamw_lr=0.1).flops()
+    samples = config.data.samples_per_batch * config.trainer.accumulation_steps
+    assert summary["flops/training/optimizer"] == pytest.approx(update / samples)
     assert summary["steps"] == 4
 
 
