@@ -193,8 +193,9 @@ def test_one_batch_is_learned_by_heart(objective):
     batch = aligned_stream(model, 8, source=AlignedMemory(8, ("",)))[0]
     optimizer = muon(model, lr=0.02, adamw_lr=1e-2)
     losses = []
-    for _ in range(120):
+    for step in range(120):
         totals = accumulate(model, objective, [batch])
+        optimizer.set_lr_factor(1 - step / 120)  # at the full rate, which of the last steps is looked at would decide
         optimizer.step()
         optimizer.zero_grad()
         losses.append(totals.mean)
