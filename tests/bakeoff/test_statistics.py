@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bakeoff.statistics import Resampler, compare_all, holm
-from evaluation.metrics import bootstrap
+from evaluation.metrics import bootstrap_mean
 
 IMAGES = [f"image {n // 4}" for n in range(400)]
 
@@ -16,7 +16,7 @@ def answers(rates: list[float], seed: int = 0) -> np.ndarray:
 def test_one_seed_gives_the_interval_of_the_report() -> None:
     correct_SN = answers([0.8])
     estimate = Resampler(IMAGES, num_seeds=1, resamples=20_000).estimate(correct_SN)
-    score = bootstrap(correct_SN[0], IMAGES, 20_000)
+    score = bootstrap_mean(correct_SN[0], IMAGES, 20_000)
     assert estimate.value == score.value
     assert (estimate.low, estimate.high) == pytest.approx((score.low, score.high), abs=0.005)
 
