@@ -77,7 +77,9 @@ def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
     for task, found in robustness.items():
         content[task] = {}
         for name, curve in found["corruptions"].items():
-            panel = content[task].setdefault(curve["modality"], {"clean": found["clean"], "curves": {}})
+            # Of the questions that have the modality; older reports have one score for all.
+            clean = curve.get("clean", found["clean"])
+            panel = content[task].setdefault(curve["modality"], {"clean": clean, "curves": {}})
             panel["curves"][name] = curve
     figure, panels = panel_grid(content, draw_curves)
     for row in panels:
@@ -122,7 +124,7 @@ def robustness_table(found: Mapping[str, Any]) -> list[str]:
     head = ["corruption", "clean", *(f"severity {number}" for number in range(1, 6)), "relative", "effective"]
     rows = []
     for name, curve in found["corruptions"].items():
-        values = [found["clean"], *curve["accuracy"]]
+        values = [curve.get("clean", found["clean"]), *curve["accuracy"]]
         cells = [f"{100 * score['value']:.1f}" for score in values]
         rows.append([f"{curve['modality']}: {name}", *cells, ratio(curve["relative"]), ratio(curve["effective"])])
         levels = [f"{level:g}" for level in curve["levels"]]
@@ -154,7 +156,7 @@ of sound, words) become neutral, those with the highest attribution first: none 
 in all rows, see the figure). Harm: probability under random deletion minus that under this one, averaged over the
 shares, with 95 % interval; above 0, the attribution finds what the answer depends on."""
 HOW_TO_READ_ROBUSTNESS = """Accuracy in percent. Relative robustness: accuracy under corruption, averaged over the five
-severities, over clean accuracy. Effective robustness: (corrupted - floor) / (clean - floor); the floor is the most
-frequent training answer, to the same question where the question is not what is damaged. 1: nothing is lost; 0: nothing
-is left of what the medium adds. (Taori et al., arXiv:2007.00644, fit the expected loss over many models; one run has no
-such fit.)"""
+severities, over clean accuracy, both on the questions that have the medium. Effective robustness: (corrupted - floor) /
+(clean - floor); the floor is the most frequent training answer, to the same question where the question is not what is
+damaged. 1: nothing is lost; 0: nothing is left of what the medium adds. (Taori et al., arXiv:2007.00644, fit the
+expected loss over many models; one run has no such fit.)"""

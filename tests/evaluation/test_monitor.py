@@ -1,6 +1,7 @@
 """Validation during training: what it returns, what it shows, and that it leaves the model as it was."""
 
 import io
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,33 @@ def test_examples_show_the_image_the_question_and_both_answers(trained: Parts) -
     assert last[2][3] == "(spoken: is it red?)"
     step, name, image, _ = seen.images[0]
     assert (step, name, image.dtype, image.shape[2]) == (7, "val/attention", np.uint8, 3)
+
+
+def test_examples_about_sound_have_no_column_of_images(trained: Parts) -> None:
+    class Heard(Colours):
+        def sample(self, index: int, rng: np.random.Generator) -> Sample:
+            sample = super().sample(index, rng)
+            return replace(sample, messages=(Message("user", sample.messages[0].content[1:]), sample.messages[1]))
+
+    seen = Recorder()
+    Monitor({"heard": Heard("spoken", 2)}, *trained[1:], num_examples=2)(trained[0], 1, seen)
+    _, _, columns, rows = seen.tables[0]
+    assert columns == ("task", "question", "expected", "answer", "right")
+    assert [len(row) for row in rows] == [5, 5]
+
+
+def test_an_answer_may_be_as_long_as_the_longest_expected_one(trained: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wordy(Colours):
+        def sample(self, index: int, rng: np.random.Generator) -> Sample:
+            sample = super().sample(index, rng)
+            return replace(sample, messages=(sample.messages[0], Message("assistant", (Text("x" * 40),))))
+
+    limits: list[int] = []
+    monkeypatch.setattr(
+        "evaluation.monitor.predict", lambda *a, max_new_tokens, **k: limits.append(max_new_tokens) or []
+    )
+    Monitor({"wordy": Wordy("typed", 2)}, *trained[1:])(trained[0], 1)
+    assert limits == [len(trained[1].encode("x" * 40)) + 1]
 
 
 def test_without_a_tracker_nothing_is_drawn(trained: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
