@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-<<<<<<< HEAD
 from bakeoff.statistics import Crossed, crossed, estimate, holm, sign_flip_p, sums_by_cluster
-=======
-from bakeoff.statistics import Resampler, compare_all, holm
-from evaluation.metrics import bootstrap_mean
->>>>>>> w-audit
 
 IMAGES = [f"image {n // 4}" for n in range(400)]
 ALONE = [f"question {n}" for n in range(400)]
@@ -24,7 +19,6 @@ def answers(rates: list[float], seed: int = 0) -> np.ndarray:
     return np.stack([hardness_N < rate for rate in rates])
 
 
-<<<<<<< HEAD
 def width(found: np.ndarray, clusters: list[str] = IMAGES) -> float:
     interval = estimate(found, clusters)
     assert interval.low is not None
@@ -93,14 +87,6 @@ def test_one_seed_or_one_cluster_has_no_interval() -> None:
     assert estimate(answers([0.8, 0.9]), ["all"] * 400).low is None
     with pytest.raises(ValueError, match="1 seeds and 100 clusters: must be at least 2 of each"):
         Crossed.of(*sums_by_cluster(one, IMAGES))
-=======
-def test_one_seed_gives_the_interval_of_the_report() -> None:
-    correct_SN = answers([0.8])
-    estimate = Resampler(IMAGES, num_seeds=1, resamples=20_000).estimate(correct_SN)
-    score = bootstrap_mean(correct_SN[0], IMAGES, 20_000)
-    assert estimate.value == score.value
-    assert (estimate.low, estimate.high) == pytest.approx((score.low, score.high), abs=0.005)
->>>>>>> w-audit
 
 
 def test_seeds_that_differ_widen_the_interval() -> None:
