@@ -11,7 +11,6 @@ Shape legend: N samples, P shares of the regions, R regions.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +21,7 @@ import torch
 from data.collate import collate_prompts
 from data.document import Document
 from data.interleave import Interleaver
+from data.randomness import generator
 from data.tokenizer import TOOL_CALL, Tokenizer
 from evaluation.attribution import Answered, Region, answer_scores, answered, attribute, neutral
 from evaluation.metrics import bootstrap, bootstrap_mean
@@ -51,7 +51,7 @@ def deletion(
     """
     options = settings.attribution
     assert options is not None
-    rng = np.random.default_rng([options.seed, zlib.crc32(task.encode())])
+    rng = generator(options.seed, "deletion", task)
     predictions = [item for item in predictions if TOOL_CALL not in item.answer]  # scored as words alone
     size = min(options.max_samples or len(predictions), len(predictions))
     chosen = [predictions[place] for place in np.sort(rng.choice(len(predictions), size, replace=False))]

@@ -17,6 +17,7 @@ from data.document import Document
 from data.interleave import Interleaver
 from data.mixture import Source
 from data.packing import pack
+from data.randomness import generator
 from data.types import (
     TEXT,
     AlignedSample,
@@ -64,11 +65,10 @@ def read_aligned(source: Source, skipped: list[str] | None = None) -> list[Align
     Raises:
         BadSampleError: a sample is not aligned or cannot be read, and `skipped` is None.
     """
-    rng = np.random.default_rng(0)
     samples = []
     for index in range(len(source)):
         try:
-            sample = source.sample(index, rng)
+            sample = source.sample(index, generator(0, "evaluated sample", index))
             if not isinstance(sample, AlignedSample):
                 raise BadSampleError(f"{sample.name}: is a conversation; a retrieval needs aligned samples")
             samples += every_choice(sample)

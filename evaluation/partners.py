@@ -9,7 +9,6 @@ Shape legend: Q queries, C candidates, P pairs that belong together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,23 +45,6 @@ def search(first: Embedded, second: Embedded) -> Search | None:
     candidates, candidate_numbers = _distinct(second.contents)
     pairs = np.unique(np.stack([query_numbers, candidate_numbers[right]], axis=1), axis=0)
     return Search(left[query_places], candidates, pairs, both[query_places])
-
-
-def first_of_group(embedded: Iterable[Embedded], num_samples: int) -> list[int]:
-    """For each sample, the first of those that it hangs together with through equal contents: in these modalities."""
-    parent = list(range(num_samples))
-
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = place = parent[parent[place]]
-        return place
-
-    for found in embedded:
-        firsts, numbers = _distinct(found.contents)
-        for place, number in zip(found.samples.tolist(), numbers.tolist(), strict=True):
-            one, other = sorted((root(place), root(int(found.samples[firsts[number]]))))
-            parent[other] = one
-    return [root(place) for place in range(num_samples)]
 
 
 def _distinct(contents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from data.mixture import Source
+from data.randomness import generator
 from data.tokenizer import Tokenizer
 from data.types import AlignedSample, BadSampleError, Sample
 from evaluation.audit import Condition, conditions, expected_answer
@@ -27,11 +27,10 @@ def read_samples(source: Source, skipped: list[str] | None = None) -> list[Sampl
     Raises:
         BadSampleError: a sample is not a conversation that ends with an answer, and `skipped` is None.
     """
-    rng = np.random.default_rng(0)
     samples = []
     for index in range(len(source)):
         try:
-            samples.append(with_answer(source.sample(index, rng)))
+            samples.append(with_answer(source.sample(index, generator(0, "evaluated sample", index))))
         except BadSampleError as reason:
             if skipped is None:
                 raise
@@ -72,10 +71,12 @@ class Questions:
         found = clusters_of(samples, settings.cluster)
         if not settings.audit:
             return Questions(samples, found, {}, {})
-        rng = np.random.default_rng([settings.bootstrap.seed, zlib.crc32(task.encode())])
+        rng = generator(settings.bootstrap.seed, "audited samples", task)
         size = min(settings.audit_samples or len(samples), len(samples))
         drawn = np.sort(rng.choice(len(samples), size, replace=False)).tolist()
-        changed, omitted = conditions([samples[place] for place in drawn], rng)
+        changed, omitted = conditions(
+            [samples[place] for place in drawn], generator(settings.bootstrap.seed, "exchange", task)
+        )
         placed = {
             name: Condition([drawn[place] for place in item.places], item.samples) for name, item in changed.items()
         }

@@ -15,7 +15,6 @@ Shape legend: N questions, S severities.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 
 from data.absence import user_modalities
 from data.corruptions import SEVERITIES, Corruption, corrupted
+from data.randomness import generator
 from data.types import Sample
 from evaluation.audit import Prior, expected_answer
 from evaluation.context import modalities, roles
@@ -141,7 +141,7 @@ def blind_hits(samples: Sequence[Sample], modality: str, prior: Prior) -> np.nda
 def drawn(task: str, answered: Sequence[Prediction], robustness: Robustness) -> list[Prediction]:
     """At most `max_samples` of them, at random, in order; the same for the same seed and task name."""
     size = min(robustness.max_samples or len(answered), len(answered))
-    rng = np.random.default_rng([robustness.seed, zlib.crc32(task.encode())])
+    rng = generator(robustness.seed, "samples to damage", task)
     return [answered[place] for place in np.sort(rng.choice(len(answered), size, replace=False))]
 
 
@@ -149,9 +149,8 @@ def damaged(
     task: str, samples: Sequence[Sample], name: str, corruption: Corruption, severity: int, robustness: Robustness
 ) -> list[Sample]:
     """Every sample damaged, by a generator of its own that is the same at every severity."""
-    words = [robustness.seed, zlib.crc32(task.encode()), zlib.crc32(name.encode())]
     return [
-        corrupted(sample, corruption, severity, np.random.default_rng([*words, place]))
+        corrupted(sample, corruption, severity, generator(robustness.seed, "damage", task, name, place))
         for place, sample in enumerate(samples)
     ]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from data.interleave import Interleaver
 from data.types import AUDIO, IMAGE, SENTENCE, AlignedSample, Media, MediaBatch
+from evaluation.clusters import clusters_of
 from evaluation.embedding import Embedded, embed, read_aligned
 from evaluation.frozen_baseline import frozen_modalities, pooled_features, ridge_directions
 from evaluation.ranking import retrieval_scores
@@ -82,7 +83,7 @@ def test_the_report_has_the_regression_on_features_computed_by_hand() -> None:
         train, test = Meaning(NUM_TRAIN), Meaning(NUM_TEST, first=1000)
         features = [by_hand(model, source, name) for source in (train, test) for name in (first, second)]
         placed = ridge_ranks(*features)
-        clusters = [f"sample {n} at {n}" for n in range(NUM_TEST)]
+        clusters = clusters_of(read_aligned(test), "concept").names
         expected = {name: score.to_json() for name, score in retrieval_scores(placed, clusters, 1000, 0).items()}
         assert report["baselines"][f"pairs/{first}_to_{second}"] == {"ridge": expected}
         assert expected["recall@5"]["value"] > 2.5 * 5 / NUM_TEST  # it does learn what the two have in common

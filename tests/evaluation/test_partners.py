@@ -12,7 +12,7 @@ import torch
 from data.types import IMAGE, TEXT, AlignedSample, Media, Text
 from evaluation.alignment_monitor import AlignmentMonitor, comparable_mean
 from evaluation.embedding import Embedded, read_aligned
-from evaluation.partners import first_of_group, search
+from evaluation.partners import search
 from evaluation.ranking import RECALL_AT, chance, ranks
 from evaluation.retrieval import RetrievalSettings, directions, evaluate_retrieval
 from evaluation.settings import Bootstrap
@@ -167,13 +167,10 @@ def test_captions_in_one_row_and_in_rows_of_their_own_are_the_same_question() ->
 
 
 def test_captions_of_a_picture_are_drawn_together() -> None:
-    found = embedded([0, 0, 1, 1, 2], [0, 1, 2, 3, 4])
-    assert first_of_group([found[IMAGE]], 5) == [0, 0, 2, 2, 4]
-    assert first_of_group(found.values(), 5) == [0, 0, 2, 2, 4]
-    linked = embedded([0, 1, 2, 1], [0, 1, 2, 0])
-    assert first_of_group(linked.values(), 4) == [0, 0, 2, 0]
     report = evaluated(aligned_model().eval(), Captioned())
-    assert "groups of samples that share a medium" in report["provenance"]["interval"]
+    (clusters,) = report["clusters"].values()
+    assert clusters["count"] == 6
+    assert "6 groups of rows that share a medium" in clusters["words"]
 
 
 def test_what_two_rows_share_is_matched_in_the_gap() -> None:
