@@ -31,6 +31,9 @@ class Anchor(nn.Module):
     is trained. Until it is fitted all blocks are 0.
     """
 
+    mean: Tensor
+    fitted: Tensor
+
     def __init__(self, own: Modality, widths: Mapping[Modality, int]) -> None:
         super().__init__()
         self.own, self.names = own, list(widths)
@@ -41,6 +44,16 @@ class Anchor(nn.Module):
         self.requires_grad_(False)
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
+
+    def fit(self, features: Mapping[Modality, tuple[np.ndarray, np.ndarray]]) -> None:
+        """Fits the regressions to every other modality. See `RidgeSpace.fit`."""
+        for other, regression in self.regressions.items():
+            assert isinstance(regression, nn.Linear)
+            ridge = fit_ridge(*common(features, self.own, other))
+            assign(regression.weight, ridge.weights.T)
+            assign(regression.bias, ridge.bias)
+        assign(self.mean, features[self.own][0].mean(axis=0, dtype=np.float64))
+        self.fitted.fill_(1.0)
 
     def forward(self, means_NC: Tensor) -> Tensor:
         """Anchors [N, E]."""
@@ -87,12 +100,12 @@ class RidgeSpace(SharedSpace):
         d_learned, self.d_anchor = self.d_embedding, sum(frozen.values())
         self.d_embedding = self.d_anchor + d_learned
         self.anchors = nn.ModuleDict({name: Anchor(name, frozen) for name in frozen})
-        for name in self.modalities:
-            width = d_learned if name in frozen else self.d_embedding
-            self.heads[name] = nn.Linear(self.d_model, width, bias=False)
+        widths = {name: d_learned if name in frozen else self.d_embedding for name in self.modalities}
+        heads = {name: nn.Linear(self.d_model, width, bias=False) for name, width in widths.items()}
         for name in frozen:
             # Not 0: of two learned parts that are both 0 neither has a gradient.
-            nn.init.normal_(self.heads[name].weight, std=SMALL)
+            nn.init.normal_(heads[name].weight, std=SMALL)
+        self.heads = nn.ModuleDict(heads)
 
     def embed(self, name: Modality, pooled_SD: Tensor) -> Tensor:
         """Anchor and learned part [S, E]."""
@@ -112,14 +125,9 @@ class RidgeSpace(SharedSpace):
         """
         if len(self.anchors) < 2:
             raise ValueError(f"needs two frozen encoders or more, has {', '.join(self.anchors) or 'none'}")
-        for name, anchor in self.anchors.items():
-            for other, regression in anchor.regressions.items():
-                train_NA, train_NB = common(features, name, other)
-                ridge = fit_ridge(train_NA, train_NB)
-                assign(regression.weight, ridge.weights.T)
-                assign(regression.bias, ridge.bias)
-            assign(anchor.mean, features[name][0].mean(axis=0, dtype=np.float64))
-            anchor.fitted.fill_(1.0)
+        for anchor in self.anchors.values():
+            assert isinstance(anchor, Anchor)
+            anchor.fit(features)
 
 
 def common(

@@ -6,15 +6,16 @@ Shape legend: n samples with a modality, C width of the features.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
+from data.aligned import one_of_each
 from data.collate import pad_media
 from data.loader import BatchStream
 from data.progress import with_progress
 from data.types import AlignedSample, BadInputError, BadSampleError, Modality
-from encoders.base import feature_means
 from fusion.model import FusionModel
 from fusion.ridge_space import RidgeSpace
 
@@ -66,12 +67,13 @@ def sample_features(
 
 
 def _media(stream: BatchStream, position: int) -> list[tuple[Modality, torch.Tensor]]:
-    """The media of the aligned sample at a position, as the training reads them; none of a conversation."""
+    """The media of the aligned sample at a position, without augmentation; none of a conversation."""
     try:
         _, sample, rng = stream.mixture.at(position)
         if not isinstance(sample, AlignedSample):
             return []
-        return [item for document in stream.interleaver.aligned(sample, rng) for item in document.media]
+        documents = stream.interleaver.segments(one_of_each(sample, rng))
+        return [item for document in documents for item in document.media]
     except BadSampleError:
         if stream.on_bad_sample == "error":
             raise
@@ -85,8 +87,8 @@ def _add(
     given: list[tuple[int, torch.Tensor]],
     device: torch.device,
 ) -> None:
-    encoder, media = model.media_encoders[name].encoder, pad_media(name, given).to(device)
-    means = feature_means(encoder, encoder(media), media).double().cpu().numpy()
+    encoder: Any = model.media_encoders[name]
+    means = encoder.means(pad_media(name, given).to(device)).double().cpu().numpy()
     for (number, _), mean in zip(given, means, strict=True):
         total, count = sums.get(number, (0.0, 0))
         sums[number] = (total + mean, count + 1)
