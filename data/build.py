@@ -99,8 +99,8 @@ def build_stream(
 
     reads: the kinds of samples that the objective learns from.
     """
-    mixture = Mixture(sources, seed)
     with _refusals("data"):
+        mixture = Mixture(sources, seed, _value(config, "samples_per_batch"))
         return BatchStream(
             mixture,
             interleaver,

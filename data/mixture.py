@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from data.epochs import apart
 from data.types import AlignedSample, BadInputError, Sample
 
 # Proportions are exact within every aligned block of this many positions.
@@ -38,19 +39,24 @@ class Mixture:
     """An endless stream over `sources`, name -> (source, weight).
 
     In every block of 1,000 positions each source has its exact share (largest remainder), in a drawn order. Within
-    a source each epoch has every sample once, in an order of its own.
+    a source each epoch has every sample once, in an order of its own. Where a batch of `samples_per_batch` positions
+    has the end of one epoch and the start of the next, they have no sample in common, if the source has enough.
 
     Raises `BadInputError` if there is no source, one is empty, or a weight gives no place in a block.
     """
 
-    def __init__(self, sources: Mapping[str, tuple[Source, float]], seed: int) -> None:
+    def __init__(self, sources: Mapping[str, tuple[Source, float]], seed: int, samples_per_batch: int = 1) -> None:
         if seed < 0:
             raise ValueError(f"seed={seed} must be at least 0")
+        if samples_per_batch < 1:
+            raise ValueError(f"samples_per_batch={samples_per_batch} must be at least 1")
+        self.samples_per_batch = samples_per_batch
         self.names = tuple(sources)
         self.seed = seed
-        self._sources = {name: source for name, (source, _) in sources.items()}
+        self.sources = {name: source for name, (source, _) in sources.items()}
         self._counts = block_counts(sources)
         self._permutations: dict[tuple[str, int], np.ndarray] = {}
+        self._orders: dict[tuple[str, int], np.ndarray] = {}
         self._pattern: tuple[int, np.ndarray] | None = None
 
     def locate(self, position: int) -> tuple[str, int]:
@@ -61,9 +67,13 @@ class Mixture:
         pattern = self._block_pattern(block)
         choice = pattern[offset]
         name = self.names[choice]
-        drawn_before = block * self._counts[name] + int(np.count_nonzero(pattern[:offset] == choice))
-        epoch, place = divmod(drawn_before, len(self._sources[name]))
-        return name, int(self._permutation(name, epoch)[place])
+        drawn_before = self._drawn(name, position)
+        epoch, place = divmod(drawn_before, len(self.sources[name]))
+        return name, int(self._order(name, epoch)[place])
+
+    def share(self, name: str, samples_per_batch: int) -> int:
+        """Samples of a source in a batch, on average, rounded up."""
+        return math.ceil(samples_per_batch * self._counts[name] / BLOCK)
 
     def at(self, position: int) -> tuple[str, Sample | AlignedSample, np.random.Generator]:
         """The source's name, the sample, and the generator that goes on to decide the augmentation of its media.
@@ -72,7 +82,7 @@ class Mixture:
         """
         name, index = self.locate(position)
         rng = np.random.default_rng([_SAMPLE, self.seed, position])
-        return name, self._sources[name].sample(index, rng), rng
+        return name, self.sources[name].sample(index, rng), rng
 
     def _block_pattern(self, block: int) -> np.ndarray:
         """Which source has each place of a block, as indices into `names`, [BLOCK]."""
@@ -82,6 +92,39 @@ class Mixture:
             self._pattern = block, np.random.default_rng([_PATTERN, self.seed, block]).permutation(places)
         return self._pattern[1]
 
+    def _order(self, name: str, epoch: int) -> np.ndarray:
+        """The permutation of an epoch, apart from the end of the one before; the two used last are kept per source."""
+        if (name, epoch) in self._orders:
+            return self._orders[name, epoch]
+        # An epoch of three batches or more ends as its permutation does, so that the one before is all that counts. How
+        # a shorter one ends may follow from those before: they are gone through from the last that is known.
+        is_long = len(self.sources[name]) >= 3 * self.samples_per_batch
+        known = [other for source, other in self._orders if source == name and other < epoch]
+        first = epoch if is_long else max(known, default=-1) + 1
+        for number in range(first, epoch + 1):
+            order, (num_last, num_first) = self._permutation(name, number), self._around(name, number)
+            if num_last and num_last + num_first <= len(order):
+                before = self._permutation(name, number - 1) if is_long else self._orders[name, number - 1]
+                order = apart(order, num_first, before[-num_last:])
+            for old in [other for other in self._orders if other[0] == name][:-1]:
+                del self._orders[old]
+            self._orders[name, number] = order
+        return order
+
+    def _around(self, name: str, epoch: int) -> tuple[int, int]:
+        """How many samples the batch in which an epoch starts has of the epoch before, and of this one."""
+        first = epoch * len(self.sources[name])
+        block, rest = divmod(first, self._counts[name])
+        offset = int(np.flatnonzero(self._block_pattern(block) == self.names.index(name))[rest])
+        start = (block * BLOCK + offset) // self.samples_per_batch * self.samples_per_batch
+        return first - self._drawn(name, start), self._drawn(name, start + self.samples_per_batch) - first
+
+    def _drawn(self, name: str, position: int) -> int:
+        """Samples of a source before a position."""
+        block, offset = divmod(position, BLOCK)
+        pattern = self._block_pattern(block)
+        return block * self._counts[name] + int(np.count_nonzero(pattern[:offset] == self.names.index(name)))
+
     def _permutation(self, name: str, epoch: int) -> np.ndarray:
         """The order of a source's samples in an epoch; the two that were used last are kept per source."""
         key = (name, epoch)
@@ -90,7 +133,7 @@ class Mixture:
                 del self._permutations[old]
             words = name.encode()
             rng = np.random.default_rng([_ORDER, self.seed, epoch, len(words), *words])
-            self._permutations[key] = rng.permutation(len(self._sources[name]))
+            self._permutations[key] = rng.permutation(len(self.sources[name]))
         return self._permutations[key]
 
 

@@ -50,7 +50,7 @@ def measure(config: DictConfig, num_steps: int) -> Timing:
     tokenizer = build_tokenizer(config.data, sources)
     model = build_model(config, tokenizer.vocab_size)
     begun = time.perf_counter()
-    mixture = Mixture(sources, config.seed)
+    mixture = Mixture(sources, config.seed, config.data.samples_per_batch)
     processors = cached_processors(config, model, mixture, build_processors(config.data), device)
     fill_seconds = time.perf_counter() - begun
     model = model.to(device).train()
