@@ -81,7 +81,8 @@ def _alignment(documents: Sequence[Document]) -> Alignment | None:
     samples = torch.unique(torch.tensor([documents[place].aligned for place in places]), return_inverse=True)[1]
     # All tokens of a segment are of its modality.
     modality_ids = torch.tensor([int(documents[place].modality_ids[0]) for place in places])
-    return Alignment(torch.tensor(places), samples, modality_ids)
+    contents = torch.tensor([documents[place].content for place in places])
+    return Alignment(torch.tensor(places), samples, modality_ids, contents)
 
 
 def _collate_media(documents: Sequence[Document]) -> dict[Modality, MediaBatch]:

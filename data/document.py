@@ -25,6 +25,7 @@ class Document:
     label_groups: index into `group_names`, "source/modality of the question"; -1 where unsupervised.
     media: modality and processed values of each item, in the order of their placeholders.
     aligned: number, in its batch, of the aligned sample that this is a segment of; -1 for a conversation.
+    content: of such a segment, what it holds (see `data.content`).
     """
 
     token_ids: np.ndarray
@@ -36,6 +37,7 @@ class Document:
     sample_id: str
     source: str
     aligned: int = -1
+    content: int = 0
 
     def __len__(self) -> int:
         return len(self.token_ids)

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from data.aligned import one_of_each
+from data.content import source_key, tokens_key, values_key
 from data.document import Document, Turn, assemble
 from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
 from data.types import (
@@ -104,16 +106,17 @@ class Interleaver:
         self, sample: Sample | AlignedSample, rng: np.random.Generator | None = None, number: int = 0
     ) -> list[Document]:
         """As `segments`; and refuses, by a `BadSampleError`, what a contrastive objective cannot learn from: a
-        conversation, and a sample with fewer than two modalities.
+        conversation, and a sample with fewer than two modalities. Of a modality that a sample has several times (five
+        captions of a picture) `rng` draws one.
         """
         if not isinstance(sample, AlignedSample):
             raise BadSampleError(
                 f"{sample.name}: is a conversation, which a contrastive objective alone cannot learn from; "
                 "give the row `aligned`, or choose an objective that generates too"
             )
-        if len(sample.segments) < 2:
+        if len({segment.modality for segment in sample.segments}) < 2:
             raise BadSampleError(f"{sample.name}: aligned: must have segments of two modalities or more")
-        return self.segments(sample, rng, number)
+        return self.segments(sample if rng is None else one_of_each(sample, rng), rng, number)
 
     def segments(
         self, sample: AlignedSample, rng: np.random.Generator | None = None, number: int = 0
@@ -135,8 +138,16 @@ class Interleaver:
             if not 1 <= len(turn.token_ids) <= self.max_tokens:
                 size = len(turn.token_ids)
                 raise BadSampleError(f"{where}: takes {size} tokens, must take 1 to max_tokens={self.max_tokens}")
-            documents.append(replace(assemble(sample, [turn]), aligned=number))
+            content = self._content(segment, turn, is_augmented=rng is not None)
+            documents.append(replace(assemble(sample, [turn]), aligned=number, content=content))
         return documents
+
+    def _content(self, segment: Segment, turn: Turn, is_augmented: bool) -> int:
+        if not isinstance(segment, Media):
+            return tokens_key(turn.token_ids)
+        if is_augmented and getattr(self._processors[segment.modality], "augments", True):
+            return source_key(segment)
+        return values_key(turn.media[0][1])
 
     def _turns(self, sample: Sample, messages: Sequence[Message], rng: np.random.Generator | None) -> list[Turn]:
         turns, question = [], TEXT

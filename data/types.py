@@ -182,13 +182,14 @@ class MediaBatch:
 class Alignment:
     """Which documents of a batch are segments of aligned samples; one entry a segment, all [S] int64.
 
-    documents: the document; samples: number of its aligned sample, from 0; modality_ids: its modality. An aligned
-    sample has at most one segment of each modality.
+    documents: the document; samples: number of its aligned sample, from 0; modality_ids: its modality; contents: what
+    it holds, as a number that equal segments share. An aligned sample has at most one segment of each modality.
     """
 
     documents: Tensor
     samples: Tensor
     modality_ids: Tensor
+    contents: Tensor
 
     @property
     def num_samples(self) -> int:
@@ -197,7 +198,7 @@ class Alignment:
 
     def to(self, device: torch.device | str) -> Alignment:
         """The same on `device`."""
-        return Alignment(*(ids.to(device) for ids in (self.documents, self.samples, self.modality_ids)))
+        return Alignment(*(ids.to(device) for ids in (self.documents, self.samples, self.modality_ids, self.contents)))
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,15 @@ def check_convolutions(channels: Sequence[int], strides: Sequence[int], kernels:
         )
 
 
+def feature_means(encoder: Encoder, features_NTC: Tensor, media: MediaBatch) -> Tensor:
+    """The mean over the true features of each item, [N, C], in float32 or more."""
+    features_NTC = features_NTC.to(torch.promote_types(features_NTC.dtype, torch.float32))
+    counts = [encoder.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
+    counts_N = torch.tensor(counts, device=features_NTC.device)
+    inside_NT = ~padding_mask(features_NTC, counts_N)
+    return (features_NTC * inside_NT[..., None]).sum(dim=1) / counts_N[:, None]
+
+
 class MediaEncoder(nn.Module):
     """An encoder followed by a projector into the shared width.
 
@@ -73,13 +82,20 @@ class MediaEncoder(nn.Module):
         """Tokens of each item."""
         return [self.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
 
-    def forward(self, media: MediaBatch | None) -> Tensor:
-        """Tokens of all items after one another, [sum of counts, D], without padding; None: of an example."""
+    def forward(self, media: MediaBatch | None, anchor: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Tokens of all items after one another, [sum of counts, D], without padding; None: of an example.
+
+        Where there is an `anchor`, means of an item's features [N, C] -> [N, E], each of the item's tokens has that
+        after its own values: [sum of counts, D + E].
+        """
         if media is None:
             return self._example_tokens().flatten(0, 1)
         features_NTC = self.encoder(media)
         counts = [self.encoder.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
         tokens_NTD = self.projector(features_NTC, torch.tensor(counts, device=features_NTC.device))
+        if anchor is not None:
+            anchors_NE = anchor(feature_means(self.encoder, features_NTC, media))
+            tokens_NTD = torch.cat([tokens_NTD, anchors_NE[:, None].expand(-1, tokens_NTD.shape[1], -1)], dim=-1)
         counts_N = torch.tensor([self.projector.num_tokens(count) for count in counts], device=tokens_NTD.device)
         return tokens_NTD[~padding_mask(tokens_NTD, counts_N)]
 

@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from data.aligned import is_aligned
 from data.interleave import Interleaver
 from data.mixture import Source
 from data.tokenizer import Tokenizer
-from data.types import AlignedSample, BadSampleError
 from evaluation.embedding import embed, read_aligned
 from evaluation.metrics import MAIN_RECALL
 from evaluation.monitor import Gallery, Monitor
 from evaluation.retrieval import directions, possible_directions
 
 WITHIN = 10
+CHANCE = "_chance"
+# Directions are averaged as far as chance is at most so many times what it is in the hardest one.
+COMPARABLE = 2.0
 
 
 class AlignmentMonitor:
@@ -36,16 +39,33 @@ class AlignmentMonitor:
             for name, samples in self._samples.items()
             for direction in possible_directions(samples, self._interleaver.modalities)
         ]
-        return [*names, f"val/{MAIN_RECALL}"]
+        return [metric for name in (*names, f"val/{MAIN_RECALL}") for metric in (name, name + CHANCE)]
 
     def __call__(self, model: nn.Module, step: int, tracker: Gallery | None = None) -> dict[str, float]:
-        """`val/<source>/<direction>/recall@10`, and their mean `val/recall@10`; `model` is a `FusionModel`."""
-        metrics = {}
+        """`val/<source>/<direction>/recall@10` with `.../recall@10_chance`, and `val/recall@10` with its chance.
+
+        Ten of 7 candidates are always found, ten of 54 are not: `val/recall@10` is the mean over the directions that
+        are about as hard as the hardest, which has the least chance. `model` is a `FusionModel`.
+        """
+        found: dict[str, tuple[float, float]] = {}
         for name, samples in self._samples.items():
             embedded = embed(model, self._interleaver, samples, skipped=self._skipped)  # type: ignore[arg-type]
-            for direction, (placed, _, _) in directions(embedded).items():
-                metrics[f"val/{name}/{direction}/{MAIN_RECALL}"] = float((placed <= WITHIN).mean())
-        return {**metrics, f"val/{MAIN_RECALL}": float(np.mean(list(metrics.values()) or [0.0]))}
+            for direction, asked in directions(embedded).items():
+                recall = float((asked.ranks <= WITHIN).mean())
+                found[f"val/{name}/{direction}/{MAIN_RECALL}"] = (recall, asked.chance()[MAIN_RECALL])
+        found[f"val/{MAIN_RECALL}"] = comparable_mean(list(found.values()))
+        return {
+            name + suffix: value
+            for name, pair in found.items()
+            for suffix, value in zip(("", CHANCE), pair, strict=True)
+        }
+
+
+def comparable_mean(found: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Mean recall and mean chance of the directions in which chance is at most twice the least; 0 of none."""
+    least = min((random for _, random in found), default=0.0)
+    kept = [pair for pair in found if pair[1] <= COMPARABLE * least]
+    return tuple(np.mean(kept, axis=0).tolist()) if kept else (0.0, 0.0)
 
 
 class Monitors:
@@ -71,7 +91,7 @@ def make_monitor(
 
     The first sample that can be read says which; `options` are those of `Monitor`.
     """
-    aligned = {name: source for name, source in sources.items() if _is_aligned(source)}
+    aligned = {name: source for name, source in sources.items() if is_aligned(source)}
     asked = {name: source for name, source in sources.items() if name not in aligned}
     monitors: list[Monitor | AlignmentMonitor] = []
     if asked:
@@ -79,12 +99,3 @@ def make_monitor(
     if aligned:
         monitors.append(AlignmentMonitor(aligned, interleaver, options.get("on_bad_sample", "error")))
     return Monitors(monitors)
-
-
-def _is_aligned(source: Source) -> bool:
-    for index in range(len(source)):
-        try:
-            return isinstance(source.sample(index, np.random.default_rng(0)), AlignedSample)
-        except BadSampleError:
-            continue
-    return False

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data.aligned import every_choice
 from data.collate import collate
 from data.document import Document
 from data.interleave import Interleaver
@@ -34,11 +35,19 @@ from fusion.model import FusionModel
 class Embedded:
     """One vector for each sample of a modality, [n, E], and the places of these samples, [n] ascending.
 
+    contents: what the sample holds in this modality, as a number that equal contents share, [n] (see `data.content`).
     Embeddings of the shared space have length 1.
     """
 
     values: np.ndarray
     samples: np.ndarray
+    contents: np.ndarray
+
+    @staticmethod
+    def of(items: Sequence[tuple[int, int, np.ndarray]]) -> Embedded:
+        """From the sample, the content and the vector of each item."""
+        samples, contents, values = zip(*items, strict=True)
+        return Embedded(np.stack(values), np.array(samples), np.array(contents))
 
 
 def modality_of(segment: Segment) -> Modality:
@@ -49,6 +58,7 @@ def modality_of(segment: Segment) -> Modality:
 def read_aligned(source: Source, skipped: list[str] | None = None) -> list[AlignedSample]:
     """All aligned samples of a source, in order; evaluation sources use no randomness.
 
+    A row that has a modality several times, as a picture with five captions, is so many samples (`every_choice`).
     Where `skipped` is a list, samples that cannot be used are left out and the reasons added to it.
 
     Raises:
@@ -61,7 +71,7 @@ def read_aligned(source: Source, skipped: list[str] | None = None) -> list[Align
             sample = source.sample(index, rng)
             if not isinstance(sample, AlignedSample):
                 raise BadSampleError(f"{sample.name}: is a conversation; a retrieval needs aligned samples")
-            samples.append(sample)
+            samples += every_choice(sample)
         except BadSampleError as reason:
             if skipped is None:
                 raise
@@ -89,7 +99,7 @@ def embed(
     if model.shared_space is None:
         raise BadInputError("the model has no shared space to compare modalities in; train with shared_space=linear")
     device = next(model.parameters()).device
-    found: dict[Modality, list[tuple[int, np.ndarray]]] = {name: [] for name in model.modalities}
+    found: dict[Modality, list[tuple[int, int, np.ndarray]]] = {name: [] for name in model.modalities}
     for start in range(0, len(samples), batch_size):
         documents: list[Document] = []
         for place, sample in enumerate(samples[start : start + batch_size], start):
@@ -103,15 +113,14 @@ def embed(
             batch = collate(pack(documents, interleaver.max_tokens)).to(device)
             values, present = (item.cpu().numpy() for item in model.shared_space(model(batch), batch))
             places = sorted({document.aligned for document in documents})
+            contents = {(d.aligned, int(d.modality_ids[0])): d.content for d in documents}
             for modality_id, name in enumerate(model.modalities):
                 rows = np.flatnonzero(present[:, modality_id])
-                found[name] += [(places[row], values[row, modality_id]) for row in rows]
+                found[name] += [
+                    (places[row], contents[places[row], modality_id], values[row, modality_id]) for row in rows
+                ]
         advance(min(batch_size, len(samples) - start))
-    return {
-        name: Embedded(np.stack([values for _, values in items]), np.array([place for place, _ in items]))
-        for name, items in found.items()
-        if items
-    }
+    return {name: Embedded.of(items) for name, items in found.items() if items}
 
 
 def embed_texts(

@@ -15,8 +15,10 @@ import torch
 
 from data.collate import pad_media
 from data.interleave import Interleaver
-from data.types import TEXT, AlignedSample, BadSampleError, MediaBatch, Modality
+from data.types import AlignedSample, BadSampleError, MediaBatch, Modality
+from encoders.base import feature_means
 from evaluation.embedding import Embedded
+from evaluation.partners import search
 from evaluation.ridge import ridge_ranks
 from fusion.model import FusionModel
 
@@ -26,11 +28,7 @@ FEWEST = 2
 
 def frozen_modalities(model: FusionModel) -> list[Modality]:
     """The media whose encoders have no weight that is trained, in the order of the model's modalities."""
-    return [
-        name
-        for name in model.modalities
-        if name != TEXT and not any(weight.requires_grad for weight in _encoder(model, name).parameters())
-    ]
+    return model.frozen_modalities
 
 
 class RidgeBaseline:
@@ -87,10 +85,10 @@ def pooled_features(
     As in `evaluation.embedding.embed`, a sample that cannot be read is left out as a whole and the reason added to
     `skipped`, or raised as `BadSampleError` where that is None.
     """
-    found: dict[Modality, list[tuple[int, np.ndarray]]] = {name: [] for name in modalities}
+    found: dict[Modality, list[tuple[int, int, np.ndarray]]] = {name: [] for name in modalities}
     places = list(places)
     for start in range(0, len(places), batch_size):
-        items: dict[Modality, list[tuple[int, Any]]] = {name: [] for name in modalities}
+        items: dict[Modality, list[tuple[int, int, Any]]] = {name: [] for name in modalities}
         for place in places[start : start + batch_size]:
             try:
                 documents = interleaver.segments(samples[place])
@@ -99,19 +97,17 @@ def pooled_features(
                     raise
                 skipped.append(str(reason))
                 continue
-            for name, values in (item for document in documents for item in document.media):
-                if name in items:
-                    items[name].append((place, values))
+            for document in documents:
+                for name, values in document.media:
+                    if name in items:
+                        items[name].append((place, document.content, values))
         for name, given in items.items():
             if given:
-                means_NC = _means(_encoder(model, name), pad_media(name, given))
-                found[name] += zip((place for place, _ in given), means_NC, strict=True)
+                samples_N, contents_N, values_N = zip(*given, strict=True)
+                means_NC = _means(_encoder(model, name), pad_media(name, list(zip(samples_N, values_N, strict=True))))
+                found[name] += zip(samples_N, contents_N, means_NC, strict=True)
         advance(len(places[start : start + batch_size]))
-    return {
-        name: Embedded(np.stack([values for _, values in items]), np.array([place for place, _ in items]))
-        for name, items in found.items()
-        if items
-    }
+    return {name: Embedded.of(items) for name, items in found.items() if items}
 
 
 def ridge_directions(
@@ -123,32 +119,26 @@ def ridge_directions(
     """
     found = {}
     for first, second in permutations([name for name in test if name in train], 2):
-        taught, left, right = _common(train[first], train[second])
-        asked, queries, targets = _common(test[first], test[second])
-        if len(taught) >= FEWEST and len(asked):
+        taught, left, right = np.intersect1d(
+            train[first].samples, train[second].samples, assume_unique=True, return_indices=True
+        )
+        asked = search(test[first], test[second])
+        if len(taught) >= FEWEST and asked is not None:
             placed = ridge_ranks(
                 train[first].values[left],
                 train[second].values[right],
-                test[first].values[queries],
-                test[second].values,
-                targets,
+                test[first].values[asked.queries],
+                test[second].values[asked.candidates],
+                asked.right,
             )
-            found[f"{first}_to_{second}"] = (placed, asked)
+            found[f"{first}_to_{second}"] = (placed, asked.asked)
     return found
-
-
-def _common(first: Embedded, second: Embedded) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The samples that have both modalities, and their places in each."""
-    return np.intersect1d(first.samples, second.samples, assume_unique=True, return_indices=True)
 
 
 def _means(encoder: Any, media: MediaBatch) -> np.ndarray:
     """[N, C]: the mean over the true features of each item."""
     device = next((weight.device for weight in encoder.parameters()), torch.device("cpu"))
-    features_NTC = encoder(media.to(device)).float()
-    counts_N = torch.tensor([encoder.num_tokens(tuple(shape)) for shape in media.shapes.tolist()], device=device)
-    inside_NT = torch.arange(features_NTC.shape[1], device=device) < counts_N[:, None]
-    return ((features_NTC * inside_NT[..., None]).sum(dim=1) / counts_N[:, None]).cpu().numpy()
+    return feature_means(encoder, encoder(media.to(device)), media).cpu().numpy()
 
 
 def _encoder(model: FusionModel, name: Modality) -> Any:

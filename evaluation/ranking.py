@@ -1,10 +1,11 @@
 """How well queries find their partners among candidates: ranks, recall, median rank.
 
-Shape legend: Q queries, C candidates, E width of the embeddings, K clusters, R resamples.
+Shape legend: Q queries, C candidates, P pairs that belong together, E width of the embeddings, K clusters, R resamples.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,21 +16,36 @@ RECALL_AT = (1, 5, 10)
 MEDIAN_RANK = "median_rank"
 # Queries whose similarities to all candidates are held at once.
 QUERIES_AT_ONCE = 1024
+# One half, but for what rounding adds or takes.
+HALF = 0.5 - 1e-9
 
 
-def ranks(queries_QE: np.ndarray, candidates_CE: np.ndarray, targets_Q: np.ndarray) -> np.ndarray:
-    """The rank of each query's partner by inner product, [Q], from 1.
+def ranks(queries_QE: np.ndarray, candidates_CE: np.ndarray, right_P2: np.ndarray) -> np.ndarray:
+    """The rank of the best right candidate of each query by inner product, [Q], from 1.
 
-    Candidates that are exactly as similar as the partner count half, so that a model to which all look the same gains
-    nothing from their order.
+    right_P2: (query, candidate) for all that belong together, sorted; one or more for each query. Right candidates do
+    not stand in one another's way. Wrong ones that are exactly as similar as the best right one are placed before it as
+    often as in a random order of the equally similar, so that a model to which all look the same gains nothing.
     """
     found = []
     for start in range(0, len(queries_QE), QUERIES_AT_ONCE):
-        part = slice(start, start + QUERIES_AT_ONCE)
-        similarity = queries_QE[part] @ candidates_CE.T
-        own = np.take_along_axis(similarity, targets_Q[part, None], axis=1)
-        found.append(1 + (similarity > own).sum(axis=1) + ((similarity == own).sum(axis=1) - 1) / 2)
+        similarity = queries_QE[start : start + QUERIES_AT_ONCE] @ candidates_CE.T
+        low, high = np.searchsorted(right_P2[:, 0], [start, start + len(similarity)])
+        is_right = np.zeros(similarity.shape, dtype=bool)
+        is_right[right_P2[low:high, 0] - start, right_P2[low:high, 1]] = True
+        best = np.where(is_right, similarity, -np.inf).max(axis=1, keepdims=True)
+        above = ((similarity > best) & ~is_right).sum(axis=1)
+        equal, equal_right = (
+            ((similarity == best) & ~is_right).sum(axis=1),
+            ((similarity == best) & is_right).sum(axis=1),
+        )
+        found.append(1 + above + equal / (equal_right + 1))
     return np.concatenate(found)
+
+
+def one_to_one(targets_Q: np.ndarray) -> np.ndarray:
+    """The pairs [Q, 2] where the only right candidate of query i is `targets_Q[i]`."""
+    return np.stack([np.arange(len(targets_Q)), targets_Q], axis=1)
 
 
 def retrieval_scores(
@@ -40,10 +56,32 @@ def retrieval_scores(
     return {**scores, MEDIAN_RANK: bootstrap_median(ranks_Q, clusters, resamples, seed)}
 
 
-def chance(num_candidates: int) -> dict[str, float]:
-    """What random ranks reach on average."""
-    recalls = {f"recall@{k}": min(1.0, k / num_candidates) for k in RECALL_AT}
-    return {**recalls, MEDIAN_RANK: (num_candidates + 1) / 2}
+def chance(num_candidates: int, num_right_Q: np.ndarray | Sequence[int] = (1,)) -> dict[str, float]:
+    """What random orders of the candidates reach on average, over queries with so many right candidates each.
+
+    The best of m right ones among n is behind the first k with a probability of C(n - m, k) / C(n, k).
+    """
+    sizes, counts = np.unique(np.asarray(num_right_Q), return_counts=True)
+    shares = counts / counts.sum()
+    recalls = {f"recall@{k}": float(shares @ [_found(num_candidates, int(m), k) for m in sizes]) for k in RECALL_AT}
+    return {**recalls, MEDIAN_RANK: _median_rank(num_candidates, sizes.tolist(), shares)}
+
+
+def _found(num_candidates: int, num_right: int, k: int) -> float:
+    """The probability that one of `num_right` is among the first `k` in a random order."""
+    wrong = num_candidates - num_right
+    return 1.0 - math.comb(wrong, k) / math.comb(num_candidates, k) if k < num_candidates else 1.0
+
+
+def _median_rank(num_candidates: int, sizes: Sequence[int], shares: np.ndarray) -> float:
+    """The middle of the random ranks; between two ranks if one half lies below and one above."""
+    low, high = 1, num_candidates
+    while low < high:  # the first rank that half of all queries reach
+        middle = (low + high) // 2
+        reached = float(shares @ [_found(num_candidates, m, middle) for m in sizes])
+        low, high = (low, middle) if reached >= HALF else (middle + 1, high)
+    reached = float(shares @ [_found(num_candidates, m, low) for m in sizes])
+    return low + 0.5 if abs(reached - 0.5) < 1 - 2 * HALF and low < num_candidates else float(low)
 
 
 def bootstrap_median(

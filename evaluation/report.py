@@ -159,9 +159,15 @@ def retrieval_lines(report: Mapping[str, Any]) -> list[str]:
         ]
         random = report["chance"][task]
         recalls = [f"{100 * random[f'recall@{k}']:.1f}" for k in RECALL_AT]
-        rows.append([f"- chance, {random['candidates']:,} candidates", *recalls, f"{random[MEDIAN_RANK]:,.1f}"])
+        rows.append([f"- chance, {offered(random)}", *recalls, f"{random[MEDIAN_RANK]:,.1f}"])
     head = ["retrieval", *(f"recall@{k}" for k in RECALL_AT), "median rank"]
     return ["Recall in percent and median rank, with 95 % interval.", "", *table(head, rows), ""]
+
+
+def offered(random: Mapping[str, float]) -> str:
+    """How many candidates there are, and how many of them are right for a query where that is more than one."""
+    several = f", {random['right']:.3g} right on average" if random.get("right", 1) > 1 else ""
+    return f"{random['candidates']:,} candidates{several}"
 
 
 def baselines(report: Mapping[str, Any], task: str) -> Mapping[str, Any]:

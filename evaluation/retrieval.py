@@ -20,6 +20,7 @@ from evaluation.embedding import Embedded, embed, embed_texts, first_batch, read
 from evaluation.frozen_baseline import RidgeBaseline, frozen_modalities
 from evaluation.identity import data_fingerprint
 from evaluation.metrics import bootstrap
+from evaluation.partners import first_of_group, search
 from evaluation.progress import question_progress
 from evaluation.ranking import chance, ranks, retrieval_scores
 from evaluation.settings import Bootstrap, check_tasks
@@ -38,10 +39,12 @@ class RetrievalSettings:
     """One evaluation of a shared space.
 
     tasks: name -> source of aligned samples. Every modality is asked for every other: the task "emoji" is reported as
-    "emoji/image_to_text" and so on. Candidates are all samples of the task that have the modality.
+    "emoji/image_to_text" and so on. Candidates are what all samples of the task have of the modality, each once; all
+    that some sample holds together with the query are right (see `evaluation.partners`).
     classes: the field of metadata that zero-shot classification predicts, as "emoji/image_to_group"; None: none.
     prompt: the text of a class, where {} is its name.
-    cluster: the field of metadata whose equal values are drawn together for intervals.
+    cluster: the field of metadata whose equal values are drawn together for intervals; where it is missing, samples
+        that share a medium are.
     map_samples: how many samples the map of embeddings shows.
     ridge: training samples, on which a ridge regression between the features of every two frozen encoders is fitted, as
         a baseline; None leaves it out.
@@ -97,7 +100,7 @@ def evaluate_retrieval(
                 raise BadSampleError(f"{name}: has no samples of two modalities that can be used{reason}")
             _add_directions(report, name, samples, embedded, settings)
             if settings.ridge is not None:
-                _add_ridge(report, name, samples, ridge.directions(samples, embedded), settings, frozen)
+                _add_ridge(report, name, samples, ridge.directions(samples, embedded), embedded, settings, frozen)
             if settings.classes is not None:
                 _add_classification(report, name, samples, embedded, settings, (model, interleaver))
             seed = settings.bootstrap.seed
@@ -114,22 +117,37 @@ def evaluate_retrieval(
     report["data"] = {"skipped": 0, "skipped_in_evaluation": len(skipped), "reasons": skipped[:MAX_REASONS]}
     report["provenance"] = {
         "data_hash": data_fingerprint(everything),
-        "interval": f"95 % percentile bootstrap, {settings.bootstrap.resamples} resamples of {settings.cluster}s",
+        "interval": f"95 % percentile bootstrap, {settings.bootstrap.resamples} resamples of "
+        + _drawn(everything, settings),
     }
     return report
 
 
-def directions(embedded: Mapping[Modality, Embedded]) -> dict[str, tuple[np.ndarray, int, np.ndarray]]:
-    """Every modality to every other, by name ("image_to_text"): ranks [Q], number of candidates, samples asked [Q]."""
+@dataclass(frozen=True)
+class Direction:
+    """One modality asked for another: the rank of the best right candidate of each query [Q], from which sample each
+    query is [Q], how many candidates are right for it [Q], and how many there are.
+    """
+
+    ranks: np.ndarray
+    asked: np.ndarray
+    num_right: np.ndarray
+    num_candidates: int
+
+    def chance(self) -> dict[str, float]:
+        """What random orders reach here."""
+        return chance(self.num_candidates, self.num_right)
+
+
+def directions(embedded: Mapping[Modality, Embedded]) -> dict[str, Direction]:
+    """Every modality to every other, by name ("image_to_text"). Equal contents are asked, and offered, once."""
     found = {}
     for first, second in permutations(embedded, 2):
-        queries, candidates = embedded[first], embedded[second]
-        both, asked, targets = np.intersect1d(
-            queries.samples, candidates.samples, assume_unique=True, return_indices=True
-        )
-        if len(both):
-            placed = ranks(queries.values[asked], candidates.values, targets)
-            found[f"{first}_to_{second}"] = (placed, len(candidates.values), both)
+        queries, candidates = embedded[first].values, embedded[second].values
+        asked = search(embedded[first], embedded[second])
+        if asked is not None:
+            placed = ranks(queries[asked.queries], candidates[asked.candidates], asked.right)
+            found[f"{first}_to_{second}"] = Direction(placed, asked.asked, asked.num_right, len(asked.candidates))
     return found
 
 
@@ -147,11 +165,11 @@ def _add_directions(
     settings: RetrievalSettings,
 ) -> None:
     options = (settings.bootstrap.resamples, settings.bootstrap.seed)
-    for direction, (placed, num_candidates, asked) in directions(embedded).items():
-        clusters = _clusters(samples, asked, settings)
-        scores = retrieval_scores(placed, clusters, *options)
+    for direction, found in directions(embedded).items():
+        scores = retrieval_scores(found.ranks, _clusters(samples, found.asked, embedded, settings), *options)
         report["tasks"][f"{task}/{direction}"] = {name: score.to_json() for name, score in scores.items()}
-        report["chance"][f"{task}/{direction}"] = {"candidates": num_candidates, **chance(num_candidates)}
+        counts = {"candidates": found.num_candidates, "right": float(found.num_right.mean())}
+        report["chance"][f"{task}/{direction}"] = {**counts, **found.chance()}
 
 
 def _add_ridge(
@@ -159,6 +177,7 @@ def _add_ridge(
     task: str,
     samples: Sequence[AlignedSample],
     found: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    embedded: Mapping[Modality, Embedded],
     settings: RetrievalSettings,
     frozen: Sequence[Modality],
 ) -> None:
@@ -167,7 +186,7 @@ def _add_ridge(
         report["omitted"].setdefault(task, {})["ridge regression"] = _why_no_ridge(frozen)
     options = (settings.bootstrap.resamples, settings.bootstrap.seed)
     for direction, (placed, asked) in found.items():
-        scores = retrieval_scores(placed, _clusters(samples, asked, settings), *options)
+        scores = retrieval_scores(placed, _clusters(samples, asked, embedded, settings), *options)
         baselines = report["baselines"].setdefault(f"{task}/{direction}", {})
         baselines["ridge"] = {name: score.to_json() for name, score in scores.items()}
 
@@ -211,7 +230,7 @@ def _add_classification(
         asked = found.samples[labelled]
         truth_Q = np.array([names.index(samples[place].metadata[key]) for place in asked])
         chosen_Q = (found.values[labelled] @ prompts_CE.T).argmax(axis=1)
-        clusters = _clusters(samples, asked, settings)
+        clusters = _clusters(samples, asked, embedded, settings)
         name = f"{task}/{modality}_to_{key}"
         report["tasks"][name] = {"accuracy": bootstrap(chosen_Q == truth_Q, clusters, *options).to_json()}
         most = Counter(truth_Q.tolist()).most_common(1)[0][0]
@@ -219,6 +238,19 @@ def _add_classification(
         report["chance"][name] = {"candidates": len(names), "accuracy": 1 / len(names)}
 
 
-def _clusters(samples: Sequence[AlignedSample], places: np.ndarray, settings: RetrievalSettings) -> list[str]:
-    """What is drawn together; samples without the field are clusters of their own."""
-    return [samples[p].metadata.get(settings.cluster, f"sample {samples[p].id} at {p}") for p in places]
+def _clusters(
+    samples: Sequence[AlignedSample],
+    places: np.ndarray,
+    embedded: Mapping[Modality, Embedded],
+    settings: RetrievalSettings,
+) -> list[str]:
+    """What is drawn together: samples with an equal field, and of those without it, samples that share a medium."""
+    groups = first_of_group([found for name, found in embedded.items() if name not in WORDS], len(samples))
+    fallback = [f"sample {samples[groups[p]].id} at {groups[p]}" for p in places]
+    return [samples[p].metadata.get(settings.cluster, name) for p, name in zip(places, fallback, strict=True)]
+
+
+def _drawn(samples: Sequence[AlignedSample], settings: RetrievalSettings) -> str:
+    known = [settings.cluster in sample.metadata for sample in samples]
+    names = [f"{settings.cluster}s"] * any(known) + ["groups of samples that share a medium"] * (not all(known))
+    return " and of ".join(names)

@@ -72,7 +72,8 @@ def draw_gap(found: Mapping[str, Any]) -> Figure:
             counts = np.array(gap["counts"][name], dtype=float)
             edges = np.linspace(-1, 1, len(counts) + 1)
             axes.stairs(counts / max(counts.sum(), 1), edges, color=colour, fill=True, alpha=0.55, label=name)
-            axes.axvline(gap[name], color=colour, linewidth=1.2)
+            if gap[name] is not None:  # where every pair is matched
+                axes.axvline(gap[name], color=colour, linewidth=1.2)
         axes.set_title(pair, loc="left", fontsize=10, fontweight="bold")
         axes.set_xlabel(f"cosine; centres {gap['distance']:.2f} apart", fontsize=8.5)
         style(axes, "y")

@@ -13,6 +13,7 @@ import numpy as np
 
 from data.types import AlignedSample, Modality
 from evaluation.embedding import Embedded
+from evaluation.partners import search
 
 BINS = 40
 
@@ -48,18 +49,19 @@ def modality_gap(embedded: Mapping[Modality, Embedded]) -> dict[str, Any]:
     """For each pair of modalities, how far apart they lie (Liang et al., arXiv:2203.02053).
 
     distance: between the centres of the embeddings. matched, unmatched: mean cosine of partners, of all others. counts:
-    histograms of both, over -1 to 1 in 40 bins.
+    histograms of both, over -1 to 1 in 40 bins. Equal contents count once (see `evaluation.partners`).
     """
     gaps = {}
     for first, second in combinations(embedded, 2):
-        both, left, right = np.intersect1d(
-            embedded[first].samples, embedded[second].samples, assume_unique=True, return_indices=True
-        )
-        if len(both) < 2:
+        found = search(embedded[first], embedded[second])
+        if found is None or len(found.right) < 2:
             continue
-        a, b = embedded[first].values[left], embedded[second].values[right]
-        cosines = a @ b.T
-        same = np.eye(len(both), dtype=bool)
+        # Candidates whose samples lack the query's modality have no partner, and are no part of this.
+        places, columns = np.unique(found.right[:, 1], return_inverse=True)
+        a, b = embedded[first].values[found.queries], embedded[second].values[found.candidates[places]]
+        cosines = np.clip(a @ b.T, -1, 1)  # rounding must put none outside of the histogram
+        same = np.zeros(cosines.shape, dtype=bool)
+        same[found.right[:, 0], columns.reshape(-1)] = True
         counts = {
             name: np.histogram(part, BINS, (-1, 1))[0].tolist()
             for name, part in (("matched", cosines[same]), ("unmatched", cosines[~same]))
@@ -67,7 +69,7 @@ def modality_gap(embedded: Mapping[Modality, Embedded]) -> dict[str, Any]:
         gaps[f"{first}-{second}"] = {
             "distance": float(np.linalg.norm(a.mean(axis=0) - b.mean(axis=0))),
             "matched": float(cosines[same].mean()),
-            "unmatched": float(cosines[~same].mean()),
+            "unmatched": float(cosines[~same].mean()) if not same.all() else None,
             "counts": counts,
         }
     return gaps

@@ -62,6 +62,14 @@ class FusionModel(nn.Module):
         self.fusion = fusion(d_model=d_model, num_modalities=len(self.modalities))
         self.norm = nn.RMSNorm(d_model, eps=1e-6)
         self.shared_space = shared_space(d_model=d_model, modalities=self.modalities) if shared_space else None
+        if self.shared_space is not None:
+            self.shared_space.meet({name: encoders[name].d_output for name in self.frozen_modalities})
+
+    @property
+    def frozen_modalities(self) -> list[Modality]:
+        """The media whose encoders have no weight that is trained, in the order of `modalities`."""
+        encoders = {name: encoder.encoder for name, encoder in self._encoders().items()}
+        return [name for name, found in encoders.items() if not any(w.requires_grad for w in found.parameters())]
 
     @property
     def num_tokens(self) -> dict[Modality, Callable[[tuple[int, ...]], int]]:
@@ -75,6 +83,12 @@ class FusionModel(nn.Module):
 
     def embed(self, batch: InterleavedBatch) -> EmbeddedSequence:
         """Text and media as one sequence of embeddings [B, L, D]."""
+        return self._embed(batch)[0]
+
+    def _embed(self, batch: InterleavedBatch) -> tuple[EmbeddedSequence, Tensor | None]:
+        """The sequence, and the anchors of its media beside it, [B, L, E], if the shared space has any."""
+        anchors, size = self._anchors(), 0 if self.shared_space is None else self.shared_space.d_anchor
+        brought = None
         hidden = _unit(self.text(batch.token_ids))  # [B, L, D]
         segment_ids = torch.zeros_like(batch.token_ids)
         num_segments = 0
@@ -85,31 +99,47 @@ class FusionModel(nn.Module):
                     hidden = hidden + encoder.absent()
                 continue
             place_BL = (batch.modality_ids == modality_id) & (batch.document_ids != PADDING_DOCUMENT)
-            tokens = encoder(media)  # [tokens of all items, D]
+            tokens = encoder(media, anchors.get(name))  # [tokens of all items, D], or D + E
             counts = encoder.counts(media)
             if len(tokens) != int(place_BL.sum()):
                 raise BadSampleError(_mismatch(batch, name, counts, place_BL))
-            hidden = hidden.masked_scatter(place_BL[..., None], _unit(tokens).to(hidden.dtype))
+            if name in anchors:
+                brought = tokens.new_zeros(*hidden.shape[:2], size) if brought is None else brought
+                brought = brought.masked_scatter(place_BL[..., None], tokens[:, self.d_model :].to(brought.dtype))
+            values = _unit(tokens[:, : self.d_model]).to(hidden.dtype)
+            hidden = hidden.masked_scatter(place_BL[..., None], values)
             segment_ids[place_BL] = _numbers(counts, num_segments).to(segment_ids.device)
             num_segments += len(counts)
         missing_BL = batch.modality_ids < 0
         segment_ids[missing_BL] = _numbers([1] * int(missing_BL.sum()), num_segments).to(segment_ids.device)
         modality_ids = batch.modality_ids.abs()
         hidden = self.missing(hidden, batch.modality_ids) + self.modality_embedding(modality_ids)
-        return EmbeddedSequence(hidden, modality_ids, batch.document_ids, batch.positions, segment_ids)
+        sequence = EmbeddedSequence(hidden, modality_ids, batch.document_ids, batch.positions, segment_ids)
+        if brought is None and size:
+            brought = hidden.new_zeros(*hidden.shape[:2], size)
+        return sequence, brought
 
     def forward(self, batch: InterleavedBatch, cache: list[Any] | None = None) -> Tensor:
-        """Normalised hidden states [B, L, D]; `logits` turns the ones that are needed into scores."""
-        hidden = self.norm(self.fusion(self.embed(batch), cache))
+        """Normalised hidden states [B, L, D]; `logits` turns the ones that are needed into scores.
+
+        Where the shared space has anchors, those of a token's medium follow its hidden state: [B, L, D + E].
+        """
+        sequence, anchors = self._embed(batch)
+        hidden = self.norm(self.fusion(sequence, cache))
+        if anchors is not None:
+            hidden = torch.cat([hidden, anchors.to(hidden.dtype)], dim=-1)
         return hidden if self.shared_space is None else self.shared_space.joined(hidden)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token, [..., V], of hidden states [..., D]."""
-        return self.text.logits(hidden)
+        return self.text.logits(hidden[..., : self.d_model])
 
     def make_cache(self, batch_size: int, max_length: int) -> list[Any]:
         """An empty cache for `batch_size` rows of at most `max_length` tokens."""
         return self.fusion.make_cache(batch_size, max_length)
+
+    def _anchors(self) -> dict[Modality, nn.Module]:
+        return {} if self.shared_space is None else dict(self.shared_space.anchors.items())
 
     def _encoders(self) -> dict[Modality, MediaEncoder]:
         return {name: self.media_encoders[name] for name in self.modalities[1:]}  # type: ignore[misc]

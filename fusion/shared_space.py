@@ -7,7 +7,7 @@ model, E `d_embedding`, P pairs of modalities.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import torch
@@ -49,6 +49,15 @@ class SharedSpace(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(d_model, d_embedding, bias=False) for name in modalities})
         self.logit_scale = nn.Parameter(torch.full((len(self.pairs),), math.log(scale)))
         self.logit_bias = None if bias is None else nn.Parameter(torch.full((len(self.pairs),), float(bias)))
+        # What media bring along to the end of the model, of width `d_anchor`; see `fusion/ridge_space.py`.
+        self.anchors, self.d_anchor = nn.ModuleDict(), 0
+
+    def meet(self, frozen: Mapping[Modality, int]) -> None:
+        """Told, when the model is made, which encoders are frozen, and the widths of their features."""
+
+    def embed(self, name: Modality, pooled_SD: Tensor) -> Tensor:
+        """Embeddings [S, E] of segments of a modality, of any length, from the means of their hidden states [S, D]."""
+        return self.heads[name](pooled_SD)
 
     def forward(self, hidden_BLD: Tensor, batch: InterleavedBatch) -> tuple[Tensor, Tensor]:
         """Embeddings [R, M, E] of length 1, 0 where a sample lacks the modality, and which are present, [R, M]."""
@@ -60,9 +69,9 @@ class SharedSpace(nn.Module):
             return empty, torch.zeros(0, num_modalities, dtype=torch.bool, device=hidden_BLD.device)
         pooled_ND = document_means(hidden_BLD, batch.document_ids, len(batch.sample_ids))
         parts, places = [], []
-        for modality_id, head in enumerate(self.heads.values()):
+        for modality_id, name in enumerate(self.modalities):
             mine_S = alignment.modality_ids == modality_id
-            segments = head(pooled_ND[alignment.documents[mine_S]]).to(dtype)
+            segments = self.embed(name, pooled_ND[alignment.documents[mine_S]]).to(dtype)
             parts.append(nn.functional.normalize(segments, dim=-1))
             places.append(alignment.samples[mine_S] * num_modalities + modality_id)
         place_S, size = torch.cat(places), alignment.num_samples * num_modalities
@@ -81,7 +90,7 @@ class SharedSpace(nn.Module):
         """The same hidden states, depending on every parameter here with weight 0 (see `MediaEncoder.absent`)."""
         if not torch.is_grad_enabled():
             return hidden_BLD
-        zeros = [0.0 * parameter.sum() for parameter in self.parameters()]
+        zeros = [0.0 * parameter.sum() for parameter in self.parameters() if parameter.requires_grad]
         return hidden_BLD + torch.stack(zeros).sum().to(hidden_BLD.dtype)
 
 

@@ -42,7 +42,8 @@ def test_media_are_augmented_only_with_a_generator() -> None:
     ("segments", "message"),
     [
         ((Text("a"),), "aligned: must have segments of two modalities or more"),
-        ((Text("a"), Text("b")), r"aligned: has a modality twice \(text, text\)"),
+        ((Text("a"), Text("b")), "aligned: must have segments of two modalities or more"),
+        ((Text("a"), Text("b"), PICTURE), r"aligned: has a modality twice \(text, text, image\)"),
         ((Text(""), PICTURE), r"aligned\[0\]: takes 0 tokens, must take 1 to max_tokens=64"),
         ((PICTURE, Text("x" * 65)), r"aligned\[1\]: takes 65 tokens"),
         ((Text("a"), Media(AUDIO, b"x")), r"aligned\[1\]: .*no such file"),
@@ -63,7 +64,7 @@ def test_a_batch_says_which_documents_belong_together() -> None:
     assert batch.alignment is not None
     found = set()
     entries = zip(*(ids.tolist() for ids in vars(batch.alignment).values()), strict=True)
-    for document, sample, modality in entries:
+    for document, sample, modality, _ in entries:
         inside = batch.document_ids == document
         assert set(batch.modality_ids[inside].tolist()) == {modality}
         found.add((sample, modality, int(inside.sum())))

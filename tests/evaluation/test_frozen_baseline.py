@@ -110,10 +110,16 @@ def test_queries_and_candidates_are_those_of_the_model() -> None:
 def test_a_candidate_without_a_partner_counts() -> None:
     rng = np.random.default_rng(0)
     first, mix = rng.standard_normal((50, 4)), rng.standard_normal((4, 5))
-    train = {"a": Embedded(first, np.arange(50)), "b": Embedded(first @ mix, np.arange(50))}
+    train = {
+        "a": Embedded(first, np.arange(50), np.arange(50)),
+        "b": Embedded(first @ mix, np.arange(50), np.arange(50)),
+    }
     query = rng.standard_normal((1, 4))
     # The partner is the opposite of what the regression expects, and the candidate of another sample just that.
-    test = {"a": Embedded(query, np.array([7])), "b": Embedded(np.concatenate([-query, query]) @ mix, np.array([7, 9]))}
+    test = {
+        "a": Embedded(query, np.array([7]), np.array([7])),
+        "b": Embedded(np.concatenate([-query, query]) @ mix, np.array([7, 9]), np.array([7, 9])),
+    }
     placed, asked = ridge_directions(train, test)["a_to_b"]
     assert (placed.tolist(), asked.tolist()) == ([2.0], [7])
     placed, asked = ridge_directions(train, test)["b_to_a"]

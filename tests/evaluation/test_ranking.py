@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.ranking import bootstrap_median, chance, ranks, retrieval_scores
+from evaluation.ranking import bootstrap_median, chance, one_to_one, ranks, retrieval_scores
 
 
 def test_ranks_are_places_in_the_sorted_list() -> None:
@@ -16,20 +16,20 @@ def test_ranks_are_places_in_the_sorted_list() -> None:
         1 + sorted(range(50), key=lambda c: -float(query @ candidates[c])).index(target)
         for query, target in zip(queries, targets, strict=True)
     ]
-    assert ranks(queries, candidates, targets).tolist() == expected
+    assert ranks(queries, candidates, one_to_one(targets)).tolist() == expected
 
 
 def test_batches_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     queries, candidates = rng.standard_normal((30, 5)), rng.standard_normal((30, 5))
-    whole = ranks(queries, candidates, np.arange(30))
+    whole = ranks(queries, candidates, one_to_one(np.arange(30)))
     monkeypatch.setattr("evaluation.ranking.QUERIES_AT_ONCE", 7)
-    assert np.array_equal(ranks(queries, candidates, np.arange(30)), whole)
+    assert np.array_equal(ranks(queries, candidates, one_to_one(np.arange(30))), whole)
 
 
 def test_a_model_to_which_all_look_the_same_gains_nothing() -> None:
     same = np.ones((40, 3))
-    assert ranks(same, same, np.arange(40)).tolist() == [20.5] * 40
+    assert ranks(same, same, one_to_one(np.arange(40))).tolist() == [20.5] * 40
 
 
 def test_chance_is_what_random_ranks_reach() -> None:

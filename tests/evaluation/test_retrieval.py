@@ -185,8 +185,11 @@ def test_a_manifest_that_was_not_given_is_nothing_to_evaluate() -> None:
 def test_the_monitor_gives_recall_of_every_direction(learned: FusionModel) -> None:
     monitor = make_monitor({"pairs": AlignedMemory(40, ("",))}, tokenizer(), reader(learned))
     metrics = monitor(learned, 1)
-    assert len(metrics) == 7
-    assert metrics["val/recall@10"] == pytest.approx(np.mean([v for k, v in metrics.items() if k.count("/") > 1]))
+    found = {name: value for name, value in metrics.items() if not name.endswith("_chance")}
+    assert len(found) == 7
+    # All directions have 40 candidates, and chance beside them.
+    assert [value for name, value in metrics.items() if name not in found] == [pytest.approx(10 / 40)] * 7
+    assert found["val/recall@10"] == pytest.approx(np.mean([v for k, v in found.items() if k.count("/") > 1]))
     assert metrics == AlignmentMonitor({"pairs": AlignedMemory(40, ("",))}, reader(learned))(learned, 2)
 
 

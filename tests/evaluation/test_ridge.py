@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.ridge import ridge_predictions, ridge_ranks, unit_length
+from fusion.ridge import PENALTIES, fit_ridge
 
 
 def data(noise: float, n: int = 80) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -67,3 +68,44 @@ def test_sizes_are_checked() -> None:
         ridge_predictions(train_a, train_b[:-1], test_a)
     with pytest.raises(ValueError, match="19 features, training has 20"):
         ridge_predictions(train_a, train_b, test_a[:, :-1])
+
+
+def left_out_errors(x: np.ndarray, y: np.ndarray) -> list[float]:
+    """For each penalty, the mean squared error of every row by a regression that was fitted anew without it."""
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    strength = np.linalg.eigvalsh(x.T @ x)[-min(x.shape) :].mean()
+    errors = []
+    for penalty in PENALTIES:
+        found = []
+        for n in range(len(x)):
+            rest = np.arange(len(x)) != n
+            a, b = x[rest] - x[rest].mean(axis=0), y[rest] - y[rest].mean(axis=0)
+            weights = np.linalg.solve(a.T @ a + penalty * strength * np.eye(x.shape[1]), a.T @ b)
+            found.append(y[n] - y[rest].mean(axis=0) - (x[n] - x[rest].mean(axis=0)) @ weights)
+        errors.append(float(np.square(found).mean()))
+    return errors
+
+
+@pytest.mark.parametrize("noise", [0.3, 3.0, 30.0])
+def test_a_row_that_was_fitted_is_not_taken_for_one_that_was_left_out(noise: float) -> None:
+    """Errors of the rows that were fitted are the least without any penalty; leverage makes up for it."""
+    train_a, train_b, _, _ = data(noise, n=25)
+    errors = left_out_errors(train_a, train_b)
+    assert fit_ridge(train_a, train_b).penalty == PENALTIES[int(np.argmin(errors))]
+    if noise > 1:
+        assert np.argmin(errors) > 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_row_has_its_own_leverage(seed: int) -> None:
+    """Rows far from the others pull the regression to themselves, so that a mean leverage would judge them too well."""
+    rng = np.random.default_rng(seed)
+    first = rng.standard_normal((24, 8)) * rng.choice([0.2, 6.0], (24, 1), p=[0.8, 0.2])
+    second = first @ rng.standard_normal((8, 5)) + 4.0 * rng.standard_normal((24, 5)) * np.abs(first[:, :1])
+    assert fit_ridge(first, second).penalty == PENALTIES[int(np.argmin(left_out_errors(first, second)))]
+
+
+def test_features_that_have_nothing_in_common_are_not_fitted() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((40, 30)), rng.standard_normal((40, 10))
+    assert fit_ridge(first, second).penalty >= 10

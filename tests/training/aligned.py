@@ -55,6 +55,13 @@ class AlignedMemory:
         return ()
 
 
+class Doubled(AlignedMemory):
+    """Every sample twice, so that batches hold equal ones."""
+
+    def sample(self, index, rng):
+        return super().sample(index // 2, rng)
+
+
 def aligned_model(seed=0, **space):
     return tiny_model(seed, shared_space={**SPACE, **space})
 
@@ -80,7 +87,8 @@ def gradients_of(kind, processes=None):
     objective, model = OBJECTIVES[kind](), aligned_model()
     place = {"rank": processes.rank, "world_size": processes.world_size} if processes else {}
     size = 3 if kind == "both" else 5
-    stream = aligned_stream(model, size, objective.reads, conversations=kind == "both", **place)
+    source = Doubled(8, ("", "audio"))
+    stream = aligned_stream(model, size, objective.reads, conversations=kind == "both", source=source, **place)
     batches = [stream[index] for index in range(4)]
     if processes:
         distributed.shard(model, processes)

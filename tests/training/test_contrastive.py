@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 
-from data.types import BadSampleError
+from data.types import AlignedSample, BadSampleError
 from tests.data.memory import MemorySource
 from tests.training.aligned import LACKING, AlignedMemory, aligned_model, aligned_stream
 from tests.training.tiny import tiny_model
@@ -44,7 +44,9 @@ def reference(model, batch, loss, samples):
     hidden = model(batch)
     space, alignment = model.shared_space, batch.alignment
     vectors = {}
-    for document, sample, modality in zip(*(ids.tolist() for ids in vars(alignment).values()), strict=True):
+    for document, sample, modality in zip(
+        *(ids.tolist() for ids in (alignment.documents, alignment.samples, alignment.modality_ids)), strict=True
+    ):
         tokens = hidden[batch.document_ids == document]
         name = model.modalities[modality]
         vector = tokens.mean(dim=0) @ space.heads[name].weight.T
@@ -224,3 +226,94 @@ def test_a_conversation_is_refused_by_a_contrastive_objective_alone():
 def test_weights_are_checked(weights):
     with pytest.raises(ValueError, match="weights="):
         WeightedSum([NextToken(), InfoNCE()], weights)
+
+
+class Repeated(AlignedMemory):
+    """Image and text, where sample 6 is sample 0 again, and 7 has the caption of 1 with a picture of its own."""
+
+    def sample(self, index, rng):
+        sample = super().sample({6: 0, 7: 1}.get(index, index), rng)
+        image, text, _ = sample.segments
+        if index == 7:
+            image = replace(image, source=image.source + 1)
+        return AlignedSample(str(index), (image, text), origin=f"pairs.jsonl:{index + 1}")
+
+
+def without_equals(image, text, scale, bias, kind):
+    """The papers' losses, where what is equal to a sample is left out of what it is told from; by plain loops."""
+    # The place of each sample's image and text among equals: 6 is 0, and the caption of 7 is that of 1.
+    images, texts = [0, 1, 2, 3, 4, 5, 0, 7], [0, 1, 2, 3, 4, 5, 0, 1]
+    losses = []
+    for i in range(8):
+        others = [j for j in range(8) if images[j] != images[i] and texts[j] != texts[i]]
+        own = image[i] @ text[i] * scale
+        if kind == "infonce":
+            forth = torch.stack([own, *(image[i] @ text[j] * scale for j in others)])
+            back = torch.stack([own, *(image[j] @ text[i] * scale for j in others)])
+            losses.append(-(forth.log_softmax(0)[0] + back.log_softmax(0)[0]) / 2)
+        else:
+            wrong = torch.stack([-(text[i] @ image[j] * scale + bias) for j in others])
+            losses.append(-torch.nn.functional.logsigmoid(torch.cat([(own + bias)[None], wrong])).sum())
+    return torch.stack(losses).sum()
+
+
+@pytest.mark.parametrize("kind", ["infonce", "sigmoid"])
+def test_equal_rows_and_captions_are_not_told_apart(kind):
+    model = aligned_model().double()
+    batch = batch_in_double(aligned_stream(model, 8, source=Repeated(8, ("",)))[0])
+    order = [int(batch.sample_ids[place]) for place in range(len(batch.sample_ids))]
+    embeddings, present = model.shared_space(model(batch), batch)
+    assert present.sum(dim=1).tolist() == [2] * 8
+    rows = torch.empty(8, dtype=torch.long)
+    rows[batch.alignment.samples] = torch.tensor([order[place] for place in batch.alignment.documents.tolist()])
+    text, image = (model.modalities.index(name) for name in ("text", "image"))
+    pair = model.shared_space.pairs.index((text, image))
+    space, sorted_RME = model.shared_space, embeddings[rows.argsort()]
+    expected = without_equals(
+        sorted_RME[:, image], sorted_RME[:, text], space.scale[pair], space.logit_bias[pair], kind
+    )
+    terms = {"infonce": InfoNCE(), "sigmoid": Sigmoid()}[kind](model, batch)
+    torch.testing.assert_close(terms.sum, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_augmentation_does_not_hide_that_two_pictures_are_equal():
+    class Noisy:
+        """A processor that draws."""
+
+        augments = True
+
+        def __call__(self, media, rng=None):
+            return media.source + (0 if rng is None else torch.tensor(rng.standard_normal(1), dtype=torch.float32))
+
+    model = aligned_model()
+    stream = aligned_stream(model, 8, source=Repeated(8, ("",)))
+    stream.interleaver._processors["image"] = Noisy()
+    batch = stream[0]
+    images = batch.alignment.contents[batch.alignment.modality_ids == model.modalities.index("image")]
+    assert len(set(images.tolist())) == 7
+
+
+@pytest.mark.parametrize("objective", [InfoNCE(), Sigmoid()])
+def test_a_micro_batch_that_teaches_nothing_is_said_once(objective, caplog):
+    model = aligned_model()
+    stream = aligned_stream(model, 1, source=AlignedMemory(4, TWO))
+    for index in range(2):
+        objective(model, stream[index])
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.partition(":")[0] for line in said] == ["text-image"]
+    assert "in a micro-batch of 1 samples" in said[0]
+    caplog.clear()
+    objective(model, aligned_stream(model, 4, source=AlignedMemory(4, TWO))[0])
+    assert not caplog.records
+
+
+def test_batches_that_teach_nothing_are_refused_before_the_training():
+    model, both = aligned_model(), WeightedSum([NextToken(), InfoNCE()], [1, 1])
+    with pytest.raises(ValueError, match=r"^samples_per_batch=1 must be at least 2: .*one alone has a loss of 0$"):
+        both.check_data(aligned_stream(model, 1))
+    small = aligned_stream(model, 8, source=AlignedMemory(5))
+    with pytest.raises(ValueError, match=r"^sources\.pairs: has 5 samples, and a batch takes 8 of it"):
+        InfoNCE().check_data(small)
+    InfoNCE().check_data(aligned_stream(model, 8, source=AlignedMemory(8)))
+    NextToken().check_data(small)
+    both.check_data(aligned_stream(model, 8, reads=("messages", "aligned"), source=MemorySource(5)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from data.loader import MESSAGES
+from data.loader import MESSAGES, BatchStream
 from data.types import InterleavedBatch
 
 
@@ -43,3 +43,6 @@ class Objective:
 
     def check(self, model: nn.Module) -> None:
         """Raises `ValueError`, before the training starts, for a model that lacks what is needed."""
+
+    def check_data(self, stream: BatchStream) -> None:
+        """Raises `ValueError`, before the training starts, for batches from which nothing can be learned."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from data.loader import BatchStream
 from data.types import InterleavedBatch
 from training.objectives.base import LossTerms, Objective
 
@@ -40,3 +41,8 @@ class WeightedSum(Objective):
         """Raises `ValueError` for the first part that the model does not fit."""
         for part in self.parts:
             part.check(model)
+
+    def check_data(self, stream: BatchStream) -> None:
+        """Raises `ValueError` for the first part that can learn nothing from the batches."""
+        for part in self.parts:
+            part.check_data(stream)
