@@ -55,7 +55,7 @@ def cached_processors(
         header = feature_header(config, name, encoder)
         folder = cache_folder() / "features" / f"{name}-{json_hash(header)}"
         skips = config.data.on_bad_sample == "skip"
-        media = needed_media(mixture, name, _num_samples(config), skips)
+        media = needed_media(mixture, name, num_samples(config), skips)
         filler = _Filler(encoder.to(device), processor, device, skips)
         replaced[name] = CachedFeatures(filler.filled(FeatureStore(folder, header), media), processor)
         encoder.cpu()  # where the rest of the model is until the training begins
@@ -166,5 +166,6 @@ def _media(sample: Sample | AlignedSample) -> Iterator[Media]:
     return (segment for segment in segments if isinstance(segment, Media))
 
 
-def _num_samples(config: DictConfig) -> int:
+def num_samples(config: DictConfig) -> int:
+    """Positions of the stream that a training reads."""
     return config.trainer.max_steps * config.trainer.accumulation_steps * config.data.samples_per_batch

@@ -32,8 +32,9 @@ from fusion.checkpoint import validate_targets
 from fusion.counting import active_parameters, flops_by_part, parameter_counts, trainable_parameters
 from fusion.model import FusionModel
 from fusion.sizing import QUANTITIES, solve
+from training.anchoring import fit_shared_space
 from training.distributed import Processes, share_of_cores, start
-from training.feature_cache import cached_processors
+from training.feature_cache import cached_processors, num_samples
 from training.objectives.base import Objective
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
@@ -85,18 +86,22 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     processors = build_processors(config.data)
     check_processors(sources, validation, processors)
     interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
-    cached = cached_processors(config, model, Mixture(sources, config.seed), processors, processes.device)
+    mixture = Mixture(sources, config.seed, config.data.samples_per_batch)
+    cached = cached_processors(config, model, mixture, processors, processes.device)
     reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
     objective = build_objective(config.objective, model)
     stream = build_stream(
         config.data, config.seed, sources, reader, processes.rank, processes.world_size, objective.reads
     )
+    _check_data(objective, stream)
     monitor = make_monitor(validation, tokenizer, interleaver) if validation else None
     _check_best_metric(config.trainer.best_metric, monitor)
     if checkpoint is None and any(_targets(config).values()):
         config = _sized(config, tokenizer.vocab_size, stream, processes)
         seed_everything(config.seed)  # the same weights as if this size had been configured
         model = build_model(config, tokenizer.vocab_size)
+    if checkpoint is None:
+        fit_shared_space(model, stream, num_samples(config), processes.device)
     costs = _costs(model, stream)
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
@@ -150,6 +155,13 @@ def build_objective(config: DictConfig, model: FusionModel) -> Objective:
     except ValueError as error:
         raise BadInputError(f"objective: {error}") from error
     return objective
+
+
+def _check_data(objective: Objective, stream: BatchStream) -> None:
+    try:
+        objective.check_data(stream)
+    except ValueError as error:
+        raise BadInputError(f"data.{error}") from error
 
 
 def num_workers(data: DictConfig, device: torch.device) -> int:
