@@ -53,15 +53,6 @@ def check_convolutions(channels: Sequence[int], strides: Sequence[int], kernels:
         )
 
 
-def feature_means(encoder: Encoder, features_NTC: Tensor, media: MediaBatch) -> Tensor:
-    """The mean over the true features of each item, [N, C], in float32 or more."""
-    features_NTC = features_NTC.to(torch.promote_types(features_NTC.dtype, torch.float32))
-    counts = [encoder.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
-    counts_N = torch.tensor(counts, device=features_NTC.device)
-    inside_NT = ~padding_mask(features_NTC, counts_N)
-    return (features_NTC * inside_NT[..., None]).sum(dim=1) / counts_N[:, None]
-
-
 class MediaEncoder(nn.Module):
     """An encoder followed by a projector into the shared width.
 
@@ -94,10 +85,21 @@ class MediaEncoder(nn.Module):
         counts = [self.encoder.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
         tokens_NTD = self.projector(features_NTC, torch.tensor(counts, device=features_NTC.device))
         if anchor is not None:
-            anchors_NE = anchor(feature_means(self.encoder, features_NTC, media))
+            anchors_NE = anchor(self._means(features_NTC, media))
             tokens_NTD = torch.cat([tokens_NTD, anchors_NE[:, None].expand(-1, tokens_NTD.shape[1], -1)], dim=-1)
         counts_N = torch.tensor([self.projector.num_tokens(count) for count in counts], device=tokens_NTD.device)
         return tokens_NTD[~padding_mask(tokens_NTD, counts_N)]
+
+    def means(self, media: MediaBatch) -> Tensor:
+        """The mean over the encoder's features of each item, [N, C], in float32 or more; no projector takes part."""
+        return self._means(self.encoder(media), media)
+
+    def _means(self, features_NTC: Tensor, media: MediaBatch) -> Tensor:
+        features_NTC = features_NTC.to(torch.promote_types(features_NTC.dtype, torch.float32))
+        counts = [self.encoder.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
+        counts_N = torch.tensor(counts, device=features_NTC.device)
+        inside_NT = ~padding_mask(features_NTC, counts_N)
+        return (features_NTC * inside_NT[..., None]).sum(dim=1) / counts_N[:, None]
 
     def _example_tokens(self, features_1TC: Tensor | None = None) -> Tensor:
         features_1TC = self.encoder.example_features() if features_1TC is None else features_1TC

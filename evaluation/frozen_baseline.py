@@ -16,7 +16,6 @@ import torch
 from data.collate import pad_media
 from data.interleave import Interleaver
 from data.types import AlignedSample, BadSampleError, MediaBatch, Modality
-from encoders.base import feature_means
 from evaluation.embedding import Embedded
 from evaluation.partners import search
 from evaluation.ridge import ridge_ranks
@@ -104,7 +103,9 @@ def pooled_features(
         for name, given in items.items():
             if given:
                 samples_N, contents_N, values_N = zip(*given, strict=True)
-                means_NC = _means(_encoder(model, name), pad_media(name, list(zip(samples_N, values_N, strict=True))))
+                means_NC = _means(
+                    model.media_encoders[name], pad_media(name, list(zip(samples_N, values_N, strict=True)))
+                )
                 found[name] += zip(samples_N, contents_N, means_NC, strict=True)
         advance(len(places[start : start + batch_size]))
     return {name: Embedded.of(items) for name, items in found.items() if items}
@@ -138,8 +139,4 @@ def ridge_directions(
 def _means(encoder: Any, media: MediaBatch) -> np.ndarray:
     """[N, C]: the mean over the true features of each item."""
     device = next((weight.device for weight in encoder.parameters()), torch.device("cpu"))
-    return feature_means(encoder, encoder(media.to(device)), media).cpu().numpy()
-
-
-def _encoder(model: FusionModel, name: Modality) -> Any:
-    return model.media_encoders[name].encoder
+    return encoder.means(media.to(device)).cpu().numpy()

@@ -6,6 +6,7 @@ Shape legend: n samples with a modality, C width of the features.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from data.collate import pad_media
 from data.loader import BatchStream
 from data.progress import with_progress
 from data.types import AlignedSample, BadInputError, BadSampleError, Modality
-from encoders.base import MediaEncoder, feature_means
 from fusion.model import FusionModel
 from fusion.ridge_space import RidgeSpace
 
@@ -87,10 +87,8 @@ def _add(
     given: list[tuple[int, torch.Tensor]],
     device: torch.device,
 ) -> None:
-    media_encoder, media = model.media_encoders[name], pad_media(name, given).to(device)
-    assert isinstance(media_encoder, MediaEncoder)
-    encoder = media_encoder.encoder
-    means = feature_means(encoder, encoder(media), media).double().cpu().numpy()
+    encoder: Any = model.media_encoders[name]
+    means = encoder.means(pad_media(name, given).to(device)).double().cpu().numpy()
     for (number, _), mean in zip(given, means, strict=True):
         total, count = sums.get(number, (0.0, 0))
         sums[number] = (total + mean, count + 1)
