@@ -69,10 +69,10 @@ def sample_features(
 def _media(stream: BatchStream, position: int) -> list[tuple[Modality, torch.Tensor]]:
     """The media of the aligned sample at a position, without augmentation; none of a conversation."""
     try:
-        _, sample, rng = stream.mixture.at(position)
+        _, sample, draws = stream.mixture.at(position)
         if not isinstance(sample, AlignedSample):
             return []
-        documents = stream.interleaver.segments(one_of_each(sample, rng))
+        documents = stream.interleaver.segments(one_of_each(sample, draws("segment")))
         return [item for document in documents for item in document.media]
     except BadSampleError:
         if stream.on_bad_sample == "error":
