@@ -18,7 +18,7 @@ from training.schedules import cosine, trapezoid
 CONF = Path(str(conf.__file__)).parent
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 # Steps of the warm-up of the configured experiments, and of all their steps.
-WARMUPS = {"easy_vqa": (50, 1500), "easy_vqa_quick": (20, 200), "emoji_alignment": (50, 700)}
+WARMUPS = {"easy_vqa": (50, 1700), "easy_vqa_quick": (20, 200), "emoji_alignment": (50, 700)}
 
 
 def configured(*overrides: str) -> tuple[Callable[[int, int], float], int]:
