@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from bakeoff.settings import Bakeoff
-from data.instantiate import resolved
+from data.instantiate import instantiate_source, resolved
 from data.types import BadInputError
 from evaluation.settings import given_tasks
 
@@ -48,14 +48,18 @@ def configuration(overrides: Sequence[str]) -> Config:
 
 
 def check_tasks(bakeoff: Bakeoff, compared: Config) -> None:
-    """Raises `BadInputError` if a contrast names a task that will not be evaluated."""
+    """Raises `BadInputError` if a contrast names a task that will not be evaluated, here or at all."""
     tasks = given_tasks(compared.get("evaluation") or {})
     for place, contrast in enumerate(bakeoff.primary):
+        where = f"bakeoff.contrasts[{place}]: task={contrast.task}"
         if contrast.task not in tasks:
             raise BadInputError(
-                f"bakeoff.contrasts[{place}]: task={contrast.task} must be one of {', '.join(tasks) or 'none'}, "
-                "which the runs are evaluated on"
+                f"{where} must be one of {', '.join(tasks) or 'none'}, which the runs are evaluated on"
             )
+        entry = tasks[contrast.task]
+        # Only of these is it not certain that they are asked, and it may take a minute to find out.
+        if entry.get("optional") and instantiate_source(entry, f"evaluation.tasks.{contrast.task}") is None:
+            raise BadInputError(f"{where} needs what is not installed here, so that nobody would be asked it")
 
 
 def scaled_overrides(bakeoff: Bakeoff, compared: Config, tuning: Config) -> Sequence[str]:

@@ -140,12 +140,22 @@ def read_answered(of_method: Mapping[str, Sequence[Path]]) -> Answers:
     """
     correct: dict[str, dict[str, list[list[bool]]]] = {}
     asked: dict[str, list[tuple[str, str]]] = {}
+    tasks_of: dict[Path, set[str]] = {}
     for method, folders in of_method.items():
         for folder in folders:
-            for task, answers in read_answers(folder).items():
+            found = read_answers(folder)
+            tasks_of[folder] = set(found)
+            for task, answers in found.items():
                 questions = [(str(answer["id"]), str(answer["cluster"])) for answer in answers]
                 if asked.setdefault(task, questions) != questions:
                     raise BadInputError(f"{folder}: was asked other questions in {task} than the first run")
                 correct.setdefault(task, {}).setdefault(method, []).append([bool(a["correct"]) for a in answers])
+    for folder, tasks in tasks_of.items():
+        if tasks != set(asked):
+            missing = ", ".join(task for task in asked if task not in tasks)
+            raise BadInputError(
+                f"{folder}: was not asked {missing}, as other runs were; move its report.json away and evaluate it again "
+                "where the same optional tasks are installed"
+            )
     arrays = {task: {m: np.array(values) for m, values in methods.items()} for task, methods in correct.items()}
     return Answers(arrays, {task: [cluster for _, cluster in questions] for task, questions in asked.items()})

@@ -10,7 +10,7 @@ chosen field of their metadata are one cluster, whatever they show. All others a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,10 @@ class Clusters:
 
     names: tuple[str, ...]
     words: str
+
+    def of(self, places: Iterable[int]) -> list[str]:
+        """The clusters of the samples at some places."""
+        return [self.names[place] for place in places]
 
     def to_json(self) -> dict[str, int | str]:
         """The form that `report.json` holds."""
@@ -49,7 +53,8 @@ def clusters_of(samples: Sequence[Sample | AlignedSample], field: str) -> Cluste
         kinds.append("field" if field in sample.metadata else "media" if media else "alone")
         groups.join(media)
     names = [groups.root(name) if kind == "media" else name for name, kind in zip(names, kinds, strict=True)]
-    return Clusters(tuple(names), _words(names, kinds, field, sum(count for count in ids.values() if count > 1)))
+    repeated = sum(kind == "alone" and ids[sample.id] > 1 for sample, kind in zip(samples, kinds, strict=True))
+    return Clusters(tuple(names), _words(names, kinds, field, repeated))
 
 
 def _words(names: Sequence[str], kinds: Sequence[str], field: str, repeated: int) -> str:
@@ -64,8 +69,9 @@ def _words(names: Sequence[str], kinds: Sequence[str], field: str, repeated: int
     if "alone" in found:
         parts.append(f"{_counted(len(found['alone']), 'row')} alone")
     text = " and ".join(parts)
+    # Last, so that "these" are the rows alone.
     return (
-        f"{text}; {_counted(repeated, 'row')} have an id that is not theirs alone, and count each" if repeated else text
+        f"{text}; {repeated:,} of these have an id that is not theirs alone, and count each" if repeated else text
     )
 
 

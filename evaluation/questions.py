@@ -89,7 +89,7 @@ class Questions:
 
     def tagged(self, predictions: Sequence[Prediction], places: Sequence[int]) -> list[Prediction]:
         """Predictions of the samples at some places with the cluster of each, however it was changed."""
-        names = (self.clusters.names[place] for place in places)
+        names = self.clusters.of(places)
         return [replace(item, cluster=name) for item, name in zip(predictions, names, strict=True)]
 
 

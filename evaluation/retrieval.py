@@ -16,7 +16,7 @@ import numpy as np
 from data.interleave import Interleaver
 from data.mixture import Source
 from data.types import SENTENCE, TEXT, AlignedSample, BadSampleError, Modality
-from evaluation.clusters import clusters_of
+from evaluation.clusters import Clusters, clusters_of
 from evaluation.costs import model_costs
 from evaluation.embedding import Embedded, embed, embed_texts, first_batch, read_aligned
 from evaluation.frozen_baseline import RidgeBaseline, frozen_modalities
@@ -99,12 +99,13 @@ def evaluate_retrieval(
             if len(embedded) < 2:
                 reason = f"; the first: {skipped[0]}" if skipped else ""
                 raise BadSampleError(f"{name}: has no samples of two modalities that can be used{reason}")
-            report["clusters"][name] = clusters_of(samples, settings.cluster).to_json()
-            _add_directions(report, name, samples, embedded, settings)
+            drawn = clusters_of(samples, settings.cluster)
+            report["clusters"][name] = drawn.to_json()
+            _add_directions(report, name, drawn, embedded, settings)
             if settings.ridge is not None:
-                _add_ridge(report, name, samples, ridge.directions(samples, embedded), embedded, settings, frozen)
+                _add_ridge(report, name, drawn, ridge.directions(samples, embedded), settings, frozen)
             if settings.classes is not None:
-                _add_classification(report, name, samples, embedded, settings, (model, interleaver))
+                _add_classification(report, name, samples, drawn, embedded, settings, (model, interleaver))
             seed = settings.bootstrap.seed
             key = settings.classes or settings.cluster
             report["embedding_map"][name] = embedding_map(embedded, samples, key, settings.map_samples, seed)
@@ -157,13 +158,13 @@ def possible_directions(samples: Sequence[AlignedSample], modalities: Sequence[M
 def _add_directions(
     report: dict[str, Any],
     task: str,
-    samples: Sequence[AlignedSample],
+    drawn: Clusters,
     embedded: Mapping[Modality, Embedded],
     settings: RetrievalSettings,
 ) -> None:
     options = (settings.bootstrap.resamples, settings.bootstrap.seed)
     for direction, found in directions(embedded).items():
-        scores = retrieval_scores(found.ranks, _clusters(samples, found.asked, settings), *options)
+        scores = retrieval_scores(found.ranks, drawn.of(found.asked), *options)
         report["tasks"][f"{task}/{direction}"] = {name: score.to_json() for name, score in scores.items()}
         counts = {"candidates": found.num_candidates, "right": float(found.num_right.mean())}
         report["chance"][f"{task}/{direction}"] = {**counts, **found.chance()}
@@ -172,9 +173,8 @@ def _add_directions(
 def _add_ridge(
     report: dict[str, Any],
     task: str,
-    samples: Sequence[AlignedSample],
+    drawn: Clusters,
     found: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    embedded: Mapping[Modality, Embedded],
     settings: RetrievalSettings,
     frozen: Sequence[Modality],
 ) -> None:
@@ -183,7 +183,7 @@ def _add_ridge(
         report["omitted"].setdefault(task, {})["ridge regression"] = _why_no_ridge(frozen)
     options = (settings.bootstrap.resamples, settings.bootstrap.seed)
     for direction, (placed, asked) in found.items():
-        scores = retrieval_scores(placed, _clusters(samples, asked, settings), *options)
+        scores = retrieval_scores(placed, drawn.of(asked), *options)
         baselines = report["baselines"].setdefault(f"{task}/{direction}", {})
         baselines["ridge"] = {name: score.to_json() for name, score in scores.items()}
 
@@ -206,6 +206,7 @@ def _add_classification(
     report: dict[str, Any],
     task: str,
     samples: Sequence[AlignedSample],
+    drawn: Clusters,
     embedded: Mapping[Modality, Embedded],
     settings: RetrievalSettings,
     encoder: tuple[FusionModel, Interleaver],
@@ -227,15 +228,9 @@ def _add_classification(
         asked = found.samples[labelled]
         truth_Q = np.array([names.index(samples[place].metadata[key]) for place in asked])
         chosen_Q = (found.values[labelled] @ prompts_CE.T).argmax(axis=1)
-        clusters = _clusters(samples, asked, settings)
+        clusters = drawn.of(asked)
         name = f"{task}/{modality}_to_{key}"
         report["tasks"][name] = {"accuracy": bootstrap(chosen_Q == truth_Q, clusters, *options).to_json()}
         most = Counter(truth_Q.tolist()).most_common(1)[0][0]
         report["audit"][name] = {"largest_class": bootstrap(truth_Q == most, clusters, *options).to_json()}
         report["chance"][name] = {"candidates": len(names), "accuracy": 1 / len(names)}
-
-
-def _clusters(samples: Sequence[AlignedSample], places: np.ndarray, settings: RetrievalSettings) -> list[str]:
-    """What is drawn together (see `evaluation.clusters`)."""
-    names = clusters_of(samples, settings.cluster).names
-    return [names[place] for place in places]

@@ -126,3 +126,15 @@ def test_runs_that_were_asked_otherwise_are_refused(tmp_path: Path, change: str)
         (other / "answers.jsonl").write_text("\n".join(lines[::-1]), encoding="utf-8")
     with pytest.raises(BadInputError, match="other: was asked other questions in typed than the first run"):
         read_answered({"a": [one], "b": [other]})
+
+
+def test_a_run_that_was_not_asked_a_task_is_named(tmp_path: Path) -> None:
+    """As where an optional task was installed in the middle of a bake-off; one seed would be set against three."""
+    correct_N = np.ones(len(CLUSTERS), dtype=bool)
+    folders = [write(tmp_path / f"seed {seed}", correct_N, CLUSTERS) for seed in range(3)]
+    for folder in folders[1:]:
+        path = folder / "answers.jsonl"
+        typed = path.read_text(encoding="utf-8")
+        path.write_text(typed + typed.replace('"typed"', '"spoken"'), encoding="utf-8")
+    with pytest.raises(BadInputError, match="seed 0: was not asked spoken, as other runs were"):
+        read_answered({"a": folders})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,15 @@ def test_a_contrast_in_a_task_that_nobody_is_asked_is_refused() -> None:
     wrong = replace(SETTINGS, contrasts=[CONTRAST, {**CONTRAST, "task": "typed"}])
     known = "easy_vqa/typed, easy_vqa/spoken, easy_vqa/spoken_piper"
     message = rf"^bakeoff.contrasts\[1\]: task=typed must be one of {known}, which the runs are"
+    with pytest.raises(BadInputError, match=message):
+        prepared(wrong)
+
+
+def test_a_contrast_in_a_task_that_would_be_left_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the trainings, not after them."""
+    monkeypatch.setitem(sys.modules, "piper", None)
+    wrong = replace(SETTINGS, contrasts=[{**CONTRAST, "task": "easy_vqa/spoken_piper"}])
+    message = r"^bakeoff.contrasts\[0\]: task=easy_vqa/spoken_piper needs what is not installed here"
     with pytest.raises(BadInputError, match=message):
         prepared(wrong)
 

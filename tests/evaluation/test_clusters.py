@@ -83,12 +83,15 @@ def test_metadata_says_otherwise() -> None:
 def test_equal_ids_are_no_cluster_and_are_told() -> None:
     found = clusters_of([ask(i, Text("?")) for i in ("a", "a", "b", "a")], "image")
     assert len(set(found.names)) == 4
-    assert found.words == "4 rows alone; 3 rows have an id that is not theirs alone, and count each"
+    assert found.words == "4 rows alone; 3 of these have an id that is not theirs alone, and count each"
 
 
 def test_aligned_samples_that_share_a_picture_are_one_cluster() -> None:
     captions = [AlignedSample(str(i), (image(i // 5), Text(f"caption {i}"))) for i in range(10)]
     names = clusters_of(captions, "concept").names
     assert [names.index(name) for name in names] == [0] * 5 + [5] * 5
+    choices = [AlignedSample(str(i // 5), sample.segments) for i, sample in enumerate(captions)]
+    told = clusters_of(choices, "concept").words
+    assert told == "2 groups of rows that share a medium of what they are about", "equal ids of a group are no matter"
     words = [AlignedSample(str(i), (Media("sentence", b"equal"), image(i))) for i in range(3)]
     assert len(set(clusters_of(words, "concept").names)) == 3
