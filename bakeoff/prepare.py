@@ -53,9 +53,7 @@ def check_tasks(bakeoff: Bakeoff, compared: Config) -> None:
     for place, contrast in enumerate(bakeoff.primary):
         where = f"bakeoff.contrasts[{place}]: task={contrast.task}"
         if contrast.task not in tasks:
-            raise BadInputError(
-                f"{where} must be one of {', '.join(tasks) or 'none'}, which the runs are evaluated on"
-            )
+            raise BadInputError(f"{where} must be one of {', '.join(tasks) or 'none'}, which the runs are evaluated on")
         entry = tasks[contrast.task]
         # Only of these is it not certain that they are asked, and it may take a minute to find out.
         if entry.get("optional") and instantiate_source(entry, f"evaluation.tasks.{contrast.task}") is None:

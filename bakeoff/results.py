@@ -154,8 +154,8 @@ def read_answered(of_method: Mapping[str, Sequence[Path]]) -> Answers:
         if tasks != set(asked):
             missing = ", ".join(task for task in asked if task not in tasks)
             raise BadInputError(
-                f"{folder}: was not asked {missing}, as other runs were; move its report.json away and evaluate it again "
-                "where the same optional tasks are installed"
+                f"{folder}: was not asked {missing}, as other runs were; move its report.json away and evaluate it "
+                "again where what optional tasks need is installed"
             )
     arrays = {task: {m: np.array(values) for m, values in methods.items()} for task, methods in correct.items()}
     return Answers(arrays, {task: [cluster for _, cluster in questions] for task, questions in asked.items()})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from evaluation.conditions import BASELINES, column_head, condition_name, context_of_report
-from evaluation.markdown import percent, table
+from evaluation.markdown import percent, table, turned
 from evaluation.metrics import with_metric
 
 INTERVALS = (
@@ -21,6 +22,8 @@ FAMILIES = (
     "family. Only a family that the training left out says something about new ways of speaking, and none of them "
     "speaks as people do."
 )
+# To measure what a table would take.
+WIDEST = 10_000
 HOW_TO_READ = """How to read the audit:
 
 - majority answer: the most frequent training answer; per question: the most frequent training answer to the same words.
@@ -99,19 +102,34 @@ def note_lines(report: Mapping[str, Any]) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def accuracy_table(report: Mapping[str, Any]) -> Table:
-    """Accuracy of every task beside its audit."""
-    conditions = all_conditions(report)
-    shown = Table(title="accuracy in percent, with 95 % interval", title_justify="left", box=None, pad_edge=False)
-    shown.add_column("task", no_wrap=True)
-    shown.add_column("model", justify="right", style="bold", no_wrap=True)
-    for condition in conditions:
-        shown.add_column(column_head(condition, context_of_report(report)), justify="right", no_wrap=True)
+def accuracy_table(report: Mapping[str, Any], console: Console) -> Table:
+    """Accuracy of every task beside its audit; tasks become the columns where the audit is too wide for the console."""
+    head, rows = accuracy_cells(report)
+    shown = as_table(head, rows)
+    width = console.measure(shown, options=console.options.update(max_width=WIDEST)).maximum
+    return shown if width <= console.width else as_table(*turned(head, rows))
+
+
+def accuracy_cells(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows, a row for each task; every cell has two lines or three, so that the table stays narrow."""
+    conditions, context = all_conditions(report), context_of_report(report)
+    rows = []
     for task, scores in with_metric(report, "accuracy").items():
-        audit = report.get("audit", {}).get(task, {})
+        audit, score = report.get("audit", {}).get(task, {}), scores["accuracy"]
         most = max((found["n"] for key, found in audit.items() if key not in BASELINES), default=0)
+        name = task.replace("/", "/\n") + f"\n[dim]n={score['n']:,}[/dim]"
         cells = [audit_cell(condition, audit, most) for condition in conditions]
-        shown.add_row(f"{task}\n[dim]n={scores['accuracy']['n']:,}[/dim]", terminal_cell(scores["accuracy"], 1), *cells)
+        rows.append([name, f"[bold]{terminal_cell(score, 1)}[/bold]", *cells])
+    return ["task", "model", *(column_head(condition, context) for condition in conditions)], rows
+
+
+def as_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table whose first column is a name and whose others are numbers; what does not fit is folded, not cut off."""
+    shown = Table(title="accuracy in percent, with 95 % interval", title_justify="left", box=None, pad_edge=False)
+    for place, name in enumerate(head):
+        shown.add_column(name, justify="right" if place else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
     return shown
 
 

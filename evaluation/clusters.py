@@ -70,9 +70,7 @@ def _words(names: Sequence[str], kinds: Sequence[str], field: str, repeated: int
         parts.append(f"{_counted(len(found['alone']), 'row')} alone")
     text = " and ".join(parts)
     # Last, so that "these" are the rows alone.
-    return (
-        f"{text}; {repeated:,} of these have an id that is not theirs alone, and count each" if repeated else text
-    )
+    return f"{text}; {repeated:,} of these have an id that is not theirs alone, and count each" if repeated else text
 
 
 def _counted(number: int, what: str) -> str:

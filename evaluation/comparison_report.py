@@ -18,7 +18,7 @@ from rich.text import Text
 from data.atomic_write import write_text
 from evaluation.compare import Group, Spread, task_names, to_json, warnings
 from evaluation.figures import COLOURS, errors, save, style
-from evaluation.markdown import table
+from evaluation.markdown import table, turned
 from evaluation.metrics import main_metric, main_score
 
 SCORES = "accuracy, or recall@10 of a retrieval, in percent"
@@ -57,12 +57,6 @@ def rows_of(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
         for group in groups
     ]
     return head, rows
-
-
-def turned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """The same table with rows as columns."""
-    first, *rest = ([*column] for column in zip(head, *rows, strict=True))
-    return first, rest
 
 
 def has_many_tasks(groups: Sequence[Group]) -> bool:

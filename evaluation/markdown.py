@@ -1,4 +1,4 @@
-"""Markdown for reports: numbers and tables."""
+"""Numbers and tables of reports, as markdown and before they are drawn."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     cells = [[cell.replace("|", "\\|").replace("<", "&lt;") for cell in row] for row in rows]
     rule = ["---", *["---:"] * (len(head) - 1)]
     return ["| " + " | ".join(row) + " |" for row in [list(head), rule, *cells]]
+
+
+def turned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """The same table with rows as columns."""
+    first, *rest = ([*column] for column in zip(head, *rows, strict=True))
+    return first, rest

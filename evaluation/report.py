@@ -212,7 +212,7 @@ def print_table(report: Mapping[str, Any], console: Console | None = None) -> No
     if with_metric(report, MAIN_RECALL):
         console.print(retrieval_table(report))
     if with_metric(report, "accuracy"):
-        console.print(accuracy_table(report))
+        console.print(accuracy_table(report, console))
     for line in filter(None, note_lines(report)):
         console.print(line.removeprefix("- "), style="yellow", markup=False)
 

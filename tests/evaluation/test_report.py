@@ -14,6 +14,7 @@ from evaluation.figures import draw_scores
 from evaluation.report import choose_folder, keep_old_report, print_table, read_report, to_markdown, write_report
 
 TASKS = ["easy_vqa/typed", "easy_vqa/spoken"]
+KINDS = ("removed", "shuffled")
 
 
 def put(report: dict[str, Any], folder: Path) -> None:
@@ -51,23 +52,49 @@ def test_markdown_shows_every_score_and_every_figure(
     assert not list(folder.rglob("*.tmp"))
 
 
-def test_the_terminal_table_fits_eighty_columns(report: dict[str, Any]) -> None:
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+def printed(report: dict[str, Any], width: int) -> str:
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     print_table(report, console)
-    text = console.export_text()
-    for task in TASKS:
-        score = report["tasks"][task]["accuracy"]
-        assert task in text
-        assert f"{100 * score['value']:.1f}" in text
-        assert f"{100 * score['low']:.1f}-{100 * score['high']:.1f}" in text
-    assert "…" not in text
+    return console.export_text()
+
+
+def all_there(report: dict[str, Any], text: str) -> bool:
+    """Whether a table holds every score in one piece, and every name by its parts."""
+    scores = [report["tasks"][task]["accuracy"] for task in report["tasks"]]
+    numbers = {f"{100 * score['low']:.1f}-{100 * score['high']:.1f}" for score in scores}
+    for audit in report["audit"].values():
+        numbers |= {f"{100 * score['low']:.0f}-{100 * score['high']:.0f}" for score in audit.values()}
+    parts = {part for task in report["tasks"] for part in task.replace("/", "/ ").split()}
+    heads = {"majority", "answer", "question", "other", "image", "audio"}
+    return "…" not in text and numbers | parts | heads <= set(text.split())
+
+
+def test_the_terminal_table_fits_eighty_columns(report: dict[str, Any]) -> None:
+    assert all_there(report, printed(report, 80))
+
+
+def test_a_task_of_another_family_of_voices_fits_too(report: dict[str, Any]) -> None:
+    for part in ("tasks", "audit"):
+        report[part]["easy_vqa/spoken_piper"] = report[part][TASKS[1]]
+    text = printed(report, 80)
+    assert all_there(report, text)
+    assert "task model majority per no no other other" in " ".join(text.split()), "a row for each task"
+
+
+def test_an_audit_of_many_modalities_becomes_rows(report: dict[str, Any]) -> None:
+    for name in ("sentence", "vibration", "temperature", "pressure"):
+        report["audit"][TASKS[1]] |= {f"{name}_{kind}": report["audit"][TASKS[1]]["image_only"] for kind in KINDS}
+    text = printed(report, 80)
+    assert all_there(report, text)
+    assert {"temperature", "vibration"} <= set(text.split())
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "task easy_vqa/ easy_vqa/" in lines, "tasks are the columns"
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def written(report: dict[str, Any]) -> str:
     """The page, and the table of the terminal below it."""
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    print_table(report, console)
-    return f"{to_markdown(report, {})}\n{console.export_text()}"
+    return f"{to_markdown(report, {})}\n{printed(report, 100)}"
 
 
 def test_a_page_about_sound_does_not_speak_of_images(report: dict[str, Any]) -> None:
