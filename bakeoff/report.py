@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from bakeoff.contrasts import Difference, Tested
 from bakeoff.figures import draw
@@ -214,24 +210,3 @@ def contrast(item: Tested) -> list[str]:
 def is_significant(item: Tested) -> bool:
     """Whether there is a difference, in all likelihood."""
     return item.corrected is not None and item.corrected < SIGNIFICANT
-
-
-def print_results(results: Results, console: Console | None = None) -> None:
-    """Prints a table for each budget, and the primary contrasts."""
-    console = console or Console()
-    for budget in results.differences:
-        rows = [cells(row, results) for row in results.rows if row.budget == budget]
-        console.print(on_terminal(TITLES[budget], head(results), rows))
-    if results.contrasts:
-        console.print(on_terminal("Primary contrasts", CONTRASTS, [contrast(item) for item in results.contrasts]))
-    console.print(about_contrasts(results), markup=False)
-
-
-def on_terminal(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table whose first column is a name and whose others are numbers."""
-    found = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for place, name in enumerate(columns):
-        found.add_column(name, justify="left" if place == 0 else "right")
-    for row in rows:
-        found.add_row(*(Text(cell) for cell in row))
-    return found

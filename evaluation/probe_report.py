@@ -151,8 +151,8 @@ def deletion_rows(task: str, found: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-HOW_TO_READ_DELETION = """Probability of the model's own answer, in percent, when regions (patches of the image, spans
-of sound, words) become neutral, those with the highest attribution first: none of them, then a growing share (the same
+HOW_TO_READ_DELETION = """Probability of the model's own answer, in percent, when regions (patches, spans of time,
+words) become neutral, those with the highest attribution first: none of them, then a growing share (the same
 in all rows, see the figure). Harm: probability under random deletion minus that under this one, averaged over the
 shares, with 95 % interval; above 0, the attribution finds what the answer depends on."""
 HOW_TO_READ_ROBUSTNESS = """Accuracy in percent. Relative robustness: accuracy under corruption, averaged over the five

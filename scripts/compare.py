@@ -38,8 +38,9 @@ def run_bakeoff(config: DictConfig) -> None:
     """A killed bake-off goes on with what is missing."""
     from pathlib import Path
 
-    from bakeoff.report import print_results, track, write
+    from bakeoff.report import track, write
     from bakeoff.run import run
+    from bakeoff.terminal import print_results
     from data.instantiate import instantiate
     from data.types import BadInputError
 

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from bakeoff.contrasts import Answers, judged_contrasts, plain_differences
 from bakeoff.figures import draw
-from bakeoff.report import NO_CONTRASTS, NOT_TESTED, TITLES, print_results, to_json, to_markdown
+from bakeoff.report import NO_CONTRASTS, NOT_TESTED, TITLES, to_json, to_markdown
 from bakeoff.results import Results, Row
 from bakeoff.settings import BUDGETS, Contrast
+from bakeoff.terminal import print_results
 from tests.bakeoff.test_run import markdown_tables
 
 METHODS = {"early": 0.7, "late": 0.55, "concat": 0.69}
@@ -113,13 +114,27 @@ def test_questions_of_one_cluster_have_no_interval_and_the_report_says_so() -> N
     assert "All questions of typed are one cluster, from which no interval" in to_markdown(results)
 
 
-def test_the_terminal_shows_the_contrasts_and_what_they_are() -> None:
-    console = Console(file=StringIO(), width=200)
+def test_the_terminal_shows_scores_and_contrasts_in_eighty_columns() -> None:
+    """Long names of three tasks and of the methods, too, and no interval is broken up."""
     results = simulated(3, CONTRASTS)
+    tasks = dict.fromkeys(("easy_vqa/typed", "easy_vqa/spoken_piper", "other"), results.rows[0].scores["typed"])
+    rows = [replace(row, method=f"mixture_of_{row.method}", scores=tasks) for row in results.rows]
+    contrasts = [
+        replace(item, method="mixture_of_transformers", task="easy_vqa/spoken_piper") for item in results.contrasts
+    ]
+    results = replace(results, rows=tuple(rows), contrasts=tuple(contrasts))
+    console = Console(file=StringIO(), width=80)
     print_results(results, console)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
-    assert shown(results.contrasts[0].simultaneous) in printed
+    estimates = [*tasks.values(), *(part for item in contrasts for part in (item.difference, item.simultaneous))]
+    for estimate in estimates:
+        sign = "" if estimate in tasks.values() else "+"
+        assert f"[{100 * estimate.low:{sign}.1f}, {100 * estimate.high:{sign}.1f}]" in printed
+    assert {"spoken_piper", "spoken_piper,", "transformers", "parameters", "(forward)", "(Holm)"} <= set(
+        printed.split()
+    )
     assert "could give no p below 0.25" in " ".join(printed.split())
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 def points(axes: Axes) -> dict[str, tuple[float, ...]]:
