@@ -11,6 +11,7 @@ from rich.table import Table
 from evaluation.conditions import BASELINES, column_head, condition_name, context_of_report
 from evaluation.markdown import percent, table, turned
 from evaluation.metrics import with_metric
+from evaluation.terminal import fits
 
 INTERVALS = (
     "Intervals: percentile bootstrap over clusters of answers that stand or fall together, and exact (Clopper-Pearson) "
@@ -22,8 +23,6 @@ FAMILIES = (
     "family. Only a family that the training left out says something about new ways of speaking, and none of them "
     "speaks as people do."
 )
-# To measure what a table would take.
-WIDEST = 10_000
 HOW_TO_READ = """How to read the audit:
 
 - majority answer: the most frequent training answer; per question: the most frequent training answer to the same words.
@@ -106,8 +105,7 @@ def accuracy_table(report: Mapping[str, Any], console: Console) -> Table:
     """Accuracy of every task beside its audit; tasks become the columns where the audit is too wide for the console."""
     head, rows = accuracy_cells(report)
     shown = as_table(head, rows)
-    width = console.measure(shown, options=console.options.update(max_width=WIDEST)).maximum
-    return shown if width <= console.width else as_table(*turned(head, rows))
+    return shown if fits(shown, console) else as_table(*turned(head, rows))
 
 
 def accuracy_cells(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

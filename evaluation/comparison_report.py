@@ -20,10 +20,13 @@ from evaluation.compare import Group, Spread, task_names, to_json, warnings
 from evaluation.figures import COLOURS, errors, save, style
 from evaluation.markdown import table, turned
 from evaluation.metrics import main_metric, main_score
+from evaluation.terminal import fits
 
 SCORES = "accuracy, or recall@10 of a retrieval, in percent"
 # More tasks than these become the rows of a table, and the experiments its columns.
 MOST_TASK_COLUMNS = 6
+# Names of experiments on the terminal are broken after so many letters.
+LABEL_WIDTH = 18
 # Panels beside one another in the figure of so many tasks.
 PANELS = 4
 LEGEND = "[a, b]: 95 % interval over the questions of one run; (a-b): lowest and highest of several seeds."
@@ -86,9 +89,10 @@ def to_markdown(groups: Sequence[Group]) -> str:
 
 
 def print_comparison(groups: Sequence[Group], console: Console | None = None) -> None:
-    """Prints the table, and every reason why the comparison may be unfair."""
+    """Prints the table, turned where it is too wide, and every reason why the comparison may be unfair."""
     console = console or Console()
-    console.print(tall_table(groups) if has_many_tasks(groups) else wide_table(groups))
+    wide = wide_table(groups)
+    console.print(wide if fits(wide, console) and not has_many_tasks(groups) else tall_table(groups))
     console.print(LEGEND, style="dim", markup=False)
     for warning in warnings(groups):
         console.print(f"warning: {warning}", style="yellow", markup=False)
@@ -100,13 +104,14 @@ def wide_table(groups: Sequence[Group]) -> Table:
     left_out = head.index(COSTS[0][0])  # the table must fit 80 columns
     head, rows = (head[:left_out] + head[left_out + 1 :], [row[:left_out] + row[left_out + 1 :] for row in rows])
     shown = Table(title=SCORES, title_justify="left", box=None, pad_edge=False)
-    shown.add_column(head[0], overflow="fold", min_width=18)
+    shown.add_column(head[0], no_wrap=True)
     for name in head[1:]:
         shown.add_column(
             name.replace("/", "/\n").replace(" (", "\n(").replace(" per ", " per\n"), justify="right", no_wrap=True
         )
     for row in rows:
-        shown.add_row(row[0], *(Text(text.replace(" ", "\n", 1), justify="right") for text in row[1:]))
+        label = Text(textwrap.fill(row[0], LABEL_WIDTH))
+        shown.add_row(label, *(Text(text.replace(" ", "\n", 1), justify="right") for text in row[1:]))
     return shown
 
 

@@ -129,6 +129,8 @@ def test_the_terminal_shows_scores_and_contrasts_in_eighty_columns() -> None:
     estimates = [*tasks.values(), *(part for item in contrasts for part in (item.difference, item.simultaneous))]
     for estimate in estimates:
         sign = "" if estimate in tasks.values() else "+"
+        assert estimate.low is not None
+        assert estimate.high is not None
         assert f"[{100 * estimate.low:{sign}.1f}, {100 * estimate.high:{sign}.1f}]" in printed
     assert {"spoken_piper", "spoken_piper,", "transformers", "parameters", "(forward)", "(Holm)"} <= set(
         printed.split()

@@ -74,6 +74,20 @@ def test_files_and_terminal_show_the_same_numbers(runs: Path) -> None:
     assert "…" not in shown
 
 
+def test_three_tasks_of_several_seeds_fit_eighty_columns(report: dict[str, Any], tmp_path: Path) -> None:
+    report["tasks"]["easy_vqa/spoken_piper"] = report["tasks"]["easy_vqa/spoken"]
+    for seed in range(3):
+        put_run(tmp_path / "a" / f"seed{seed}", report, {"name": "easy_vqa", "seed": seed}, 0.99 + 0.005 * seed)
+    put_run(tmp_path / "b" / "seed0", report, {"name": "easy_vqa_of_another_kind", "seed": 0}, 0.99)
+    console = Console(width=80, record=True, file=(tmp_path / "out.txt").open("w", encoding="utf-8"))
+    print_comparison(group_runs(load_runs([tmp_path / "*" / "*"])), console)
+    shown = console.export_text()
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    for text in ("99.5 (99.0-100.0)", "easy_vqa/spoken_piper", "MFLOP per question"):
+        assert text in shown
+
+
 def test_many_tasks_are_rows(report: dict[str, Any], tmp_path: Path) -> None:
     """Two experiments, whose tasks have different names but for one, as those of spaces with other modalities do."""
     score = report["tasks"]["easy_vqa/typed"]["accuracy"]
