@@ -100,7 +100,7 @@ def test_a_shared_space_is_counted_for_its_segments() -> None:
     batch = batch_of(model, [[["image"], [4]]])
     zeros = torch.zeros(2, dtype=torch.long)
     batch.labels.fill_(-100)
-    batch = replace(batch, alignment=Alignment(torch.tensor([0, 1]), zeros, torch.tensor([2, 0])))
+    batch = replace(batch, alignment=Alignment(torch.tensor([0, 1]), zeros, torch.tensor([2, 0]), torch.tensor([5, 7])))
     assert batch.num_samples == 1
     found = sample_flops(model, batch)
     assert found.forward["shared_space"] == 2 * 2 * 32 * 16
