@@ -216,7 +216,7 @@ class EasyVqaQuestions:
         if self._bank is not None:
             clip, spec = self._bank.draw(question.text, generator(0, "easy_vqa voice", self.split, number))
             asked = Media(AUDIO, clip)
-            metadata |= {"voice": spec.voice, "family": spec.family}
+            metadata |= {"voice": spec.voice, "synthesiser": spec.family}
         messages = (
             Message("user", (self._images[question.image], asked)),
             Message("assistant", (Text(question.answer),)),

@@ -34,7 +34,7 @@ TASK_KEYS = (
 FLOPS_SAMPLES = 16
 MAX_REASONS = 20
 # The field of metadata that says which family of synthesisers spoke.
-FAMILY = "family"
+FAMILY = "synthesiser"
 Scores = dict[str, dict[str, Any]]
 
 

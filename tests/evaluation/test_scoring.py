@@ -10,8 +10,9 @@ import torch
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
 from data.types import BadSampleError, Media, Message, Sample, Text
+from evaluation.accuracy_report import family_lines
 from evaluation.predict import predict
-from evaluation.scoring import Questions, evaluate, read_samples
+from evaluation.scoring import Questions, by_family, evaluate, read_samples
 from evaluation.settings import Settings
 from fusion.model import FusionModel
 from tests.evaluation.colours import Colours
@@ -227,3 +228,19 @@ def test_a_sample_must_end_with_an_answer() -> None:
 def test_settings_name_the_wrong_value(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
         settings(**changes)
+
+
+def test_spoken_scores_are_reported_by_family_of_synthesisers() -> None:
+    right, wrong = ({"value": value, "low": 0.1, "high": 0.9, "n": 10} for value in (0.8, 0.3))
+    breakdowns: dict[str, Any] = {
+        "typed": {"voice": {}},
+        "spoken": {"voice": {"a": right}, "synthesiser": {"espeak": right}},
+        "new": {"synthesiser": {"piper": wrong, "espeak": right}},
+    }
+    families = by_family(breakdowns)
+    assert families == {"espeak": {"spoken": right, "new": right}, "piper": {"new": wrong}}
+    assert breakdowns == {"typed": {"voice": {}}, "spoken": {"voice": {"a": right}}, "new": {}}
+    lines = family_lines({"families": families})
+    assert "| piper | new | 30.0 [10.0, 90.0] | 10 |" in lines
+    assert any("none of them speaks as people do" in line for line in lines)
+    assert family_lines({}) == []
