@@ -132,6 +132,8 @@ def draw_breakdown(field: str, scores: Mapping[str, Mapping[str, Any]]) -> Figur
     for number, (task, found) in enumerate(scores.items()):
         offset = (number - (len(scores) - 1) / 2) * min(0.28, 0.7 / len(scores))
         rows = [place for place, key in enumerate(shown) if key in found]
+        if not rows:  # all of its values are better than those that are shown
+            continue
         values = np.array([found[shown[place]]["value"] for place in rows])
         bars = np.concatenate([errors(found[shown[place]]) for place in rows], axis=1)
         marker = "os^Dv"[number % 5]

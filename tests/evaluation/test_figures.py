@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from evaluation.figures import (
+    MAX_ROWS,
     confusion_table,
     draw_all,
     draw_breakdown,
@@ -36,6 +37,14 @@ def test_bars_and_error_bars_stand_at_the_scores(report: dict[str, Any]) -> None
     np.testing.assert_allclose([low, high], [score["low"], score["high"]])
     dashed = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
     assert dashed == [audit["majority"]["value"], audit["question_majority"]["value"]]
+
+
+def test_a_task_without_any_of_the_lowest_rows_is_left_out_of_the_breakdown() -> None:
+    low = {f"voice {number:02}": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9} for number in range(MAX_ROWS)}
+    high = {"joe": {"value": 0.9, "low": 0.8, "high": 1.0, "n": 9}}
+    (axes,) = draw_breakdown("voice", {"spoken": low, "piper": high}).axes
+    assert [container.get_label() for container in axes.containers] == ["spoken"]
+    assert len(axes.get_yticklabels()) == MAX_ROWS
 
 
 def test_breakdown_puts_the_worst_first(report: dict[str, Any]) -> None:
