@@ -11,6 +11,7 @@ import io
 import json
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -126,7 +127,7 @@ def _members(path: Path) -> Iterator[tuple[str | tuple[str, str], bytes]]:
                 kind = (picture[1], picture[2]) if picture else TABLES.get(member.name)
                 if kind is not None and (file := archive.extractfile(member)) is not None:
                     yield kind, file.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise BadInputError(f"{path}: not a tarball of npm ({error})") from error
 
 

@@ -8,9 +8,11 @@ reach one temporary folder and nothing else, and the same settings give the same
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 import tempfile
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -77,11 +79,12 @@ class Flite:
 
         path = tarball(PACKAGE)
         try:
-            with tarfile.open(path) as archive:
+            # Whole, so that its checksum is compared.
+            with gzip.open(path) as file, tarfile.open(fileobj=io.BytesIO(file.read()), mode="r:") as archive:
                 member = archive.extractfile(MODULE)
                 assert member is not None
                 code = member.read()
-        except (OSError, KeyError, tarfile.TarError) as error:
+        except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
             raise BadInputError(f"{path}: does not hold {MODULE} ({error}); delete it to fetch it again") from error
         self._engine = wasmtime.Engine()
         self._module = wasmtime.Module(self._engine, code)

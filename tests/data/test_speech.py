@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from data import speech
+from data.easy_vqa import EasyVqa
+from data.fingerprint import fingerprint
 from data.speech import FAMILIES, mixed_bank, render, speech_bank
 from data.synthesisers.base import SPLITS, ClipSpec, Synthesiser
 from data.synthesisers.espeak import ACCENTS, variants
@@ -18,6 +20,7 @@ from data.types import NotInstalledError
 
 pytest.importorskip("espeakng_loader")
 
+FAMILY_SHARES = {"espeak": 0.7, "humming": 0.3}
 SENTENCES = ("is there a circle?", "what color is the shape?")
 
 
@@ -114,6 +117,15 @@ def test_a_missing_family_is_left_out_and_said_but_not_the_first(
     assert "no speech by humming" in capsys.readouterr().err
     with pytest.raises(NotInstalledError, match="pip install humming"):
         mixed_bank(SENTENCES, "train", 1, {"humming": 3.0, "espeak": 1.0})
+
+
+def test_a_source_holds_something_else_where_a_family_is_missing(
+    few_voices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a resume on a machine without the family does not go on unnoticed."""
+    complete, again = (fingerprint(EasyVqa(clips_per_voice=1, families=FAMILY_SHARES)) for _ in range(2))
+    monkeypatch.setattr(Humming, "missing", True)
+    assert complete == again != fingerprint(EasyVqa(clips_per_voice=1, families=FAMILY_SHARES))
 
 
 @pytest.mark.parametrize(

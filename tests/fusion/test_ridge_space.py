@@ -163,6 +163,16 @@ def test_what_cannot_be_fitted_is_said_before_the_training() -> None:
         RidgeSpace(8, ("text", "image"), residual=0)
 
 
+def test_what_a_training_withholds_is_not_fitted_on() -> None:
+    """Else a model trained without pictures would know from its regressions what they show."""
+    model = frozen_model(IMAGE, AUDIO)
+    shown = stream_of(model, Meaning(8))
+    shown.interleaver.withheld = frozenset({IMAGE})
+    assert list(sample_features(model, shown, 8, CPU)) == [AUDIO]
+    with pytest.raises(BadInputError, match=r"^shared_space: 0 training samples have both"):
+        fit_shared_space(model, shown, 8, CPU)
+
+
 def test_an_anchor_that_is_not_fitted_is_nothing() -> None:
     anchor = Anchor(IMAGE, {IMAGE: 3, AUDIO: 2})
     assert not anchor(torch.ones(4, 3)).any()

@@ -16,6 +16,7 @@ from fusion.block import Block, ModalityBlock
 from fusion.checkpoint import read_weights, resolve
 from fusion.cross_attention import GatedCrossAttention
 from tests.training.aligned import OBJECTIVES, gradients_of
+from tests.training.anchored import anchored_update
 from tests.training.small_parts import OPTIMIZERS, UNUSED, updates
 from tests.training.tiny import fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from tests.training.worker import OPTIONS, adamw_with_decay, evaluate, lora_model, signalling, split_by_audio
@@ -116,6 +117,20 @@ def test_contrastive_gradients_of_two_processes_equal_those_of_one(folder, kind)
     for name, gradient in expected["gradients"].items():
         torch.testing.assert_close(found["gradients"][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
     assert expected["gradients"]["shared_space.logit_scale"].abs().max() > 0
+
+
+def test_a_space_of_anchors_is_fitted_and_learned_as_in_one_process(folder):
+    found, expected = torch.load(folder / "anchored.pt"), anchored_update()
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    for group in ("gradients", "before", "after"):
+        assert found[group].keys() == expected[group].keys()
+        for name, value in expected[group].items():
+            # An update of Muon has the same length however small the gradient is that rounding changes.
+            torch.testing.assert_close(found[group][name], value, rtol=1e-3, atol=1e-5, msg=f"{group} {name}")
+    anchors = [name for name in expected["before"] if name.startswith("shared_space.anchors")]
+    assert all(expected["before"][name].any() for name in anchors)
+    assert all(torch.equal(found["after"][name], found["before"][name]) for name in anchors), "nothing moves them"
+    assert expected["gradients"]["shared_space.heads.image.weight"].any()
 
 
 @pytest.mark.parametrize("saves_at", [None, 4])

@@ -51,7 +51,7 @@ def cached(config: DictConfig):
     """The model, and what replaces its processors."""
     seed_everything(config.seed)
     model = build_model(config, 300).eval()
-    mixture = Mixture(build_sources(config.data), config.seed)
+    mixture = Mixture(build_sources(config.data), config.seed, config.data.samples_per_batch)
     return model, cached_processors(config, model, mixture, build_processors(config.data), torch.device("cpu"))
 
 

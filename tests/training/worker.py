@@ -16,6 +16,7 @@ import torch
 
 from data.loader import loader
 from tests.training.aligned import OBJECTIVES, gradients_of
+from tests.training.anchored import anchored_update
 from tests.training.small_parts import OPTIMIZERS, updates
 from tests.training.tiny import CONFIG, fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from training import distributed, gradients
@@ -100,6 +101,9 @@ def run_distributed(arguments):
     for kind in OBJECTIVES:
         contrastive = gradients_of(kind, processes)
         torch.save(contrastive, arguments.folder / f"{kind}_{processes.rank}.pt")
+    anchored = anchored_update(processes)
+    if processes.is_main:
+        torch.save(anchored, arguments.folder / "anchored.pt")
     small = {(kind, saves): updates(kind, processes, saves) for kind in OPTIMIZERS for saves in (None, 4)}
     if processes.is_main:
         torch.save(small, arguments.folder / "small.pt")
