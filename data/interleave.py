@@ -118,11 +118,13 @@ class Interleaver:
                 f"{sample.name}: is a conversation, which a contrastive objective alone cannot learn from; "
                 "give the row `aligned`, or choose an objective that generates too"
             )
-        sample = aligned_without(sample, self.withheld)
-        if len({segment.modality for segment in sample.segments}) < 2:
+        if len({segment.modality for segment in aligned_without(sample, self.withheld).segments}) < 2:
             raise BadSampleError(f"{sample.name}: aligned: must have segments of two modalities or more")
-        chosen = sample if draws is None else one_of_each(sample, draws("segment"))
-        return self.segments(chosen, draws, number)
+        return self.segments(sample if draws is None else self.chosen(sample, draws), draws, number)
+
+    def chosen(self, sample: AlignedSample, draws: Draws) -> AlignedSample:
+        """What the training reads of an aligned sample: nothing that is withheld, and one segment of each modality."""
+        return one_of_each(aligned_without(sample, self.withheld), draws("segment"))
 
     def segments(self, sample: AlignedSample, draws: Draws | None = None, number: int = 0) -> list[Document]:
         """A document for each segment of an aligned sample: the tokens of a text, or the placeholders of a medium.

@@ -66,7 +66,7 @@ def bootstrap(
     sums_C, sizes_C = cluster_sums(hits_N, clusters)
     if failures(sums_C, sizes_C) < FEW:
         return Score(float(hits_N.mean()), *exact_interval(sums_C, sizes_C), len(hits_N))
-    return bootstrap_mean(hits_N, clusters, resamples, seed)
+    return _resampled(hits_N, sums_C, sizes_C, resamples, seed)
 
 
 def bootstrap_mean(
@@ -77,7 +77,11 @@ def bootstrap_mean(
 ) -> Score:
     """The mean of `values` [N] of any range with the percentile interval of `bootstrap`; equal values have no width."""
     values_N = _checked(values, clusters, resamples)
-    means_R = resampled_means(*cluster_sums(values_N, clusters), resamples, np.random.default_rng(seed))
+    return _resampled(values_N, *cluster_sums(values_N, clusters), resamples, seed)
+
+
+def _resampled(values_N: np.ndarray, sums_C: np.ndarray, sizes_C: np.ndarray, resamples: int, seed: int) -> Score:
+    means_R = resampled_means(sums_C, sizes_C, resamples, np.random.default_rng(seed))
     return Score(float(values_N.mean()), *_percentiles(means_R), len(values_N))
 
 

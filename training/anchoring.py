@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.aligned import one_of_each
 from data.collate import pad_media
 from data.loader import BatchStream
 from data.progress import with_progress
 from data.types import AlignedSample, BadInputError, BadSampleError, Modality
+from fusion.mode import switched
 from fusion.model import FusionModel
 from fusion.ridge_space import RidgeSpace
 
@@ -48,8 +48,7 @@ def sample_features(
     A sample that is drawn several times, in several looks, counts once, with the mean over its looks: otherwise a
     regression's left-out error would be that of a sample whose other looks it has seen.
     """
-    was_training, names = model.training, model.frozen_modalities
-    model.eval()
+    names = model.frozen_modalities
     numbers: dict[tuple[str, int], int] = {}
     sums: dict[Modality, dict[int, tuple[np.ndarray, int]]] = {name: {} for name in names}
     for start in with_progress(range(0, num_positions, AT_ONCE), "frozen features of the training"):
@@ -59,10 +58,10 @@ def sample_features(
             for name, values in _media(stream, position):
                 if name in items:
                     items[name].append((number, values))
-        for name, given in items.items():
-            if given:
-                _add(sums[name], model, name, given, device)
-    model.train(was_training)
+        with switched(model, training=False):
+            for name, given in items.items():
+                if given:
+                    _add(sums[name], model, name, given, device)
     return {name: _means(found) for name, found in sums.items() if found}
 
 
@@ -72,7 +71,7 @@ def _media(stream: BatchStream, position: int) -> list[tuple[Modality, torch.Ten
         _, sample, draws = stream.mixture.at(position)
         if not isinstance(sample, AlignedSample):
             return []
-        documents = stream.interleaver.segments(one_of_each(sample, draws("segment")))
+        documents = stream.interleaver.segments(stream.interleaver.chosen(sample, draws))
         return [item for document in documents for item in document.media]
     except BadSampleError:
         if stream.on_bad_sample == "error":
