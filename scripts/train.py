@@ -33,7 +33,9 @@ def main(config: DictConfig) -> None:
         from evaluation.report import print_table
         from evaluation.run import evaluate_checkpoint
 
-        print_table(evaluate_checkpoint(run_folder, config.evaluation).report)
+        # A training that stops when nothing gets better any more is judged by what was best.
+        which = "best" if config.trainer.get("patience") else "newest"
+        print_table(evaluate_checkpoint(run_folder, config.evaluation, run_folder, which=which).report)
     if is_main:
         print(
             f"run folder: {run_folder}\ndashboard:  make dashboard   (python scripts/dashboard.py runs={config.runs})"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 
 from data.build import (
     build_interleaver,
@@ -36,6 +38,7 @@ from training.anchoring import fit_shared_space
 from training.data_changes import OPTION, compare, describe
 from training.distributed import Processes, share_of_cores, start
 from training.feature_cache import cached_processors, num_samples
+from training.length import with_length
 from training.objectives.base import Objective
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
@@ -81,9 +84,13 @@ def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None
 
 def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None, processes: Processes) -> Path:
     options = instantiate(config.trainer, "trainer")
-    schedule = build_schedule(config.schedule, options.max_steps)
     seed_everything(config.seed)
     sources, validation = build_sources(config.data), build_validation(config.data)
+    config, length = with_length(config, sources, resumed=checkpoint is not None)
+    if length and processes.is_main:
+        Console().print(length, markup=False, highlight=False, soft_wrap=True)
+    options = replace(options, max_steps=config.trainer.max_steps)
+    schedule = build_schedule(config.schedule, config.trainer.max_steps)
     held, notes = describe(sources, validation), list[str]()
     if checkpoint:
         held, notes = compare(held, checkpoint, bool(config.get(OPTION)))
