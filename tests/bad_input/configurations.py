@@ -27,7 +27,6 @@ OTHERS = {
     "explain": ("checkpoint=nowhere", "text=what"),
     "compare": ("runs=nowhere",),
     "prepare_data": ("output=exported", "max_samples=1"),
-    "certify": ("data=manifest", "d_model=16", "data.train=nowhere.jsonl", "output=certificate"),
 }
 
 
