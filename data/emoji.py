@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -149,9 +150,14 @@ def emoji_splits(
     max_tags: int = 5,
     words: str = "text",
 ) -> dict[str, Emoji]:
-    """All splits by name, to be exported; `style` only if there are several styles. The options are those of `Emoji`."""
+    """All splits by name, to be exported; `style` only if there are several styles. Options are those of `Emoji`."""
     names = [name for name in SPLITS if name != "style" or len(_emoji_set(tuple(packages or PACKAGES)).styles) > 1]
-    options = {"spoken": spoken, "clips_per_label": clips_per_label, "max_tags": max_tags, "words": words}
+    options: dict[str, Any] = {
+        "spoken": spoken,
+        "clips_per_label": clips_per_label,
+        "max_tags": max_tags,
+        "words": words,
+    }
     return {name: Emoji(name, packages, repeats=repeats, **options) for name in names}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ from rich.console import Console
 
 from data.schema import checked, require
 from data.types import BadInputError, NotInstalledError
+
+# How torch says that a tensor is larger than the memory, or than any can be.
+TOO_LARGE = re.compile(r"can't allocate memory|[Oo]ut of memory|size calculation overflowed|Overflow when unpacking")
 
 
 def instantiate(node: Any, key: str, **keywords: Any) -> Any:
@@ -31,6 +35,8 @@ def instantiate(node: Any, key: str, **keywords: Any) -> Any:
         return hydra_instantiate(content, _convert_="all", **keywords)
     except (HydraException, ValueError) as error:
         cause = _root(error)
+        if is_too_large(cause):
+            raise BadInputError(too_large(content, key)) from error
         if isinstance(cause, ValueError | ImportError):
             kind = NotInstalledError if isinstance(cause, NotInstalledError) else BadInputError
             raise kind(f"{key}: {_one_line(cause)}") from error
@@ -74,6 +80,30 @@ def resolved(node: Any, key: str) -> Any:
 def is_given(source: Mapping[str, Any] | None) -> bool:
     """Whether a source is there: not null, and its `path`, if it has one, not null."""
     return source is not None and source.get("path", "") is not None
+
+
+def too_large(content: Any, key: str) -> str:
+    """The line for what does not fit into the memory: it names the largest number in the configuration of that."""
+    place, value = max(_numbers(content, key), key=lambda item: item[1], default=(key, 0))
+    return f"{place}={value}: does not fit into the memory; make it, or other sizes, smaller"
+
+
+def _numbers(content: Any, key: str) -> Iterator[tuple[str, float]]:
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield from _numbers(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(content, list):
+        for index, value in enumerate(content):
+            yield from _numbers(value, f"{key}[{index}]")
+    elif isinstance(content, int | float) and not isinstance(content, bool):
+        yield key, content
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Whether an error of torch or Python says that a tensor is too large for the memory, or for any."""
+    return isinstance(error, MemoryError | OverflowError) or (
+        isinstance(error, RuntimeError | TypeError) and TOO_LARGE.search(str(error)) is not None
+    )
 
 
 def _targets(content: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -64,6 +64,7 @@ def _made_by_target(value: Any) -> Any:
 
 Whole = Annotated[int, BeforeValidator(_whole), Field(ge=-MOST, le=MOST)]
 Number = Annotated[float, Field(allow_inf_nan=False), WrapValidator(_number)]
+Seed = Annotated[Whole, Field(ge=0, lt=2**32)]  # what all generators take
 Text = Annotated[str, BeforeValidator(_as_text)]
 Part = Annotated[Any, AfterValidator(_made_by_target)]
 

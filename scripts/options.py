@@ -15,11 +15,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from data.device import Device
-from data.schema import Number, Part, Text, Whole
+from data.schema import Number, Part, Seed, Text, Whole
 
 LONGEST_NAME = 255  # bytes, of a file or folder
 LONGEST_PATH = 3000  # bytes; a run has folders in its own
 MOST_THREADS = 1024
+MOST_WORDS = 10_000_000  # of a vocabulary; the trainer of the tokenizer makes room for all
 
 
 def _must_be(wanted: str, holds: Callable[[Any], bool]) -> AfterValidator:
@@ -49,7 +50,6 @@ def _is_no_file(path: str) -> bool:
 
 
 Count = Annotated[Whole, Field(ge=1)]
-Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
 Positive = Annotated[Number, Field(gt=0)]
 Threads = Annotated[Whole, Field(ge=1, le=MOST_THREADS)]
 FilePath = Annotated[Text, _must_be(f"a path, of names with at most {LONGEST_NAME} bytes", _fits)]
@@ -79,7 +79,7 @@ class SourceOptions(BaseModel):
 class TokenizerOptions(Options):
     """The tokenizer that is trained from the text of the data."""
 
-    vocab_size: Count
+    vocab_size: Annotated[Count, Field(le=MOST_WORDS)]
 
 
 class DataOptions(Options):
