@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+from data.schema import Seed
+
 BUDGETS = ("flops", "parameters")
 # Contrasts that are tested; more of them leave each with little power after the correction.
 MOST_CONTRASTS = 12
@@ -37,7 +39,7 @@ class Tuning:
     option: str
     values: Sequence[float]
     overrides: Sequence[str] = ()
-    seed: int = 1000
+    seed: Seed = 1000
     metric: str = "val/accuracy"
 
     def __post_init__(self) -> None:
@@ -67,7 +69,7 @@ class Bakeoff:
     reference: str = "early"
     baselines: Sequence[str] = ("early",)
     budgets: Sequence[str] = BUDGETS
-    seeds: Sequence[int] = (0, 1, 2)
+    seeds: Sequence[Seed] = (0, 1, 2)
     parallel: int = 1
     contrasts: Sequence[Mapping[str, str]] = ()
 

@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import soundfile
 import torch
 import torchaudio
+from pydantic import Field
 from torch import Tensor, nn
 
 from data.array_store import ArrayStore, StoredClip, build_once, write_store
@@ -26,6 +28,8 @@ from data.progress import with_progress
 from data.types import AUDIO, BadSampleError, Media
 
 MEANS = ("clip", "bins")
+# Hertz, of what a configuration asks for; the highest is four times that of studios.
+SampleRate = Annotated[int, Field(ge=1, le=768_000)]
 
 
 def read_audio(media: Media, sample_rate: int, max_seconds: float | None = None) -> Tensor:
@@ -124,7 +128,7 @@ class LogMel(nn.Module):
 
     def __init__(
         self,
-        sample_rate: int,
+        sample_rate: SampleRate,
         num_mels: int,
         window: int,
         hop: int,
@@ -136,7 +140,7 @@ class LogMel(nn.Module):
         for name, value in (("sample_rate", sample_rate), ("num_mels", num_mels), ("window", window), ("hop", hop)):
             if value < 1:
                 raise ValueError(f"{name}={value} must be positive")
-        f_max = f_max or sample_rate / 2
+        f_max = sample_rate / 2 if f_max is None else f_max
         if not 0 <= f_min < f_max <= sample_rate / 2:
             raise ValueError(f"f_min={f_min} and f_max={f_max} must rise and stay within half of {sample_rate}")
         self.sample_rate, self.num_mels, self.floor = sample_rate, num_mels, floor

@@ -15,6 +15,9 @@ PIECES = 6  # stretches of a clip whose speed varies on its own
 CURVES = 5  # cosines that a random response over the bins is made of
 DECAY = math.log(1e6)  # a reverberation time is that of a fall by 60 dB
 QUIETEST = 50.0  # dB below the sound, where noise can no longer be heard
+LOUDEST = -50.0
+# Beyond these nothing is left of a sound, or the numbers are too large to compute with.
+LARGEST_FACTOR, LARGEST_STRENGTH, LARGEST_COUNT = 3.0, 100.0, 10_000
 
 
 class SpectrogramAugmentation:
@@ -51,13 +54,15 @@ class SpectrogramAugmentation:
             raise ValueError(f"stretch={stretch} must be in [0, 1)")
         if not 0 <= band <= 1:
             raise ValueError(f"band={band} must be in [0, 1]")
-        strengths = {"local_stretch": local_stretch, "warp": warp, "tilt": tilt, "equaliser": equaliser, "room": room}
-        counts = {"noise": noise, "pad": pad, "num_masks": num_masks, "mask_bins": mask_bins}
-        for name, value in {**strengths, **counts, "mask_frames": mask_frames}.items():
-            if value < 0:
-                raise ValueError(f"{name}={value} must be 0 or more")
-        if snr is not None and snr > QUIETEST:
-            raise ValueError(f"snr={snr} must be at most {QUIETEST:g} dB, or null for no noise")
+        factors = {"local_stretch": local_stretch, "warp": warp}  # their exponentials are finite
+        strengths = {"tilt": tilt, "equaliser": equaliser, "noise": noise}
+        counts = {"room": room, "pad": pad, "num_masks": num_masks, "mask_bins": mask_bins, "mask_frames": mask_frames}
+        for most, values in ((LARGEST_FACTOR, factors), (LARGEST_STRENGTH, strengths), (LARGEST_COUNT, counts)):
+            for name, value in values.items():
+                if not 0 <= value <= most:
+                    raise ValueError(f"{name}={value} must be from 0 to {most:g}")
+        if snr is not None and not LOUDEST <= snr <= QUIETEST:
+            raise ValueError(f"snr={snr} must be from {LOUDEST:g} to {QUIETEST:g} dB, or null for no noise")
         self.stretch, self.local_stretch, self.warp = stretch, local_stretch, warp
         self.tilt, self.equaliser, self.band, self.room, self.snr, self.noise = tilt, equaliser, band, room, snr, noise
         self.pad, self.num_masks, self.mask_bins, self.mask_frames = pad, num_masks, mask_bins, mask_frames

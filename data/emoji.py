@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -141,10 +142,23 @@ class Emoji:
         return _text(item.label, [item.tags[place] for place in look.permutation(len(item.tags))[:count]])
 
 
-def emoji_splits(packages: Sequence[str] | None = None, repeats: int = 4, **options: bool | int) -> dict[str, Emoji]:
-    """All splits by name, to be exported; `style` only if several styles are given. `options` are those of `Emoji`."""
+def emoji_splits(
+    packages: Sequence[str] | None = None,
+    repeats: int = 4,
+    spoken: bool = True,
+    clips_per_label: int = 4,
+    max_tags: int = 5,
+    words: str = "text",
+) -> dict[str, Emoji]:
+    """All splits by name, to be exported; `style` only if there are several styles. Options are those of `Emoji`."""
     names = [name for name in SPLITS if name != "style" or len(_emoji_set(tuple(packages or PACKAGES)).styles) > 1]
-    return {name: Emoji(name, packages, repeats=repeats, **options) for name in names}  # type: ignore[arg-type]
+    options: dict[str, Any] = {
+        "spoken": spoken,
+        "clips_per_label": clips_per_label,
+        "max_tags": max_tags,
+        "words": words,
+    }
+    return {name: Emoji(name, packages, repeats=repeats, **options) for name in names}
 
 
 @lru_cache(maxsize=2)

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hydra.errors import HydraException
-from hydra.utils import get_object
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 from rich.console import Console
 
+from data.schema import checked, require
 from data.types import BadInputError, NotInstalledError
 
-_HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
-_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+# How torch says that a tensor is larger than the memory, or than any can be.
+TOO_LARGE = re.compile(r"can't allocate memory|[Oo]ut of memory|size calculation overflowed|Overflow when unpacking")
 
 
 def instantiate(node: Any, key: str, **keywords: Any) -> Any:
     """What the `_target_` of `node` makes, given plain lists and dicts; `key` is the node's place, for messages.
 
     Raises `BadInputError` of one line for a class that cannot be imported, an option that it does not have (with
-    the nearest valid name), an option or value that is missing, and a value that its constructor refuses
-    (`ValueError`). Any other error of a constructor is a bug, and keeps its traceback.
+    the nearest valid name), an option or value that is missing, and a value of another type (see `data.schema`) or that
+    its constructor refuses (`ValueError`). Any other error of a constructor is a bug, and keeps its traceback.
     """
-    content = resolved(node, key)
+    content = checked(resolved(node, key), key)
     if not isinstance(content, dict) or "_target_" not in content:
         raise BadInputError(f"{key}: must have a _target_, the class to make")
     for place, part in _targets(content, key):
-        _check_options(place, part, keywords if place == key else {})
+        require(part, place, keywords if place == key else {})
     try:
         return hydra_instantiate(content, _convert_="all", **keywords)
     except (HydraException, ValueError) as error:
         cause = _root(error)
+        if is_too_large(cause):
+            raise BadInputError(too_large(content, key)) from error
         if isinstance(cause, ValueError | ImportError):
             kind = NotInstalledError if isinstance(cause, NotInstalledError) else BadInputError
             raise kind(f"{key}: {_one_line(cause)}") from error
@@ -81,6 +82,30 @@ def is_given(source: Mapping[str, Any] | None) -> bool:
     return source is not None and source.get("path", "") is not None
 
 
+def too_large(content: Any, key: str) -> str:
+    """The line for what does not fit into the memory: it names the largest number in the configuration of that."""
+    place, value = max(_numbers(content, key), key=lambda item: item[1], default=(key, 0))
+    return f"{place}={value}: does not fit into the memory; make it, or other sizes, smaller"
+
+
+def _numbers(content: Any, key: str) -> Iterator[tuple[str, float]]:
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield from _numbers(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(content, list):
+        for index, value in enumerate(content):
+            yield from _numbers(value, f"{key}[{index}]")
+    elif isinstance(content, int | float) and not isinstance(content, bool):
+        yield key, content
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Whether an error of torch or Python says that a tensor is too large for the memory, or for any."""
+    return isinstance(error, MemoryError | OverflowError) or (
+        isinstance(error, RuntimeError | TypeError) and TOO_LARGE.search(str(error)) is not None
+    )
+
+
 def _targets(content: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(content, dict):
         if "_target_" in content:
@@ -90,25 +115,6 @@ def _targets(content: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     elif isinstance(content, list):
         for index, value in enumerate(content):
             yield from _targets(value, f"{key}[{index}]")
-
-
-def _check_options(key: str, content: Mapping[str, Any], keywords: Mapping[str, Any]) -> None:
-    target = content["_target_"]
-    try:
-        parameters = inspect.signature(get_object(target)).parameters
-    except Exception as error:  # a module may fail in any way while it is imported
-        raise BadInputError(f"{key}._target_: {target} cannot be imported: {_one_line(_root(error))}") from error
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()) or "_args_" in content:
-        return
-    for name in content:
-        if name not in _HYDRA_KEYS and name not in parameters:
-            nearest = difflib.get_close_matches(name, parameters, n=1, cutoff=0.0)
-            hint = f"; the nearest valid name is {nearest[0]}" if nearest else ", which takes none"
-            raise BadInputError(f"{key}.{name}: is not an option of {target}{hint}")
-    required = [name for name, item in parameters.items() if item.default is item.empty and item.kind in _NAMED]
-    for name in required:
-        if name not in content and name not in keywords and not content.get("_partial_"):
-            raise BadInputError(f"{key}.{name}: must be given, {target} has no default for it")
 
 
 def _root(error: BaseException) -> BaseException:

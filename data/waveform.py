@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.audio import read_audio
+from data.audio import SampleRate, read_audio
 from data.locate import first_line, library, locate
 from data.types import BadSampleError, Media
 
@@ -22,7 +22,7 @@ class WaveformProcessor:
 
     augments = False
 
-    def __init__(self, sample_rate: int = 16_000, max_seconds: float = 30.0, normalise: bool = True) -> None:
+    def __init__(self, sample_rate: SampleRate = 16_000, max_seconds: float = 30.0, normalise: bool = True) -> None:
         if sample_rate < 1 or max_seconds <= 0:
             raise ValueError(f"sample_rate={sample_rate} and max_seconds={max_seconds} must be positive")
         self.sample_rate, self.max_seconds, self.normalise = sample_rate, max_seconds, normalise

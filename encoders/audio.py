@@ -35,8 +35,6 @@ class TimeConvolution(nn.Module):
 
     def __init__(self, d_input: int, d_output: int, stride: int, kernel: int) -> None:
         super().__init__()
-        if kernel % 2 == 0 or kernel < stride:
-            raise ValueError(f"kernel={kernel} must be odd and at least the stride {stride}")
         self.convolution = nn.Conv1d(d_input, d_output, kernel, stride=stride, padding=kernel // 2)
         self.norm = nn.LayerNorm(d_output)
 
@@ -63,6 +61,8 @@ class AudioEncoder(Encoder):
     ) -> None:
         super().__init__()
         check_convolutions(channels, strides, kernels)
+        if num_mels < 1:
+            raise ValueError(f"num_mels={num_mels} must be 1 or more")
         if channels[-1] % 2:
             raise ValueError(f"channels[-1]={channels[-1]} must be even")
         self.num_mels, self.strides = num_mels, tuple(strides)

@@ -45,12 +45,21 @@ class Encoder(nn.Module):
 
 
 def check_convolutions(channels: Sequence[int], strides: Sequence[int], kernels: Sequence[int]) -> None:
-    """Raises `ValueError` unless the three lists name the same convolutions, one entry each, and at least one."""
+    """Raises `ValueError` unless the three lists name the same convolutions, one entry each, and at least one.
+
+    Kernels are odd, so that a convolution with half of its kernel as padding changes a length by its stride alone, and
+    no smaller than their strides, so that it skips nothing.
+    """
+    for name, values in (("channels", channels), ("strides", strides), ("kernels", kernels)):
+        if any(value < 1 for value in values):
+            raise ValueError(f"{name}={list(values)} must all be 1 or more")
     if not channels or not len(channels) == len(strides) == len(kernels):
         raise ValueError(
             f"channels={list(channels)}, strides={list(strides)} and kernels={list(kernels)} must have one "
             "entry per convolution each"
         )
+    if any(kernel % 2 == 0 or kernel < stride for kernel, stride in zip(kernels, strides, strict=True)):
+        raise ValueError(f"kernels={list(kernels)} must be odd and at least strides={list(strides)}")
 
 
 class MediaEncoder(nn.Module):

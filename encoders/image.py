@@ -39,8 +39,10 @@ class ImageEncoder(Encoder):
         check_convolutions(channels, strides, kernels)
         if any(width % NUM_GROUPS for width in channels):
             raise ValueError(f"channels={list(channels)} must be multiples of {NUM_GROUPS}, the groups of its norms")
-        if image_size % math.prod(strides):
-            raise ValueError(f"image_size={image_size} must be a multiple of the product of strides={list(strides)}")
+        if image_size < 1 or image_size % math.prod(strides):
+            raise ValueError(
+                f"image_size={image_size} must be a positive multiple of the product of strides={list(strides)}"
+            )
         self.image_size = image_size
         self.example_shape = (3, image_size, image_size)
         self.d_output = channels[-1]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from encoders.projector import Projector
+from encoders.transformer import MOST_LAYERS
 
 
 class QueryProjector(Projector):
@@ -24,6 +25,8 @@ class QueryProjector(Projector):
         for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"{name}={value} must be 1 or more")
+        if num_layers > MOST_LAYERS:
+            raise ValueError(f"num_layers={num_layers} must be at most {MOST_LAYERS}")
         if d_model % num_heads:
             raise ValueError(f"num_heads={num_heads} of the projector must divide d_model={d_model}")
         if int(expansion * d_model) < 1:

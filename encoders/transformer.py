@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+MOST_LAYERS = 1000  # deeper ones take minutes to make, for nothing
+
 
 class BidirectionalTransformer(nn.Module):
     """`num_layers` pre-norm layers of torch's own `TransformerEncoderLayer`, [N, T, C] -> [N, T, C].
@@ -16,8 +18,10 @@ class BidirectionalTransformer(nn.Module):
 
     def __init__(self, width: int, num_layers: int, num_heads: int, expansion: float = 4.0) -> None:
         super().__init__()
-        if num_layers < 0:
-            raise ValueError(f"num_layers={num_layers} must be 0 or more")
+        if not 0 <= num_layers <= MOST_LAYERS:
+            raise ValueError(f"num_layers={num_layers} must be from 0 to {MOST_LAYERS}")
+        if num_heads < 1:
+            raise ValueError(f"num_heads={num_heads} must be 1 or more")
         if num_layers and width % num_heads:
             raise ValueError(f"num_heads={num_heads} must divide the encoder's width {width}")
         self.layers = nn.ModuleList(

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf
 
 from data.build import build_interleaver, build_processors
+from data.device import choose_device
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from evaluation.answers import answer_rows, write_answers
@@ -125,15 +125,12 @@ def origin(
 
 
 def chosen_device(name: str) -> str:
-    """`auto` is the GPU if there is one.
+    """`auto` is the accelerator of this machine if it has one.
 
     Raises:
         BadInputError: there is no such device.
     """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise BadInputError(f"device={name}: cannot be used ({str(error).splitlines()[0]})") from error
-    return name
+        return str(choose_device(name))
+    except ValueError as error:
+        raise BadInputError(str(error)) from error

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from data.corruptions import Corruption
 from data.instantiate import instantiate, instantiate_source, is_given, resolved
 from data.mixture import Source
+from data.schema import Seed
 from data.types import BadInputError
 
 # Sources that an evaluation does without.
@@ -19,8 +22,8 @@ OPTIONAL_SOURCES = ("prior", "ridge")
 class Bootstrap:
     """How intervals are computed: see `evaluation.metrics.bootstrap`."""
 
-    resamples: int = 2000
-    seed: int = 0
+    resamples: Annotated[int, Field(le=1_000_000)] = 2000
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if self.resamples < 1000:
@@ -38,7 +41,7 @@ class Robustness:
 
     corruptions: Mapping[str, Corruption]
     max_samples: int | None = 500
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if not self.corruptions:
@@ -58,7 +61,7 @@ class Attribution:
     shares: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.7)
     random_orders: int = 4
     max_samples: int | None = 200
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if not self.shares or any(not 0 < share <= 1 for share in self.shares):

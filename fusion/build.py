@@ -7,10 +7,13 @@ from functools import partial
 
 from omegaconf import DictConfig
 
-from data.instantiate import instantiate
+from data.instantiate import instantiate, is_too_large, resolved, too_large
 from data.types import TEXT, BadInputError, Modality
 from encoders.base import Encoder
+from fusion.memory import WithinMemory
 from fusion.model import FusionModel
+
+PARTS = ("d_model", "encoders", "projector", "fusion", "shared_space")
 
 
 def build_model(config: DictConfig, vocab_size: int, encoders: Mapping[Modality, Encoder] | None = None) -> FusionModel:
@@ -20,17 +23,23 @@ def build_model(config: DictConfig, vocab_size: int, encoders: Mapping[Modality,
     seed it before. Raises `BadInputError` with the message of the constructor that refused its arguments.
     """
     try:
-        return FusionModel(
-            d_model=config.d_model,
-            text=partial(instantiate(config.encoders.text, "encoders.text"), vocab_size=vocab_size),
-            encoders=build_encoders(config) if encoders is None else encoders,
-            projector=instantiate(config.projector, "projector"),
-            fusion=instantiate(config.fusion, "fusion"),
-            missing_token=config.get("missing_token", "none"),
-            shared_space=instantiate(config.shared_space, "shared_space") if config.get("shared_space") else None,
-        )
+        with WithinMemory():
+            return FusionModel(
+                d_model=config.d_model,
+                text=partial(instantiate(config.encoders.text, "encoders.text"), vocab_size=vocab_size),
+                encoders=build_encoders(config) if encoders is None else encoders,
+                projector=instantiate(config.projector, "projector"),
+                fusion=instantiate(config.fusion, "fusion"),
+                missing_token=config.get("missing_token", "none"),
+                shared_space=instantiate(config.shared_space, "shared_space") if config.get("shared_space") else None,
+            )
     except ValueError as error:  # of a part that the model makes itself
         raise BadInputError(str(error)) from error
+    except (RuntimeError, TypeError, MemoryError, OverflowError) as error:
+        if not is_too_large(error):
+            raise
+        parts = {name: resolved(config[name], name) for name in PARTS if config.get(name) is not None}
+        raise BadInputError(too_large(parts, "")) from error
 
 
 def build_encoders(config: DictConfig) -> dict[Modality, Encoder]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
+from encoders.transformer import MOST_LAYERS
 from fusion.block import ModalityBlock
 from fusion.cache import MemoryCache, TokenPlaces
 from fusion.media_stream import MediaStream
@@ -84,8 +85,8 @@ class CrossAttentionFusion(FusionMethod):
         super().__init__(
             d_model, num_modalities, num_layers, mixer, feed_forward, bidirectional_media=bidirectional_media
         )
-        if media_layers < 0:
-            raise ValueError(f"media_layers={media_layers} must be 0 or more")
+        if not 0 <= media_layers <= MOST_LAYERS:
+            raise ValueError(f"media_layers={media_layers} must be from 0 to {MOST_LAYERS}")
         if bidirectional_media and not media_layers:
             raise ValueError("bidirectional_media=True needs media_layers of 1 or more, for text layers see no media")
         if not 1 <= cross_every <= num_layers:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
+from encoders.transformer import MOST_LAYERS
 from fusion.block import WEIGHTS, Block, ModalityBlock, layers_of
 from fusion.folding import Folding, fold_by_modality
 from fusion.mixers.base import Mixer
@@ -43,8 +44,8 @@ class FusionMethod(nn.Module):
         bidirectional_media: bool = False,
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"num_layers={num_layers} must be 1 or more")
+        if not 1 <= num_layers <= MOST_LAYERS:
+            raise ValueError(f"num_layers={num_layers} must be from 1 to {MOST_LAYERS}")
         if weights not in WEIGHTS:
             raise ValueError(f"weights={weights!r} must be one of {', '.join(WEIGHTS)}")
         self.num_modalities, self.weights, self.bidirectional_media = num_modalities, weights, bidirectional_media

@@ -13,6 +13,9 @@ import hydra
 from hydra.main import get_args_parser
 from omegaconf import DictConfig
 
+from scripts.choices import named_choices
+from scripts.error_lines import groups
+
 # `python scripts/certify.py` puts scripts/ first on the path, where certify.py would hide the package certify.
 sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != Path(__file__).resolve().parent]
 
@@ -32,8 +35,10 @@ def entry_point(config_name: str) -> Callable[[Main], Callable[[], None]]:
         @functools.wraps(main)
         def job(config: DictConfig) -> None:
             os.environ.pop("HYDRA_FULL_ERROR", None)  # programs that main starts report errors in one line
+            from scripts.checked import checked
+
             try:
-                main(config)
+                main(checked(config, config_name))
             except Exception as error:
                 _exit_if_expected(error, config_name)
                 raise
@@ -49,6 +54,7 @@ def entry_point(config_name: str) -> Callable[[Main], Callable[[], None]]:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints its own many lines
             try:
                 _refuse_unknown_flags()
+                sys.argv[1:] = named_choices(sys.argv[1:], groups())
                 configured(config_name=config_name)(job)()
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)

@@ -23,6 +23,7 @@ from omegaconf.errors import (
 )
 
 import conf
+from scripts.choices import NONE
 
 CONF = Path(str(conf.__file__)).parent
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -74,6 +75,7 @@ def _unknown_choice(error: MissingConfigException) -> str:
     group, _, choice = missing[1].rpartition("/")
     # Hydra names the choices, those of a search path too, unless several of a group were asked for.
     choices = sorted(error.options or (path.stem for path in (CONF / group).glob("*.yaml")))
+    choices = [item for item in choices if item != NONE]
     if not group or not choices:
         return f"{missing[1]}: no such configuration"
     nearest = difflib.get_close_matches(choice, choices, n=1, cutoff=0.0)[0]
@@ -88,7 +90,9 @@ def _unknown_option(name: str, config_name: str, arguments: list[str]) -> str:
     choice = rest.partition(".")[0]
     if f"{group}.{choice}" not in names and (CONF / group / f"{choice}.yaml").is_file():
         return f"{name}: no such option before {choice} is chosen, in the list {group}=[{choice},..]"
-    nearest = _nearest(name, [*names, *_groups()])
+    if name in groups():
+        return f"{name}: nothing is chosen here that could change; add it with +{name}=CHOICE"
+    nearest = _nearest(name, [*names, *groups()])
     hint = f"the nearest valid name is {nearest}" if nearest else "--help lists all"
     return f"{name}: no such option; {hint}"
 
@@ -124,7 +128,8 @@ def _names(node: Any, prefix: str = "") -> list[str]:
     return found
 
 
-def _groups() -> list[str]:
+def groups() -> list[str]:
+    """The groups of `conf/`."""
     return sorted({path.parent.relative_to(CONF).as_posix() for path in CONF.glob("*/**/*.yaml")})
 
 

@@ -19,6 +19,7 @@ def main(config: DictConfig) -> None:
 
     from evaluation.alignment_monitor import make_monitor
     from evaluation.settings import has_tasks
+    from scripts.checked import checked
     from training.run import train
     from training.run_folder import resumed_run
     from training.trackers.base import AudioCell, ImageCell
@@ -26,6 +27,7 @@ def main(config: DictConfig) -> None:
     step_folder = None
     if config.resume:
         run_folder, step_folder, config = resumed_run(config.resume, HydraConfig.get().overrides.task)
+        config = checked(config, "train")
         print(f"resuming {run_folder} from {step_folder.name}")
     monitor = partial(make_monitor, on_bad_sample=config.data.on_bad_sample, image_cell=ImageCell, audio_cell=AudioCell)
     run_folder, is_main = train(config, monitor, step_folder)

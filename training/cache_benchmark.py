@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from omegaconf import DictConfig, OmegaConf
 
 from data.build import build_interleaver, build_processors, build_sources, build_stream, build_tokenizer
+from data.device import choose_device
 from data.instantiate import instantiate
 from data.mixture import Mixture
 from fusion.build import build_model
 from training.accumulation import accumulate
-from training.distributed import choose_device
 from training.feature_cache import cached_processors
 from training.random_state import seed_everything
 

@@ -20,6 +20,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 
+from data.device import choose_device
+
 # Other processes wait while the first one evaluates, which may take long.
 TIMEOUT = timedelta(hours=2)
 
@@ -90,18 +92,6 @@ def cores() -> int:
 def share_of_cores() -> int:
     """Of `cores()`, how many each process of a `torchrun` on this machine has; at least 1."""
     return max(cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
-
-
-def choose_device(device: str) -> torch.device:
-    """`auto` is the accelerator of this machine, else the CPU."""
-    if device == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator or torch.device("cpu")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device={device!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return torch.device(device)
 
 
 def shard(model: nn.Module, processes: Processes) -> None:

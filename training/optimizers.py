@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from data.types import BadInputError
@@ -16,6 +17,9 @@ from training.distributed import assign, to_full
 from training.muon import Muon
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# The schema of a configuration: what is out of these ranges is refused before a model is made (`data/schema.py`).
+NotNegative = Annotated[float, Field(ge=0)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -160,10 +164,10 @@ def _like(full: Tensor, parameter: nn.Parameter) -> Tensor:
 def adamw(
     model: nn.Module,
     *,
-    lr: float,
-    betas: tuple[float, float] = (0.9, 0.95),
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    lr: NotNegative,
+    betas: tuple[Beta, Beta] = (0.9, 0.95),
+    eps: NotNegative = 1e-8,
+    weight_decay: NotNegative = 0.0,
 ) -> Optimizers:
     """AdamW (arXiv:1711.05101) for everything, with weight decay where `NamedParameter.decays`."""
     return Optimizers(model, [_adamw(list(named_parameters(model)), lr, betas, eps, weight_decay)])
@@ -172,18 +176,18 @@ def adamw(
 def muon(
     model: nn.Module,
     *,
-    lr: float,
-    adamw_lr: float,
-    momentum: float = 0.95,
+    lr: NotNegative,
+    adamw_lr: NotNegative,
+    momentum: Beta = 0.95,
     nesterov: bool = True,
-    weight_decay: float = 0.0,
-    steps: int = 5,
-    scale: str = "spectral",
-    dtype: str = "float32",
+    weight_decay: NotNegative = 0.0,
+    steps: Annotated[int, Field(ge=1, le=100)] = 5,
+    scale: Literal["spectral", "match_rms_adamw", "none"] = "spectral",
+    dtype: Literal["float32", "bfloat16"] = "float32",
     convolutions: bool = True,
-    betas: tuple[float, float] = (0.9, 0.95),
-    eps: float = 1e-8,
-    adamw_weight_decay: float = 0.0,
+    betas: tuple[Beta, Beta] = (0.9, 0.95),
+    eps: NotNegative = 1e-8,
+    adamw_weight_decay: NotNegative = 0.0,
 ) -> Optimizers:
     """Muon with `lr` for the matrices of blocks, encoders and projectors; AdamW with `adamw_lr` for all else.
 
@@ -219,4 +223,4 @@ def _adamw(
         for (_, spared, scale), parameters in sorted(groups.items(), key=lambda group: group[0])
     ]
     first, second = betas
-    return AdamW(settings, lr=lr, betas=(first, second), eps=eps)
+    return AdamW(settings, lr=lr, betas=(float(first), float(second)), eps=eps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from data.device import Device
 from training.recompute import RECOMPUTE
 
 PRECISIONS = ("float32", "bfloat16")
@@ -49,7 +50,7 @@ class TrainerOptions:
     on_anomaly: str = "stop"
     spike_factor: float | None = None
     max_consecutive_skips: int = 10
-    device: str = "auto"
+    device: Device = "auto"
 
     def __post_init__(self) -> None:
         for name in ("accumulation_steps", "log_every", "keep_checkpoints", "max_consecutive_skips"):

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from data.atomic_write import write_text
 from data.types import BadInputError
-from fusion.checkpoint import resolve
+from fusion.checkpoint import resolve, validate_targets
 from training.data_changes import OPTION
 from training.distributed import cores
 
@@ -57,6 +57,7 @@ def resumed_run(path: str, overrides: Sequence[str]) -> tuple[Path, Path, DictCo
         ) from error
     if not isinstance(config, DictConfig):
         raise BadInputError(f"{run_folder / 'config.yaml'} does not hold a configuration")
+    validate_targets(config)  # before anything asks for the signature of what it names
     OmegaConf.set_struct(config, True)
     for override in overrides:
         key, _, value = override.partition("=")

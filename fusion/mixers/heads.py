@@ -35,6 +35,9 @@ class AttentionHeads(nn.Module):
         qk_norm: bool = True,
     ) -> None:
         super().__init__()
+        for name, value in (("num_heads", num_heads), ("num_kv_heads", num_kv_heads), ("head_dim", head_dim)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be 1 or more")
         head_dim = head_dim or d_model // num_heads
         if head_dim * num_heads != d_model and d_model % num_heads:
             raise ValueError(f"num_heads={num_heads} must divide d_model={d_model}, or head_dim must be given")

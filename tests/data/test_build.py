@@ -123,10 +123,23 @@ def test_a_missing_path_is_called_by_the_name_that_the_user_sets():
         build_sources(node)
 
 
+class Broken:
+    def __init__(self, size: int) -> None:
+        size.append(1)
+
+
 def test_a_bug_in_a_constructor_keeps_its_traceback():
-    with pytest.raises(Exception, match="TypeError") as caught:
-        build_sources(config(sources=sources_with(num_samples="three")))
+    source = {"_target_": f"{__name__}.Broken", "size": 3}
+    with pytest.raises(Exception, match="AttributeError") as caught:
+        build_sources(config(sources={"one": {"weight": 1.0, "source": source}}))
     assert not isinstance(caught.value, BadInputError)
+
+
+def test_a_value_of_another_type_is_refused_before_the_constructor_sees_it():
+    with pytest.raises(BadInputError) as caught:
+        build_sources(config(sources=sources_with(num_samples="three")))
+    assert str(caught.value) == "data.sources.one.source.num_samples=three: must be a whole number"
+    assert len(build_sources(config(sources=sources_with(num_samples=3.0)))["one"][0]) == 3
 
 
 @pytest.mark.parametrize(

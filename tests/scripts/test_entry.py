@@ -14,7 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = sorted(path.stem for path in (REPOSITORY / "scripts").glob("*.py") if "\n@entry_point(" in path.read_text())
 CONFIG = {
-    "train.yaml": """
+    "work.yaml": """
 defaults: [hydra_defaults, {fusion: early}, {trainer: default}, {tracker: [local]}, _self_, {experiment: null}]
 seed: 0
 folder: ???
@@ -59,7 +59,7 @@ def what(config):
         int("a bug too")
 
 
-@entry_point("train")
+@entry_point("work")
 def main(config):
     Part(config.trainer.lr)
     what(config)
