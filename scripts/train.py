@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
 from scripts.entry import entry_point
 
@@ -10,12 +14,13 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@entry_point("train")
+@entry_point("train", paths=("resume", "runs", "data.train", "data.validation_file", "data.evaluation"))
 def main(config: DictConfig) -> None:
     """Runs one training from configuration to report; under torchrun, one process of it."""
     from functools import partial
 
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
     from evaluation.alignment_monitor import make_monitor
     from evaluation.settings import has_tasks
@@ -25,7 +30,8 @@ def main(config: DictConfig) -> None:
 
     step_folder = None
     if config.resume:
-        run_folder, step_folder, config = resumed_run(config.resume, HydraConfig.get().overrides.task)
+        overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+        run_folder, step_folder, config = resumed_run(config.resume, [str(override) for override in overrides])
         print(f"resuming {run_folder} from {step_folder.name}")
     monitor = partial(make_monitor, on_bad_sample=config.data.on_bad_sample, image_cell=ImageCell, audio_cell=AudioCell)
     run_folder, is_main = train(config, monitor, step_folder)

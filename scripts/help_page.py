@@ -1,0 +1,91 @@
+"""The groups of options that a command's page of help lists: those that its configuration uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig, OmegaConf
+
+GLOBAL, OVERRIDE, SELF = "_global_", "override ", "_self_"
+
+
+def offer_used_groups() -> None:
+    """Makes `${used_groups:}` in a template of help the groups and choices of the command's configuration."""
+    OmegaConf.register_new_resolver("used_groups", used_groups, replace=True)
+
+
+def used_groups(*, _root_: DictConfig) -> str:
+    """The part of the page that lists the groups with their choices; empty if there is none.
+
+    A group is used if the configuration chooses from it, if it lies in a used one, or if a choice of a used one brings
+    it along. A choice that sets options of the whole configuration, as an experiment does, counts where they exist.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    hydra = HydraConfig.get()
+    left = [name.partition("@")[0] for name in hydra.runtime.choices] + _of_root(loader, str(hydra.job.config_name))
+    found: dict[str, list[str]] = {}
+    while left:
+        group = left.pop()
+        if group in found or group.split("/")[0] == "hydra":
+            continue
+        found[group] = []
+        left += [f"{group}/{name}" for name in loader.list_groups(group)]
+        for choice in loader.get_group_options(group, ObjectType.CONFIG):
+            file = _file(loader, f"{group}/{choice}")
+            if file is None or _fits(file, _root_):
+                found[group].append(choice)
+                left += _brought(file)
+    lines = [f"{group}: {', '.join(sorted(found[group]))}" for group in sorted(found) if found[group]]
+    several = "; several trackers with tracker=[trackio,wandb]" if "tracker" in found else ""
+    heading = f"Groups and their choices (choose with group=choice{several}):"
+    return "\n".join([heading, "", *lines, "", ""]) if lines else ""
+
+
+def _file(loader: ConfigLoader, name: str) -> ConfigResult | None:
+    """A file of a group; None for one that is broken, which is the user's to find."""
+    for source in loader.get_sources():
+        if source.is_config(name):
+            try:
+                return source.load_config(name)
+            except (yaml.YAMLError, OSError):
+                return None
+    return None
+
+
+def _fits(file: ConfigResult, root: DictConfig) -> bool:
+    if file.header.get("package") != GLOBAL or not isinstance(file.config, DictConfig):
+        return True
+    return set(file.config) - {"defaults"} <= set(root)  # a missing value is not `in` a DictConfig
+
+
+def _of_root(loader: ConfigLoader, name: str) -> list[str]:
+    """The groups that a root names, also those of several choices, and those of the root that it extends."""
+    file, groups = _file(loader, name), list[str]()
+    for entry in _defaults(file):
+        if isinstance(entry, DictConfig):
+            groups += [_group(key) for key in entry]
+        elif "/" not in str(entry) and str(entry) != SELF:
+            groups += _of_root(loader, str(entry))
+    return groups
+
+
+def _brought(file: ConfigResult | None) -> list[str]:
+    """The groups that the defaults of a choice name from the root."""
+    keys = [
+        str(key).removeprefix(OVERRIDE) for entry in _defaults(file) if isinstance(entry, DictConfig) for key in entry
+    ]
+    return [_group(key) for key in keys if key.startswith("/")]
+
+
+def _defaults(file: ConfigResult | None) -> Any:
+    return (file.config.get("defaults") if file is not None and isinstance(file.config, DictConfig) else None) or ()
+
+
+def _group(key: Any) -> str:
+    return str(key).removeprefix(OVERRIDE).removeprefix("/").partition("@")[0]
