@@ -105,14 +105,18 @@ def entry_point(
 
 
 def _arguments(literals: Literals, config_name: str) -> list[str]:
+    """What is typed as Hydra reads it: options first, for its parser takes none after a flag that follows another."""
+    typed = sys.argv[1:]
     flags, rest = get_args_parser().parse_known_args()
     unknown = [argument for argument in rest if argument.startswith("-")]
     if unknown:
         _refuse(f"{unknown[0]}: no such flag; options are given as name=value, see --help")
-    if flags.multirun or SWEEP in sys.argv:
+    options = [*flags.overrides, *rest]
+    if flags.multirun or SWEEP in typed:
         literals = Literals()  # a sweep takes a comma for the next value
+    typed = [item for item in typed if item in options] + [item for item in typed if item not in options]
     try:
-        return hydra_arguments(sys.argv[1:], literals, CONF / f"{config_name}.yaml")
+        return hydra_arguments(typed, literals, CONF / f"{config_name}.yaml")
     except ArgumentError as error:
         _refuse(str(error))
 

@@ -33,7 +33,7 @@ FULL_DISK = re.compile(r"No space left on device|Disk quota exceeded|PytorchStre
 
 # What a value may not hold unless it is quoted.
 UNUSUAL = re.compile(r"[^\w/\\+.$%*@?|,=:(){}\[\]-]|[^\x00-\x7f]")
-LONGEST = 300
+LONGEST, LONGEST_NAME = 300, 120
 
 
 def run_line(error: BaseException) -> str | None:
@@ -49,6 +49,8 @@ def run_line(error: BaseException) -> str | None:
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     if (disk := _disk_line(error)) is not None:
         return disk
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{str(error.filename)[:LONGEST_NAME]}...: {error.strerror}"
     root = _root(error)
     if isinstance(root, ValueError) and (root is not error or _raised_by_constructor(root)):
         return _joined(root)
@@ -74,7 +76,8 @@ def composition_line(error: Exception, config_name: str, arguments: list[str]) -
 
 def unexpected_line(error: BaseException) -> str:
     """The line for a bug."""
-    return f"unexpected {type(error).__name__}: {_joined(error)[:LONGEST]}; HYDRA_FULL_ERROR=1 shows where"
+    root = _root(error)
+    return f"unexpected {type(root).__name__}: {_joined(root)[:LONGEST]}; HYDRA_FULL_ERROR=1 shows where"
 
 
 def _unreadable(error: OverrideParseException) -> str:

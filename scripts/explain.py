@@ -25,6 +25,9 @@ def main(config: DictConfig) -> None:
     output = Path(str(config.output))
     if output.exists():
         raise BadInputError(f"output={output}: exists already, and is not overwritten")
+    nearest = next(folder for folder in output.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise BadInputError(f"output={output}: {nearest} is a file, not a folder")
     session = load_session(config)
     segments = tuple(asked(config, session))
     answer = config.answer

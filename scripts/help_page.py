@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
@@ -26,30 +26,38 @@ def used_groups(*, _root_: DictConfig) -> str:
     A group is used if the configuration chooses from it, if it lies in a used one, or if a choice of a used one brings
     it along. A choice that sets options of the whole configuration, as an experiment does, counts where they exist.
     """
-    loader = GlobalHydra.instance().config_loader()
+    found = _walk(_root_)
+    lines = [f"{group}: {', '.join(sorted(choices))}" for group, choices in sorted(found.items()) if choices]
+    several = "; several trackers with tracker=[trackio,wandb]" if "tracker" in found else ""
+    heading = f"Groups and their choices (choose with group=choice{several}):"
+    return "\n".join([heading, "", *lines, "", ""]) if lines else ""
+
+
+def _walk(root: DictConfig) -> dict[str, list[str]]:
     hydra = HydraConfig.get()
-    left = [name.partition("@")[0] for name in hydra.runtime.choices] + _of_root(loader, str(hydra.job.config_name))
+    folders = ConfigSearchPathImpl()
+    for source in hydra.runtime.config_sources:  # those of hydra.searchpath too
+        folders.append(source.provider, f"{source.schema}://{source.path}")
+    files = ConfigRepository(folders)
+    left = [name.partition("@")[0] for name in hydra.runtime.choices] + _of_root(files, str(hydra.job.config_name))
     found: dict[str, list[str]] = {}
     while left:
         group = left.pop()
         if group in found or group.split("/")[0] == "hydra":
             continue
         found[group] = []
-        left += [f"{group}/{name}" for name in loader.list_groups(group)]
-        for choice in loader.get_group_options(group, ObjectType.CONFIG):
-            file = _file(loader, f"{group}/{choice}")
-            if file is None or _fits(file, _root_):
+        left += [f"{group}/{name}" for name in files.get_group_options(group, ObjectType.GROUP)]
+        for choice in files.get_group_options(group, ObjectType.CONFIG):
+            file = _file(files, f"{group}/{choice}")
+            if file is None or _fits(file, root):
                 found[group].append(choice)
                 left += _brought(file)
-    lines = [f"{group}: {', '.join(sorted(found[group]))}" for group in sorted(found) if found[group]]
-    several = "; several trackers with tracker=[trackio,wandb]" if "tracker" in found else ""
-    heading = f"Groups and their choices (choose with group=choice{several}):"
-    return "\n".join([heading, "", *lines, "", ""]) if lines else ""
+    return found
 
 
-def _file(loader: ConfigLoader, name: str) -> ConfigResult | None:
+def _file(files: ConfigRepository, name: str) -> ConfigResult | None:
     """A file of a group; None for one that is broken, which is the user's to find."""
-    for source in loader.get_sources():
+    for source in files.get_sources():
         if source.is_config(name):
             try:
                 return source.load_config(name)
@@ -64,14 +72,14 @@ def _fits(file: ConfigResult, root: DictConfig) -> bool:
     return set(file.config) - {"defaults"} <= set(root)  # a missing value is not `in` a DictConfig
 
 
-def _of_root(loader: ConfigLoader, name: str) -> list[str]:
+def _of_root(files: ConfigRepository, name: str) -> list[str]:
     """The groups that a root names, also those of several choices, and those of the root that it extends."""
-    file, groups = _file(loader, name), list[str]()
+    file, groups = _file(files, name), list[str]()
     for entry in _defaults(file):
         if isinstance(entry, DictConfig):
             groups += [_group(key) for key in entry]
         elif "/" not in str(entry) and str(entry) != SELF:
-            groups += _of_root(loader, str(entry))
+            groups += _of_root(files, str(entry))
     return groups
 
 
