@@ -151,6 +151,8 @@ def test_a_modality_that_is_always_dropped_never_reaches_the_model(
     shuffled, same = (report[key]["manifest"]["image_shuffled"] for key in ("audit", "audited_rows"))
     assert shuffled["value"] == same["value"], "whatever picture a row has, the model reads the same"
     resumed = Session.load(run)
+    assert "image was withheld from the training" in str(resumed.refusal("image"))
+    assert resumed.refusal("audio") is None
     picture = Media("image", data.parent / "1.png")
     assert resumed.answer(picture, Text("?")) == resumed.answer(Absent("image"), Text("?"))
 
