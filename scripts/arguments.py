@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import OmegaConf
 
 ASSIGNMENT = re.compile(r"(\+{0,2})([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
 # What OmegaConf would take for a reference to another option, with the backslashes before it.
@@ -47,6 +49,15 @@ def hydra_arguments(arguments: Sequence[str], literals: Literals, root: Path) ->
             raise ArgumentError(f"{argument}: holds bytes that are not UTF-8")
     options = _options(root) if literals.media else ()
     return [_argument(argument, literals, options) for argument in arguments]
+
+
+def typed_overrides() -> list[str]:
+    """The options of the command that runs, in their order, as Hydra reads them; none outside a command."""
+    if not HydraConfig.initialized():
+        return []
+    # Unresolved: a quoted value may hold what looks like a reference.
+    found = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return [str(override) for override in found or ()]
 
 
 def quoted(value: str) -> str:

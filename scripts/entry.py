@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import sys
@@ -107,7 +108,12 @@ def entry_point(
 def _arguments(literals: Literals, config_name: str) -> list[str]:
     """What is typed as Hydra reads it: options first, for its parser takes none after a flag that follows another."""
     typed = sys.argv[1:]
-    flags, rest = get_args_parser().parse_known_args()
+    parser = get_args_parser()
+    parser.exit_on_error = False  # or it prints its usage
+    try:
+        flags, rest = parser.parse_known_args()
+    except argparse.ArgumentError as error:
+        _refuse(f"{error}; see --help")
     unknown = [argument for argument in rest if argument.startswith("-")]
     if unknown:
         _refuse(f"{unknown[0]}: no such flag; options are given as name=value, see --help")

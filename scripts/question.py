@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from scripts.arguments import typed_overrides
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from data.types import Segment
     from serving.session import Session
 
@@ -35,7 +35,14 @@ def load_session(config: DictConfig) -> Session:
         device = choose_device(config.device)
     except ValueError as error:
         raise BadInputError(str(error)) from error
-    return Session.load(config.checkpoint, device)
+    session = Session.load(config.checkpoint, device)
+    longest = session.interleaver.max_tokens
+    if config.max_new_tokens > longest:
+        raise BadInputError(
+            f"max_new_tokens={config.max_new_tokens}: must be at most {longest}: "
+            "no document of the training was longer (data.max_tokens)"
+        )
+    return session
 
 
 def asked(config: DictConfig, session: Session) -> list[Segment]:
@@ -65,19 +72,12 @@ def _given(config: DictConfig) -> dict[str, str]:
     from data.types import AUDIO, IMAGE, TEXT, BadInputError
 
     values = {IMAGE: config[IMAGE], AUDIO: config[AUDIO], **(config.media or {}), TEXT: config[TEXT]}
-    order = [name for name in _order() if name in values]
+    typed = [override.partition("=")[0].strip("+").removeprefix(MEDIA) for override in typed_overrides()]
+    order = [name for name in typed if name in values]
     for name in values:
         if order.count(name) > 1:
             raise BadInputError(f"{name}: is given {order.count(name)} times; a question has one of each modality")
     return {name: str(values[name]) for name in dict.fromkeys([*order, *values]) if values[name] is not None}
-
-
-def _order() -> Sequence[str]:
-    """The names of the options on the command line; none where the configuration does not come from one."""
-    if not HydraConfig.initialized():
-        return ()
-    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    return [str(override).partition("=")[0].strip("+").removeprefix(MEDIA) for override in overrides]
 
 
 def _nearest(name: str, config: DictConfig, session: Session) -> str:

@@ -19,19 +19,16 @@ def main(config: DictConfig) -> None:
     """Runs one training from configuration to report; under torchrun, one process of it."""
     from functools import partial
 
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
-
     from evaluation.alignment_monitor import make_monitor
     from evaluation.settings import has_tasks
+    from scripts.arguments import typed_overrides
     from training.run import train
     from training.run_folder import resumed_run
     from training.trackers.base import AudioCell, ImageCell
 
     step_folder = None
     if config.resume:
-        overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-        run_folder, step_folder, config = resumed_run(config.resume, [str(override) for override in overrides])
+        run_folder, step_folder, config = resumed_run(config.resume, typed_overrides())
         print(f"resuming {run_folder} from {step_folder.name}")
     monitor = partial(make_monitor, on_bad_sample=config.data.on_bad_sample, image_cell=ImageCell, audio_cell=AudioCell)
     run_folder, is_main = train(config, monitor, step_folder)

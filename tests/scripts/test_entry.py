@@ -138,6 +138,8 @@ WRONG = {
     "trainer.lr=[1": "trainer.lr=[1: cannot be read as name=value (",
     "seed=1,2": "Ambiguous value for argument 'seed=1,2'",
     "--epochs=3": "--epochs=3: no such flag; options are given as name=value, see --help",
+    "--cfg=jobs": "argument --cfg/-c: invalid choice: 'jobs'",
+    "seed=\udcff": "seed=\\udcff: holds bytes that are not UTF-8",
     "seed=1": "train.jsonl:12: field 'messages' is missing",
     "seed=4": "No space left on device; what was written before is untouched",
     "seed=7": "folder: has no value; give folder=VALUE",

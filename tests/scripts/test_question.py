@@ -118,6 +118,7 @@ def test_the_order_of_the_command_line_is_the_order_of_reading(folder: Path, rea
         (["text=a", "text=b"], "text: is given 2 times"),
         (["text=\udcff"], "text=\\udcff: holds bytes that are not UTF-8"),
         (["text=a", "max_new_tokens=0"], "max_new_tokens=0: must be 1 or more"),
+        (["text=a", "max_new_tokens=129"], "max_new_tokens=129: must be at most 128"),
         (["text=a", "temperature=-1"], "temperature=-1: must be 0 or more, and finite"),
         (["text=a", "temperature=nan"], "temperature=nan: must be 0 or more, and finite"),
         (["text=a", "temperature=inf"], "temperature=inf: must be 0 or more, and finite"),

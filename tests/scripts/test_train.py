@@ -16,6 +16,7 @@ from data.audio import AudioProcessor
 from data.image import ImageProcessor
 from data.types import Absent, BadInputError, BadSampleError, Media, Text
 from fusion.checkpoint import best_step, load_model, resolve, step_folders, verify
+from scripts.arguments import quoted
 from scripts.train import main
 from serving.session import Session
 from training.optimizers import muon
@@ -173,3 +174,10 @@ def test_a_resume_needs_the_configuration_of_the_run(data: Path) -> None:
     (run / "config.yaml").unlink()
     with pytest.raises(BadInputError, match=r"config\.yaml: missing"):
         resumed_run(str(run), [])
+
+
+@pytest.mark.parametrize("path", ["it's, [é].jsonl", "a\\b: ${x}.jsonl", "3.10"])
+def test_a_path_that_a_resume_changes_is_taken_literally(path: str, data: Path) -> None:
+    run = train(data, "trainer.max_steps=1")
+    _, _, config = resumed_run(str(run), [f"data.train={quoted(path)}", "trainer.max_steps=3", "optimizer.lr=1e-2"])
+    assert (config.data.train, config.trainer.max_steps, config.optimizer.lr) == (path, 3, 0.01)
