@@ -71,7 +71,10 @@ def _given(config: DictConfig) -> dict[str, str]:
     """What is asked, by modality."""
     from data.types import AUDIO, IMAGE, TEXT, BadInputError
 
-    values = {IMAGE: config[IMAGE], AUDIO: config[AUDIO], **(config.media or {}), TEXT: config[TEXT]}
+    media = config.media or {}
+    if isinstance(media, str | int | float):
+        raise BadInputError(f"media={media}: must name modalities, as in depth=FILE or +media.depth=FILE")
+    values = {IMAGE: config[IMAGE], AUDIO: config[AUDIO], **media, TEXT: config[TEXT]}
     typed = [override.partition("=")[0].strip("+").removeprefix(MEDIA) for override in typed_overrides()]
     order = [name for name in typed if name in values]
     for name in values:

@@ -117,6 +117,7 @@ def test_the_order_of_the_command_line_is_the_order_of_reading(folder: Path, rea
         (["image={}/été.png", "image={}/a=b.png"], "image: is given 2 times; a question has one of each modality"),
         (["text=a", "text=b"], "text: is given 2 times"),
         (["text=\udcff"], "text=\\udcff: holds bytes that are not UTF-8"),
+        (["media=x"], "media=x: must name modalities, as in depth=FILE"),
         (["text=a", "max_new_tokens=0"], "max_new_tokens=0: must be 1 or more"),
         (["text=a", "max_new_tokens=129"], "max_new_tokens=129: must be at most 128"),
         (["text=a", "temperature=-1"], "temperature=-1: must be 0 or more, and finite"),
