@@ -289,8 +289,10 @@ def test_a_value_that_needs_quotes_is_given_them(typed: str, capsys: pytest.Capt
     assert OverridesParser.create().parse_override(argument).value() == value
 
 
-def test_the_scripts_folder_hides_no_package() -> None:
+def test_the_scripts_folder_hides_no_package(tmp_path: Path) -> None:
     program = "import scripts.entry, certify; print(hasattr(certify, '__path__'))"
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "scripts")}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY / "scripts"), str(REPOSITORY)])}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.stdout == "True\n", done.stderr
