@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,15 @@ def format_row(sample: Sample | AlignedSample, write: Callable[[Media], str]) ->
     if sample.metadata:
         row["metadata"] = dict(sample.metadata)
     return row
+
+
+def named_segments(sample: Sample | AlignedSample) -> Iterator[tuple[str, Segment]]:
+    """Every segment of a sample with the name of its field, "messages[0].content[1]" or "aligned[2]"."""
+    if isinstance(sample, AlignedSample):
+        yield from ((f"aligned[{i}]", segment) for i, segment in enumerate(sample.segments))
+        return
+    for i, message in enumerate(sample.messages):
+        yield from ((f"messages[{i}].content[{j}]", segment) for j, segment in enumerate(message.content))
 
 
 def _message(value: Any, folder: Path, where: str) -> Message:
