@@ -62,7 +62,7 @@ def _write(
     rows: Any,
     reasons: Any,
 ) -> Counter[str]:
-    """Writes both files; returns how many rows were kept, not readable, and left out, these by what they are equal to."""
+    """Writes both files; returns how many rows were kept, not readable, and left out, by what they are equal to."""
     counts: Counter[str] = Counter()
     for line_number, line, key, sample in _keyed_rows(path, reader):
         if key is None:

@@ -220,10 +220,11 @@ def turns(sample: Sample | AlignedSample) -> Iterator[Turn]:
         if message.role == "assistant":
             spoken = sample.metadata.get("question") if is_last else None
             yield Turn(f"messages[{place}]", _words(message), spoken or question, bool(message.tool_calls))
-        elif message.role == "user":
+            continue
+        if message.role == "user":
             question = _words(message) or None
-            if is_last:
-                yield Turn(f"messages[{place}]", None, question, calls=False)
+        if is_last:
+            yield Turn(f"messages[{place}]", None, question, calls=False)
 
 
 def compared_texts(sample: Sample | AlignedSample) -> list[str]:

@@ -24,7 +24,7 @@ WINDOW_SECONDS, HOP_SECONDS, LAG = 0.128, 0.016, 4
 MAX_SECONDS, MAX_SAMPLES = 120.0, 8_000_000
 # Frames quieter than the loudest by more than this hold nothing but noise.
 QUIET = 1e-3
-MAX_ERRORS, STRETCH, MAX_STRETCH_ERRORS = 0.2, 8, 0.27
+MAX_ERRORS, STRETCH, MAX_STRETCH_ERRORS = 0.2, 6, 0.26
 # The shorter clip must lie on the longer one with this share of its loud frames, and last for half of it.
 MIN_OVERLAP, MIN_LENGTH = 0.7, 0.5
 MIN_FRAMES = 10
