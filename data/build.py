@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from data.absence import withheld
+from data.fields import hint
 from data.instantiate import instantiate, instantiate_source, is_given, resolved
 from data.interleave import Interleaver
 from data.loader import MESSAGES, BatchStream
@@ -127,7 +128,7 @@ def check_encoders(sources: Sources, validation: Mapping[str, Source], modalitie
             known = ", ".join(item for item in modalities if item != TEXT) or "none"
             raise BadInputError(
                 f"{place}: holds media of modality {modality!r}, for which the model has no encoder "
-                f"(it has: {known}); add one with +encoders/{modality}=NAME"
+                f"(it has: {known}{hint(modality, modalities)}); add one with +encoders/{modality}=NAME"
             )
 
 

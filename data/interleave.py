@@ -20,6 +20,7 @@ from data.absence import aligned_without, without
 from data.aligned import one_of_each
 from data.content import source_key, tokens_key, values_key
 from data.document import Document, Turn, assemble
+from data.fields import hint
 from data.randomness import Draws
 from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
 from data.types import (
@@ -211,7 +212,8 @@ class Interleaver:
     def _check_configured(self, modality: Modality, what: str, configured: Sequence[Modality]) -> None:
         if modality not in configured:
             known = ", ".join(configured) or "none"
-            raise BadSampleError(f"modality {modality!r} has no {what}; configured: {known}")
+            meant = hint(modality, [TEXT, *configured])
+            raise BadSampleError(f"modality {modality!r} has no {what}; configured: {known}{meant}")
 
     def _add_media(self, turn: Turn, media: Media, rng: np.random.Generator | None) -> None:
         modality = media.modality

@@ -19,6 +19,7 @@ from PIL import Image
 from data.array_store import StoredClip, written_whole
 from data.fingerprint import file_key, spread
 from data.messages import format_row, parse_row
+from data.messages import named_segments as _segments
 from data.progress import with_progress
 from data.randomness import generator
 from data.types import (
@@ -29,7 +30,6 @@ from data.types import (
     BadSampleError,
     Media,
     Sample,
-    Segment,
     Text,
 )
 
@@ -97,6 +97,14 @@ class ManifestSource:
             except BadSampleError:
                 continue  # what to do about it is decided where the row is read
             yield from _texts(sample)
+
+    def rows(self) -> Iterator[tuple[int, bytes, Sample | AlignedSample | BadSampleError]]:
+        """Line number, line, and sample of every row, or why it cannot be read; files are not looked for."""
+        for line_number, _, line in self._lines():
+            try:
+                yield line_number, line, self._parse(line, line_number)
+            except BadSampleError as error:
+                yield line_number, line, error
 
     def fingerprint(self) -> str:
         """A hash of all rows, of the sizes of their media files, and of the contents of some.
@@ -192,15 +200,6 @@ def write_manifests(
                     row = format_row(sample, lambda media: _store(media, temporary / "media"))
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return [folder / name for name in names]
-
-
-def _segments(sample: Sample | AlignedSample) -> Iterator[tuple[str, Segment]]:
-    """Every segment with the name of its field."""
-    if isinstance(sample, AlignedSample):
-        yield from ((f"aligned[{i}]", segment) for i, segment in enumerate(sample.segments))
-        return
-    for i, message in enumerate(sample.messages):
-        yield from ((f"messages[{i}].content[{j}]", segment) for j, segment in enumerate(message.content))
 
 
 def _texts(sample: Sample | AlignedSample) -> Iterator[str]:

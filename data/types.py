@@ -27,6 +27,15 @@ ABSENT_SHAPE: tuple[int, ...] = ()
 PADDING_DOCUMENT = -1
 
 
+def one_line(text: str, longest: int = 160) -> str:
+    """A name in one line that any file can hold: white space is one space, half a surrogate pair its number.
+
+    What is longer than `longest` loses its middle.
+    """
+    line = " ".join(text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00").split())
+    return line if len(line) <= longest else f"{line[: longest // 2 - 3]} ... {line[2 - longest // 2 :]}"
+
+
 class BadInputError(ValueError):
     """Something that the user gave cannot be used; the message is one line and says what and where.
 
@@ -72,6 +81,17 @@ class Media:
 
     modality: Modality
     source: Path | bytes | Tensor | Clip
+
+    @property
+    def name(self) -> str:
+        """How error messages call this medium: its path, or what it is, the same on every run."""
+        if isinstance(self.source, Path):
+            return one_line(str(self.source))
+        if isinstance(self.source, bytes):
+            return f"{self.modality} data"
+        if isinstance(self.source, Tensor) or type(self.source).__repr__ is object.__repr__:
+            return f"{self.modality} {type(self.source).__name__.lower()}"
+        return one_line(repr(self.source))
 
 
 @dataclass(frozen=True)
@@ -131,7 +151,7 @@ class Sample:
     @property
     def name(self) -> str:
         """How error messages call this sample."""
-        return f"{self.origin or self.source or 'sample'} (id {self.id})"
+        return f"{self.origin or self.source or 'sample'} (id {one_line(self.id)})"
 
 
 @dataclass(frozen=True)
@@ -147,7 +167,7 @@ class AlignedSample:
     @property
     def name(self) -> str:
         """How error messages call this sample."""
-        return f"{self.origin or self.source or 'sample'} (id {self.id})"
+        return f"{self.origin or self.source or 'sample'} (id {one_line(self.id)})"
 
 
 class Processor(Protocol):

@@ -226,8 +226,11 @@ class DashboardOptions(Options):
 class PrepareDataOptions(Options):
     """The root of prepare_data.py."""
 
-    source: Part
-    output: Folder
+    source: Part | None = None
+    check: FilePath | list[FilePath] | None = None
+    clean: FilePath | list[FilePath] | None = None
+    against: FilePath | list[FilePath] | None = None
+    output: FilePath | None = None
     max_samples: Count | None = None
     seed: Seed
 

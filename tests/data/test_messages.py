@@ -110,14 +110,15 @@ def test_an_aligned_row() -> None:
         ({"messages": [{"role": "user", "content": ""}]}, "train.jsonl:12: messages[0].content: must not be empty"),
         (
             {"messages": [{"role": "user", "content": None}]},
-            "train.jsonl:12: messages[0].content: must be a list of segments, or text, not null",
+            "train.jsonl:12: messages[0].content: is missing",
         ),
         (user(), "train.jsonl:12: messages[0].content: must not be empty"),
         (user("hi"), 'train.jsonl:12: messages[0].content[0]: must be an object, not "hi"'),
         (user({"text": "hi"}), "train.jsonl:12: messages[0].content[0].type: is missing"),
+        (user({"type": "text"}), "train.jsonl:12: messages[0].content[0].text: is missing"),
         (
-            user({"type": "text", "txt": "hi"}),
-            "train.jsonl:12: messages[0].content[0].text: is missing",
+            user({"type": "text", "text": "hi", "path": "hi.txt"}),
+            "train.jsonl:12: messages[0].content[0].path: a segment of type 'text' holds its text itself, in text",
         ),
         (user({"type": "text", "text": 5}), "train.jsonl:12: messages[0].content[0].text: must be text, not 5"),
         (
