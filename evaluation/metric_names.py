@@ -31,6 +31,15 @@ WORDS = {
     WER: "Word error rate (words but for case and white space) in percent (lower is better)",
     CHOICE: "Choice of the expected answer among candidates, by likelihood a token, in percent",
 }
+# Titles of the tables on the terminal.
+SHORT_WORDS = {
+    ACCURACY: "accuracy in percent",
+    LOSS: "loss in nats a token (lower is better)",
+    PERPLEXITY: "perplexity by token (lower is better)",
+    CHRF: "chrF, 0 to 100",
+    WER: "word error rate in percent (lower is better)",
+    CHOICE: "choice by likelihood in percent",
+}
 LOWER_IS_BETTER = (LOSS, PERPLEXITY, WER, MEDIAN_RANK)
 # Digits of those that are not shares.
 DIGITS = {LOSS: 3, PERPLEXITY: 2, MEDIAN_RANK: 1}

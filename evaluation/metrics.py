@@ -179,3 +179,12 @@ def main_metric(scores: Mapping[str, Any]) -> str:
 def main_score(scores: Mapping[str, Any]) -> Mapping[str, Any]:
     """The score of the main metric."""
     return scores[main_metric(scores)]
+
+
+def tasks_by_metric(report: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Main metric -> the tasks that have it; no retrievals."""
+    found: dict[str, list[str]] = {}
+    for task, scores in report["tasks"].items():
+        if (metric := main_metric(scores)) != MAIN_RECALL:
+            found.setdefault(metric, []).append(task)
+    return found

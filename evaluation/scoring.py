@@ -52,11 +52,11 @@ def evaluate(
     settings: Settings,
     on_bad_sample: str = "error",
     progress: bool = True,
-    keep: Callable[[str, Sequence[Prediction]], None] = lambda task, predictions: None,
+    keep: Callable[[str, Sequence[Prediction], Sequence[AnswerMetric]], None] = lambda *answered: None,
 ) -> dict[str, Any]:
     """Everything in a report that depends only on model, data and settings; the same at every batch size.
 
-    `keep` is told the answers to the questions of each task as they are, without those of the audit.
+    `keep` is told the answers to the questions of each task as they are, without those of the audit, and its metrics.
     Samples that cannot be read count as skipped, and take no part in any score, if `on_bad_sample` is "skip".
     """
     skipped: list[str] = []
@@ -78,7 +78,7 @@ def evaluate(
             predictions = task.tagged(found, range(len(task.samples)))
             skipped += [prediction.skipped for prediction in predictions if prediction.skipped]
             answered = readable(predictions, name, skipped)
-            keep(name, answered)
+            keep(name, answered, task.metrics)
             report["tasks"][name], unmeasured = task_scores(answered, task, settings)
             report["breakdown"][name] = breakdown(answered, task.main, settings)
             describe(report, name, task, answered)

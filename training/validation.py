@@ -59,7 +59,7 @@ class Validation:
             return None
         if name not in self.metrics:
             raise BadInputError(f"trainer.best_metric={name} must be one of {', '.join(self.metrics)}")
-        return {"name": name, "value": self.metrics[name], "mode": self.options.best_mode}
+        return {"name": name, "value": self.metrics[name], "mode": self.options.mode}
 
     def is_best(self, step: int, checkpoints: Path) -> bool:
         """Whether this step was just evaluated and beats all checkpoints."""
