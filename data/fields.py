@@ -33,7 +33,7 @@ class Level:
     is_open: bool = False
 
 
-ROW = Level("a row", ("id", "messages", "aligned", "source", "metadata", "tools"), is_open=True)
+ROW = Level("a row", ("id", "messages", "aligned", "source", "metadata", "tools", "choices"), is_open=True)
 MESSAGE = Level("a message", ("role", "content", "tool_calls", "tool_call_id", "name"))
 SEGMENT = Level("a segment", ("type", "path", "data", "text", "absent"))
 CALL = Level("a tool call", ("id", "type", "function"))

@@ -114,6 +114,28 @@ class Interleaver:
             raise self._too_long(sample, total)
         return assemble(conversation, turns)
 
+    def answered(self, sample: Sample | AlignedSample, answers: Sequence[Message]) -> list[Document]:
+        """What the model is given to answer, followed by each of these answers, which alone is supervised.
+
+        As `document` makes them of a conversation that ends with that answer, but for the labels of earlier turns;
+        media are read once. Nothing is augmented or truncated: raises `BadSampleError` as `prompt` does, and for an
+        answer that there is no room for.
+        """
+        conversation = without(_conversation(sample), self.withheld)
+        messages = conversation.messages[:-1]
+        turns = self._turns(conversation, messages, _Augmentations(None))
+        for turn in turns:
+            turn.group = None
+        group = f"{sample.source}/{_modality_of_last(messages[-1]) if messages else TEXT}"
+        documents = []
+        for answer in answers:
+            turn = self._answer(answer, group, f"{sample.name}: answer", _Augmentations(None))
+            document = assemble(conversation, [*turns, turn])
+            if len(document) > self.max_tokens:
+                raise self._too_long(sample, len(document))
+            documents.append(document)
+        return documents
+
     def aligned(self, sample: Sample | AlignedSample, draws: Draws | None = None, number: int = 0) -> list[Document]:
         """As `segments`; and refuses, by a `BadSampleError`, what a contrastive objective cannot learn from: a
         conversation, and a sample with fewer than two modalities. Of a modality that a sample has several times (five

@@ -61,7 +61,10 @@ def parse_row(row: Any, folder: Path, source: str, origin: str) -> Sample | Alig
     parsed = tuple(_message(item, folder, f"{origin}: messages[{i}]") for i, item in enumerate(messages))
     tools = _typed(row.get("tools", []), list, f"{origin}: tools")
     return Sample(
-        messages=parsed, tools=tuple(_tool(item, f"{origin}: tools[{i}]") for i, item in enumerate(tools)), **common
+        messages=parsed,
+        tools=tuple(_tool(item, f"{origin}: tools[{i}]") for i, item in enumerate(tools)),
+        choices=_choices(row.get("choices", []), f"{origin}: choices"),
+        **common,
     )
 
 
@@ -74,6 +77,8 @@ def format_row(sample: Sample | AlignedSample, write: Callable[[Media], str]) ->
         row["messages"] = [_format_message(message, write) for message in sample.messages]
         if sample.tools:
             row["tools"] = [dict(tool) for tool in sample.tools]
+        if sample.choices:
+            row["choices"] = list(sample.choices)
     if sample.source:
         row["source"] = sample.source
     if sample.metadata:
@@ -88,6 +93,13 @@ def named_segments(sample: Sample | AlignedSample) -> Iterator[tuple[str, Segmen
         return
     for i, message in enumerate(sample.messages):
         yield from ((f"messages[{i}].content[{j}]", segment) for j, segment in enumerate(message.content))
+
+
+def _choices(value: Any, where: str) -> tuple[str, ...]:
+    texts = [_typed(item, str, f"{where}[{i}]") for i, item in enumerate(_typed(value, list, where))]
+    if texts and (len(set(texts)) < 2 or "" in texts or len(set(texts)) < len(texts)):
+        raise BadSampleError(f"{where}: must be two different answers or more, none of them empty or twice")
+    return tuple(texts)
 
 
 def _message(value: Any, folder: Path, where: str) -> Message:

@@ -138,7 +138,8 @@ class Sample:
     """A conversation to be generated: the assistant's turns are supervised, nothing else is.
 
     `origin` says where the sample was read ("train.jsonl:12"), for error messages. `metadata` holds fields
-    by which scores are broken down, such as the type of the question.
+    by which scores are broken down, such as the type of the question. `choices` are the answers among which an
+    evaluation lets the model choose, the expected one among them; a model never reads them.
     """
 
     id: str
@@ -147,6 +148,7 @@ class Sample:
     source: str = ""
     origin: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    choices: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

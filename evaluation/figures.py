@@ -17,7 +17,8 @@ from matplotlib.ticker import PercentFormatter
 
 from data.atomic_write import write_bytes
 from evaluation.conditions import BASELINES, condition_name, context_of_report
-from evaluation.metrics import MAIN_RECALL, with_metric
+from evaluation.metric_names import ACCURACY, CHRF, LOWER_IS_BETTER, MAIN_RECALL, WER, is_share, number, title
+from evaluation.metrics import main_score, tasks_by_metric
 
 # Okabe and Ito's palette, which remains distinct under the common kinds of colour blindness.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -46,17 +47,27 @@ def draw_all(report: Mapping[str, Any], metrics: Path | None, folder: Path) -> d
     """Draws every figure that the report has content for; returns title -> file."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = {}
-    if with_metric(report, "accuracy"):
-        figures["Scores beside the modality audit"] = ("scores", draw_scores(report))
-    for field, scores in breakdown_by_field(report).items():
-        name = field.replace("_", " ")
-        figures[f"Accuracy by {name}"] = (f"breakdown_{field}", draw_breakdown(name, scores))
+    for metric, tasks in tasks_by_metric(report).items():
+        other = "" if metric == ACCURACY else f"_{metric}"
+        words = "Scores" if metric == ACCURACY else f"{capitalised(title(metric))}"
+        figures[f"{words} beside the modality audit"] = (f"scores{other}", draw_scores(report, metric))
+        for field, found in breakdown_by_field(report).items():
+            if scores := {task: found[task] for task in tasks if task in found}:
+                name, drawn = field.replace("_", " "), f"breakdown_{field}{other}"
+                figures[f"{capitalised(title(metric))} by {name}"] = (drawn, draw_breakdown(name, scores, metric))
     for task, counts in report.get("confusion", {}).items():
+        if not counts:  # free text, or too many classes
+            continue
         figures[f"Expected and given answers, {task}"] = (f"confusion_{slug(task)}", draw_confusion(task, counts))
     curves = read_curves(metrics) if metrics is not None and metrics.is_file() else {}
     if curves:
         figures["Training"] = ("training", draw_training(curves))
     return {title: save(figure, folder / f"{name}.png") for title, (name, figure) in figures.items()}
+
+
+def capitalised(words: str) -> str:
+    """With a capital letter, and "chrF" as it is."""
+    return words if words == title(CHRF) else words[:1].upper() + words[1:]
 
 
 def slug(name: str) -> str:
@@ -69,9 +80,10 @@ def errors(score: Mapping[str, float]) -> np.ndarray:
     return np.array([[score["value"] - score["low"]], [score["high"] - score["value"]]]).clip(min=0)
 
 
-def label(score: Mapping[str, float]) -> str:
-    """A score as a percentage with its interval."""
-    return f"{100 * score['value']:.1f} % [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+def label(score: Mapping[str, float], metric: str = ACCURACY) -> str:
+    """A score with its interval, of a share as a percentage."""
+    value, low, high = (number(metric, score[key]) for key in ("value", "low", "high"))
+    return f"{value}{' %' if is_share(metric) else ''} [{low}, {high}]"
 
 
 def style(axes: Axes, grid: str) -> None:
@@ -81,33 +93,38 @@ def style(axes: Axes, grid: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_scores(report: Mapping[str, Any]) -> Figure:
-    """Each task's accuracy above its audit; the blind baselines continue as vertical lines."""
-    tasks = list(with_metric(report, "accuracy"))
+def draw_scores(report: Mapping[str, Any], metric: str = ACCURACY) -> Figure:
+    """The score above its audit, of each task with this main metric; the blind baselines continue as vertical lines."""
+    tasks = tasks_by_metric(report)[metric]
     rows = {task: score_rows(report, task) for task in tasks}
     heights = [len(rows[task]) + 1.2 for task in tasks]
     figure = Figure(figsize=(WIDTH, 0.34 * sum(heights) + 0.5), layout="constrained")
     panels = figure.subplots(len(tasks), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    # A word error rate may be above 1, a loss or a perplexity is.
+    longest = max(score["high"] for task in tasks for _, score, _ in rows[task])
+    limit = 1.0 if is_share(metric) and longest <= 1 else longest
     for axes, task in zip(panels, tasks, strict=True):
         for place, (_, score, colour) in enumerate(rows[task]):
             axes.barh(place, score["value"], color=colour, height=0.72)
             axes.errorbar(score["value"], place, xerr=errors(score), color="black", capsize=3, linewidth=1.2)
-            axes.text(1.02, place, f"{label(score)}  n={score['n']:,}", va="center", fontsize=8.5)
+            axes.text(1.02 * limit, place, f"{label(score, metric)}  n={score['n']:,}", va="center", fontsize=8.5)
             if colour == BLIND:
                 axes.axvline(score["value"], color=BLIND, linestyle="--", linewidth=1, zorder=0.5)
         axes.set_yticks(range(len(rows[task])), [name for name, _, _ in rows[task]])
         axes.set_ylim(len(rows[task]) - 0.4, -0.6)
-        axes.set_xlim(0, 1)
+        axes.set_xlim(0, limit)
         axes.set_title(task, loc="left", fontweight="bold", fontsize=11)
         style(axes, "x")
-    panels[-1].xaxis.set_major_formatter(PercentFormatter(1.0))
-    panels[-1].set_xlabel("accuracy (exact match) with 95 % interval; dashed: answered blindly, by no model")
+    if is_share(metric):
+        panels[-1].xaxis.set_major_formatter(PercentFormatter(1.0))
+    words = "accuracy (exact match)" if metric == ACCURACY else lower_words(metric)
+    panels[-1].set_xlabel(f"{words} with 95 % interval; dashed: answered blindly, by no model")
     return figure
 
 
 def score_rows(report: Mapping[str, Any], task: str) -> list[tuple[str, Mapping[str, float], str]]:
     """Name, score and colour of every bar of a task."""
-    rows = [("model", report["tasks"][task]["accuracy"], COLOURS[0])]
+    rows = [("model", main_score(report["tasks"][task]), COLOURS[0])]
     context = context_of_report(report, task)
     for condition, score in report.get("audit", {}).get(task, {}).items():
         rows.append((condition_name(condition, context), score, BLIND if condition in BASELINES else CHANGED))
@@ -123,45 +140,53 @@ def breakdown_by_field(report: Mapping[str, Any]) -> dict[str, dict[str, Mapping
     return fields
 
 
-def draw_breakdown(field: str, scores: Mapping[str, Mapping[str, Any]]) -> Figure:
+def draw_breakdown(field: str, scores: Mapping[str, Mapping[str, Any]], metric: str = ACCURACY) -> Figure:
     """A row for every value of a metadata field, a dot with interval for every task, worst first."""
-    keys = sorted({key for task in scores.values() for key in task}, key=lambda key: worst(scores, key))
+    keys = sorted({key for task in scores.values() for key in task}, key=lambda key: worst(scores, key, metric))
     shown = keys[:MAX_ROWS]
     figure = Figure(figsize=(WIDTH, 0.34 * len(shown) + 1.4), layout="constrained")
     axes = figure.subplots()
-    for number, (task, found) in enumerate(scores.items()):
-        offset = (number - (len(scores) - 1) / 2) * min(0.28, 0.7 / len(scores))
+    for order, (task, found) in enumerate(scores.items()):
+        offset = (order - (len(scores) - 1) / 2) * min(0.28, 0.7 / len(scores))
         rows = [place for place, key in enumerate(shown) if key in found]
         if not rows:  # all of its values are better than those that are shown
             continue
         values = np.array([found[shown[place]]["value"] for place in rows])
         bars = np.concatenate([errors(found[shown[place]]) for place in rows], axis=1)
-        marker = "os^Dv"[number % 5]
+        marker = "os^Dv"[order % 5]
         axes.errorbar(
-            values, np.array(rows) + offset, xerr=bars, fmt=marker, color=COLOURS[number % 7], capsize=2, label=task
+            values, np.array(rows) + offset, xerr=bars, fmt=marker, color=COLOURS[order % 7], capsize=2, label=task
         )
     axes.set_yticks(range(len(shown)), [f"{key}  (n={sizes(scores, key)})" for key in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    low, high = axes.get_xlim()
-    axes.set_xlim(max(low, -0.02), min(high, 1.02))
-    rest = f"; the {MAX_ROWS} lowest of {len(keys)}" if len(keys) > MAX_ROWS else ""
-    axes.set_xlabel(f"accuracy with 95 % interval{rest}")
+    if is_share(metric):
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, -0.02), high if metric == WER else min(high, 1.02))
+    end = "highest" if metric in LOWER_IS_BETTER else "lowest"
+    rest = f"; the {MAX_ROWS} {end} of {len(keys)}" if len(keys) > MAX_ROWS else ""
+    axes.set_xlabel(f"{lower_words(metric)} with 95 % interval{rest}")
     axes.set_ylabel(field)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     style(axes, "both")
     return figure
 
 
-def worst(scores: Mapping[str, Mapping[str, Any]], key: str) -> tuple[float, str]:
-    """Where a row stands: by the lowest score of any task, then by name."""
-    return min(task[key]["value"] for task in scores.values() if key in task), key
+def worst(scores: Mapping[str, Mapping[str, Any]], key: str, metric: str = ACCURACY) -> tuple[float, str]:
+    """Where a row stands: by the worst score of any task, then by name."""
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    return min(sign * task[key]["value"] for task in scores.values() if key in task), key
+
+
+def lower_words(metric: str) -> str:
+    """A metric on an axis, and which way it is better if that is down."""
+    return title(metric) + (" (lower is better)" if metric in LOWER_IS_BETTER else "")
 
 
 def sizes(scores: Mapping[str, Mapping[str, Any]], key: str) -> str:
     """Numbers of answers behind a row, once if all tasks have the same."""
     numbers = [task[key]["n"] for task in scores.values() if key in task]
-    return " / ".join(f"{number:,}" for number in (numbers[:1] if len(set(numbers)) == 1 else numbers))
+    return " / ".join(f"{size:,}" for size in (numbers[:1] if len(set(numbers)) == 1 else numbers))
 
 
 def draw_confusion(task: str, counts: Mapping[str, Mapping[str, int]]) -> Figure:
@@ -197,19 +222,19 @@ def confusion_table(counts: Mapping[str, Mapping[str, int]]) -> tuple[list[str],
     rows = expected + ["(other)"] * (len(frequency) > len(expected))
     table = np.zeros((len(rows), len(given)))
     for answer, row in counts.items():
-        for guess, number in row.items():
+        for guess, count in row.items():
             place = rows.index(answer) if answer in expected else len(expected)
-            table[place, given.index(guess) if guess in expected else len(expected)] += number
+            table[place, given.index(guess) if guess in expected else len(expected)] += count
     return rows, given, table
 
 
 def read_curves(metrics: Path) -> dict[str, np.ndarray]:
-    """Names -> [points, 2] of step and value, for training loss and validation; a torn last line is passed over."""
+    """Names -> [points, 2] of step and value, for losses and validation; a torn last line is passed over."""
     points: dict[str, list[tuple[float, float]]] = {}
     for row in read_rows(metrics):
         for name, value in row.items():
-            score = name.startswith("val/") and name.endswith(("accuracy", MAIN_RECALL))
-            wanted = name == "train/loss" or score
+            score = name.startswith("val/") and name.endswith(("accuracy", "/chrf", MAIN_RECALL))
+            wanted = name in ("train/loss", "val/loss") or score
             if wanted and isinstance(value, int | float) and "step" in row:
                 points.setdefault(name, []).append((row["step"], value))
     return {name: np.array(found) for name, found in points.items()}
@@ -228,8 +253,8 @@ def read_rows(metrics: Path) -> Iterator[dict[str, Any]]:
 
 def draw_training(curves: Mapping[str, np.ndarray]) -> Figure:
     """Training loss, and validation accuracy of every task, over steps."""
-    losses = {name: curve for name, curve in curves.items() if name == "train/loss"}
-    accuracies = {name: curve for name, curve in curves.items() if name != "train/loss"}
+    losses = {name: curve for name, curve in curves.items() if name in ("train/loss", "val/loss")}
+    accuracies = {name: curve for name, curve in curves.items() if name not in losses and not outshone(name, curves)}
     panels = [panel for panel in (losses, accuracies) if panel]
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -239,12 +264,21 @@ def draw_training(curves: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
+def outshone(name: str, curves: Mapping[str, np.ndarray]) -> bool:
+    """Whether a curve is the accuracy of free text, of which there is chrF as well."""
+    head, _, metric = name.rpartition("/")
+    return metric == ACCURACY and head.count("/") > 0 and f"{head}/{CHRF}" in curves
+
+
 def draw_losses(axes: Axes, curves: Mapping[str, np.ndarray]) -> None:
-    """The loss as logged, faint, with its running mean on top."""
-    curve = curves["train/loss"]
-    axes.plot(curve[:, 0], curve[:, 1], color=COLOURS[0], alpha=0.3, linewidth=1)
-    axes.plot(*running_mean(curve), color=COLOURS[0], linewidth=1.8)
-    axes.set_ylabel("training loss (nats per answer token)")
+    """The training loss as logged, faint, with its running mean on top, and the loss of the validation."""
+    if (curve := curves.get("train/loss")) is not None:
+        axes.plot(curve[:, 0], curve[:, 1], color=COLOURS[0], alpha=0.3, linewidth=1)
+        axes.plot(*running_mean(curve), color=COLOURS[0], linewidth=1.8, label="training")
+    if (curve := curves.get("val/loss")) is not None:
+        axes.plot(*curve.T, color=COLOURS[5], marker="o", markersize=3.5, label="validation")
+        axes.legend(frameon=False)
+    axes.set_ylabel("loss (nats per answer token)")
     axes.set_yscale("log")
 
 
@@ -259,9 +293,10 @@ def running_mean(curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def draw_accuracies(axes: Axes, curves: Mapping[str, np.ndarray]) -> None:
     """One line for each validation task; the mean over tasks is left to the table."""
     tasks: Sequence[str] = [name for name in curves if name.count("/") > 1] or list(curves)
-    for number, name in enumerate(tasks):
+    for order, name in enumerate(tasks):
         task = name.removeprefix("val/").rpartition("/")[0] or name
-        axes.plot(*curves[name].T, color=COLOURS[number % 7], marker="os^Dv"[number % 5], markersize=3.5, label=task)
-    axes.set_ylabel(f"validation {next(iter(curves)).rpartition('/')[2]}")
+        axes.plot(*curves[name].T, color=COLOURS[order % 7], marker="os^Dv"[order % 5], markersize=3.5, label=task)
+    metrics = dict.fromkeys(title(name.rpartition("/")[2]) for name in tasks)
+    axes.set_ylabel(f"validation {', '.join(metrics)}")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.legend(frameon=False, loc="lower right")

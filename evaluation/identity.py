@@ -47,6 +47,8 @@ def data_fingerprint(samples: Iterable[Sample | AlignedSample]) -> str:
     known: dict[Hashable, str] = {}
     for sample in samples:
         total.update(f"sample {sample.id!r}".encode())
+        if isinstance(sample, Sample) and sample.choices:
+            total.update(f"choices {sample.choices!r}".encode())
         turns = sample.messages if isinstance(sample, Sample) else [Message("user", sample.segments)]
         for message in turns:
             total.update(f"message {message.role!r}".encode())

@@ -1,7 +1,8 @@
-"""Validation during training: scores by generation, examples to look at and listen to, attention."""
+"""Validation during training: scores by generation, losses, examples to look at and listen to, attention."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -13,8 +14,12 @@ from data.interleave import Interleaver
 from data.mixture import Source
 from data.tokenizer import Tokenizer
 from data.types import AUDIO, IMAGE, Sample
+from evaluation.answer_metrics import LARGEST_EXPONENT, METRICS, AnswerMetric
 from evaluation.attention import Attended, attended_media, draw_attention
 from evaluation.attention_mass import attention_mass, mass_scalars
+from evaluation.likelihood import likelihoods
+from evaluation.metric_choice import default_metrics
+from evaluation.metric_names import ACCURACY, CHRF, LOSS, PERPLEXITY
 from evaluation.predict import Prediction, predict
 from evaluation.preview import picture, prompt_media, sound, words
 from evaluation.questions import read_samples
@@ -43,7 +48,10 @@ class Gallery(Protocol):
 
 
 class Monitor:
-    """Called as `monitor(model, step, tracker)`: asks all validation questions and returns the accuracies.
+    """Called as `monitor(model, step, tracker)`: asks all validation questions and returns scores and losses.
+
+    The loss is that of the expected answers, by one forward pass over `loss_samples` questions of each task, spread
+    evenly (None: over all). Of tasks that expect free text (see `evaluation.metric_choice`) there is chrF as well.
 
     Logs to the tracker a table of about `num_examples` questions, spread evenly over and within the tasks, and what the
     answer to one question of each task attends to, if anything (see `attended_media`); and as scalars how the attention
@@ -63,6 +71,7 @@ class Monitor:
         max_new_tokens: int | None = None,
         num_examples: int = 8,
         mass_samples: int = 16,
+        loss_samples: int | None = 512,
         on_bad_sample: str = "error",
         image_cell: Callable[..., Any] | None = None,
         audio_cell: Callable[..., Any] | None = None,
@@ -72,12 +81,15 @@ class Monitor:
         for name, value in (("num_examples", num_examples), ("mass_samples", mass_samples)):
             if value < 0:
                 raise ValueError(f"{name}={value} must be 0 or more")
+        if loss_samples is not None and loss_samples < 1:
+            raise ValueError(f"loss_samples={loss_samples} must be 1 or more, or None for all")
         self._unread: list[str] = []
         unread = self._unread if on_bad_sample == "skip" else None
         self._samples: dict[str, list[Sample]] = {
             name: read_samples(source, unread) for name, source in sources.items()
         }
-        self._on_bad_sample = on_bad_sample
+        self._free = [name for name, found in self._samples.items() if CHRF in default_metrics(found)]
+        self._on_bad_sample, self._loss_samples = on_bad_sample, loss_samples
         self._tokenizer, self._interleaver = tokenizer, interleaver
         answers = [sample.messages[-1] for samples in self._samples.values() for sample in samples]
         longest = max((answer_length(tokenizer, answer) for answer in answers), default=1)
@@ -88,24 +100,42 @@ class Monitor:
     @property
     def metrics(self) -> list[str]:
         """Names of what a call returns."""
-        return [*(f"val/{name}/accuracy" for name in self._samples), "val/accuracy", "val/skipped"]
+        own = [f"val/{name}/{metric}" for metric in (ACCURACY, LOSS) for name in self._samples]
+        free = [f"val/{name}/{CHRF}" for name in self._free] + ([f"val/{CHRF}"] if self._free else [])
+        return [*own, *free, f"val/{ACCURACY}", f"val/{LOSS}", f"val/{PERPLEXITY}", "val/skipped"]
 
     def __call__(self, model: nn.Module, step: int, tracker: Gallery | None = None) -> dict[str, float]:
-        """`val/<task>/accuracy` of every task, their mean `val/accuracy`, and how many samples could not be used.
+        """`val/<task>/accuracy` and `val/<task>/loss` (nats a token) of every task, and their means over the tasks.
 
-        `model` is a `FusionModel`.
+        `val/perplexity` is that of the mean loss; `val/<task>/chrf` (0 to 1) and their mean, of free text; and
+        `val/skipped`, how many samples could not be used. `model` is a `FusionModel`.
         """
         assert isinstance(model, FusionModel)
         with switched(model, training=False):
             asked = {name: self._ask(model, samples) for name, samples in self._samples.items()}
             predictions = {name: [item for item in found if not item.skipped] for name, found in asked.items()}
+            losses = [self._loss(model, found) for found in predictions.values()]
             if tracker is not None and self._per_task:
                 self._show(model, step, predictions, tracker)
             if tracker is not None and self._mass_samples:
                 self._log_mass(tracker, model, step, predictions)
         accuracies = [accuracy(found) for found in predictions.values()]
+        similar = [corpus_score(METRICS[CHRF], predictions[name]) for name in self._free]
         skipped = len(self._unread) + sum(bool(item.skipped) for found in asked.values() for item in found)
-        return dict(zip(self.metrics, [*accuracies, float(np.mean(accuracies)), float(skipped)], strict=True))
+        loss = float(np.mean(losses))
+        means = [*([float(np.mean(similar))] if similar else []), float(np.mean(accuracies))]
+        ends = [loss, math.exp(min(loss, LARGEST_EXPONENT)), float(skipped)]
+        return dict(zip(self.metrics, [*accuracies, *losses, *similar, *means, *ends], strict=True))
+
+    def _loss(self, model: FusionModel, predictions: Sequence[Prediction]) -> float:
+        """Of the expected answers of one task; not a number if none of them fits behind its prompt."""
+        asked = [item.sample for item in spread(predictions, self._loss_samples or len(predictions))]
+        expected = [(sample.messages[-1],) for sample in asked]
+        found = likelihoods(
+            model, self._interleaver, asked, expected, batch_size=self._batch_size, on_bad_sample="skip"
+        )
+        known = [item for item in found if item is not None]
+        return sum(item.losses[0] for item in known) / sum(item.tokens[0] for item in known) if known else math.nan
 
     def _ask(self, model: FusionModel, samples: Sequence[Sample]) -> list[Prediction]:
         return predict(
@@ -171,6 +201,11 @@ class Monitor:
 def accuracy(predictions: Sequence[Prediction]) -> float:
     """Share of right answers; 0 if no sample could be read."""
     return float(np.mean([item.correct for item in predictions])) if predictions else 0.0
+
+
+def corpus_score(metric: AnswerMetric, predictions: Sequence[Prediction]) -> float:
+    """A score without its interval; 0 if no sample could be read."""
+    return float(metric.value(metric.table(predictions).sum(axis=0))) if predictions else 0.0
 
 
 def spread(items: Sequence[Prediction], count: int) -> list[Prediction]:

@@ -15,7 +15,7 @@ from data.atomic_write import write_text
 from data.types import BadInputError
 from evaluation.accuracy_report import (
     accuracy_lines,
-    accuracy_table,
+    accuracy_tables,
     family_lines,
     interval_lines,
     note_lines,
@@ -24,8 +24,11 @@ from evaluation.accuracy_report import (
 from evaluation.conditions import condition_name, context_of_report
 from evaluation.costs import renamed
 from evaluation.figures import breakdown_by_field, draw_all
+from evaluation.free_text import example_lines
+from evaluation.free_text_figures import draw_spreads
 from evaluation.markdown import percent, table
-from evaluation.metrics import MAIN_RECALL, with_metric
+from evaluation.metric_names import ACCURACY, MAIN_RECALL, title, with_interval
+from evaluation.metrics import main_metric, with_metric
 from evaluation.probe_report import draw_probes, probe_lines
 from evaluation.ranking import MEDIAN_RANK, RECALL_AT
 from evaluation.retrieval_figures import draw_shared_spaces
@@ -84,6 +87,7 @@ def write_report(report: Mapping[str, Any], folder: Path, metrics: Path | None =
     folder.mkdir(parents=True, exist_ok=True)
     keep_old_report(folder, report["provenance"]["checkpoint_hash"])
     figures = draw_shared_spaces(report, folder / "figures") | draw_all(report, metrics, folder / "figures")
+    figures |= draw_spreads(report, folder / "figures")
     figures |= draw_probes(report, folder / "figures")
     write_text(folder / "report.md", to_markdown(report, figures))
     write_text(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -115,10 +119,11 @@ def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
         for key, reason in found.items()
     ]
     lines += family_lines(report)
+    lines += example_lines(report)
     for title, path in figures.items():
         lines += ["", f"## {title}", "", f"![{title}](figures/{path.name})"]
     for field, scores in breakdown_by_field(report).items():
-        lines += ["", f"## Numbers by {field.replace('_', ' ')}", "", *breakdown_table(field, scores)]
+        lines += ["", f"## Numbers by {field.replace('_', ' ')}", "", *breakdown_table(report, field, scores)]
     return "\n".join([*lines, *probe_lines(report), "", *cost_and_origin(report), ""])
 
 
@@ -164,14 +169,18 @@ def ranks_cell(score: Mapping[str, float]) -> str:
     return f"{value:,.1f} [{low:,.1f}, {high:,.1f}]"
 
 
-def breakdown_table(field: str, scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Rows: values of the field; columns: tasks."""
-    keys = sorted({key for task in scores.values() for key in task})
-    rows = [
-        [key, *(f"{percent(task[key])} n={task[key]['n']}" if key in task else "" for task in scores.values())]
-        for key in keys
-    ]
-    return table([field.replace("_", " "), *scores], rows)
+def breakdown_table(report: Mapping[str, Any], field: str, scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Rows: values of the field; columns: tasks, by the main metric of each."""
+    metrics = {task: main_metric(report["tasks"][task]) for task in scores}
+
+    def cell(task: str, key: str) -> str:
+        if key not in scores[task]:
+            return ""
+        return f"{with_interval(metrics[task], scores[task][key])} n={scores[task][key]['n']}"
+
+    rows = [[key, *(cell(task, key) for task in scores)] for key in sorted({k for found in scores.values() for k in found})]
+    heads = [task if metric == ACCURACY else f"{task}, {title(metric)}" for task, metric in metrics.items()]
+    return table([field.replace("_", " "), *heads], rows)
 
 
 def cost_and_origin(report: Mapping[str, Any]) -> list[str]:
@@ -207,12 +216,12 @@ def as_text(value: Any) -> str:
 
 
 def print_table(report: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints retrievals, and accuracy and interval of every other task beside its audit, in percent."""
+    """Prints retrievals, and the main score and interval of every other task beside its audit."""
     console = console or Console()
     if with_metric(report, MAIN_RECALL):
         console.print(retrieval_table(report))
-    if with_metric(report, "accuracy"):
-        console.print(accuracy_table(report, console))
+    for shown in accuracy_tables(report, console):
+        console.print(shown)
     for line in filter(None, note_lines(report)):
         console.print(line.removeprefix("- "), style="yellow", markup=False)
 

@@ -14,6 +14,7 @@ from data.build import build_interleaver, build_processors
 from data.device import choose_device
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
+from evaluation.answer_metrics import AnswerMetric
 from evaluation.answers import answer_rows, write_answers
 from evaluation.costs import training_flops
 from evaluation.predict import Prediction
@@ -80,8 +81,8 @@ def evaluate_checkpoint(
         report = evaluate_retrieval(loaded.model, interleaver, settings, handling, progress)
     else:
 
-        def keep(task: str, predictions: Sequence[Prediction]) -> None:
-            answers.extend(answer_rows(task, predictions))
+        def keep(task: str, predictions: Sequence[Prediction], metrics: Sequence[AnswerMetric]) -> None:
+            answers.extend(answer_rows(task, predictions, metrics))
 
         report = evaluate(loaded.model, tokenizer, interleaver, settings, handling, progress, keep)
     metrics = run_folder / "metrics.jsonl"

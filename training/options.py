@@ -8,6 +8,9 @@ from data.device import Device
 from training.recompute import RECOMPUTE
 
 PRECISIONS = ("float32", "bfloat16")
+# Metrics of a validation by the last part of their name: those that are better when lower, and when higher.
+LOWER_IS_BETTER = ("loss", "perplexity", "wer", "median_rank", "skipped")
+HIGHER_IS_BETTER = ("accuracy", "chrf", "choice", "recall@10")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +26,8 @@ class TrainerOptions:
     compile: compile the blocks of the fusion method with torch.compile, for rows of any length.
     ema_decay: keep an exponential moving average of the weights and evaluate with it; None: no average.
     evaluate_every, checkpoint_every: in steps; None: at the end only. keep_checkpoints: how many of the newest stay.
-    best_metric: name of a metric of the evaluation; its best checkpoint stays too. best_mode: `max` or `min`.
+    best_metric: name of a metric of the evaluation; its best checkpoint stays too. best_mode: `max` or `min`;
+    None: as the metric is better, `min` for losses (see `LOWER_IS_BETTER`).
     patience: stop after so many evaluations in a row that were not better than the best one; None: never.
     on_anomaly: `stop` or `skip` the update when the loss or gradient is not finite, or when the gradient's norm exceeds
     `spike_factor` times the median of the last updates (None: no limit); max_consecutive_skips: stop after so
@@ -45,7 +49,7 @@ class TrainerOptions:
     checkpoint_every: int | None = None
     keep_checkpoints: int = 2
     best_metric: str | None = None
-    best_mode: str = "max"
+    best_mode: str | None = None
     patience: int | None = None
     on_anomaly: str = "stop"
     spike_factor: float | None = None
@@ -69,10 +73,25 @@ class TrainerOptions:
         for name, allowed in (
             ("precision", PRECISIONS),
             ("recompute", RECOMPUTE),
-            ("best_mode", ("max", "min")),
+            ("best_mode", ("max", "min", None)),
             ("on_anomaly", ("stop", "skip")),
         ):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(allowed)}")
+                raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(map(str, filter(None, allowed)))}")
         if self.patience is not None and (self.best_metric is None or self.evaluate_every is None):
             raise ValueError(f"patience={self.patience} counts evaluations; it needs best_metric and evaluate_every")
+        name = (self.best_metric or "").rpartition("/")[2]
+        for mode, other, better, names in (
+            ("max", "min", "lower", LOWER_IS_BETTER),
+            ("min", "max", "higher", HIGHER_IS_BETTER),
+        ):
+            if self.best_mode == mode and name in names:
+                raise ValueError(
+                    f"best_mode={mode} must be {other}, or null: {self.best_metric} is better when {better}"
+                )
+
+    @property
+    def mode(self) -> str:
+        """`best_mode`; where it is None, `min` if the best metric is better when lower, else `max`."""
+        name = (self.best_metric or "").rpartition("/")[2]
+        return self.best_mode or ("min" if name in LOWER_IS_BETTER else "max")

@@ -68,7 +68,7 @@ class Validation:
         value = self.metrics.get(self.options.best_metric or "")
         if value is None:
             return
-        better = self.best is None or (value < self.best if self.options.best_mode == "min" else value > self.best)
+        better = self.best is None or (value < self.best if self.options.mode == "min" else value > self.best)
         self.best, self.stale = (value, 0) if better else (self.best, self.stale + 1)
 
     def score(self, step: int) -> dict[str, Any] | None:
@@ -81,7 +81,7 @@ class Validation:
             return None
         if name not in self.metrics:
             raise BadInputError(f"trainer.best_metric={name} must be one of {', '.join(self.metrics)}")
-        return {"name": name, "value": self.metrics[name], "mode": self.options.best_mode}
+        return {"name": name, "value": self.metrics[name], "mode": self.options.mode}
 
     def is_best(self, step: int, checkpoints: Path) -> bool:
         """Whether this step was just evaluated and beats all checkpoints."""

@@ -1,0 +1,130 @@
+"""Scores of a corpus that are no mean of its answers: functions of sums, with intervals over clusters.
+
+A loss is a sum of losses over a sum of tokens, a word error rate errors over words, chrF a function of eighteen counts.
+A resample of clusters adds up the counts of the drawn ones and computes the score anew, as one of the whole corpus is
+computed.
+
+Shape legend: N answers, C clusters, K statistics that are summed, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.stats import norm, t
+
+from evaluation.metrics import SLICE, Score
+from evaluation.proportions import CONFIDENCE, FEW, exact_interval, failures
+
+# Sums [..., K] -> scores [...].
+Value = Callable[[np.ndarray], np.ndarray]
+
+
+def bootstrap_corpus(
+    statistics_NK: np.ndarray,
+    value: Value,
+    clusters: Sequence[str] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    is_share: bool = False,
+) -> Score:
+    """The score of all answers with a 95 % interval over clusters.
+
+    Percentile interval (Efron and Tibshirani, 1993, chapter 13), whose percentiles are those of a t distribution where
+    clusters are few (the expanded percentile interval of Hesterberg, The American Statistician 69, 2015). Of a score
+    from 0 to 1 (`is_share`) that is 0, or 1, in most clusters, and in fewer than 30 is not, it is widened to what the
+    exact one leaves open (see `evaluation.proportions`): so many captions without a hit do not exclude one.
+    A single cluster says nothing of others: the interval is then the range of its answers.
+    """
+    if statistics_NK.ndim != 2 or len(statistics_NK) == 0:
+        raise ValueError(f"statistics have shape {statistics_NK.shape}; they must be [answers, statistics], not empty")
+    totals_CK, sizes_C = cluster_totals(statistics_NK, clusters)
+    found = float(value(statistics_NK.sum(axis=0)))
+    if len(totals_CK) == 1:
+        values_N = value(statistics_NK)
+        return Score(found, min(found, float(values_N.min())), max(found, float(values_N.max())), len(statistics_NK))
+    values_R = value(resampled_totals(totals_CK, resamples, np.random.default_rng(seed)))
+    low, high = expanded_percentiles(values_R, len(totals_CK))
+    if is_share:
+        least, most = rare(value(totals_CK).clip(0, 1) * sizes_C, sizes_C)
+        low, high = min(low, least), max(high, most)
+    return Score(found, min(low, found), max(high, found), len(statistics_NK))
+
+
+def corpus_ratio(
+    above: Sequence[np.ndarray],
+    below: Sequence[np.ndarray],
+    floors: Sequence[np.ndarray] | None,
+    value: Value,
+    clusters: Sequence[str],
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Score | None:
+    """The ratio of two mean scores, each over corpora `[N, K]` of the same N answers, over the same draws of clusters.
+
+    Each of `above` and of `below` is a corpus, with zeros where an answer is not part of it; with `floors` the mean
+    score of these is taken from both. None if what is below is not above 0; draws in which it is not are left out.
+    """
+
+    def mean_R(corpora: Sequence[np.ndarray]) -> np.ndarray:
+        scores = []
+        for statistics_NK in corpora:
+            totals_CK, _ = cluster_totals(statistics_NK, clusters)
+            drawn_RK = resampled_totals(totals_CK, resamples, np.random.default_rng(seed))
+            scores.append(value(np.concatenate([statistics_NK.sum(axis=0)[None], drawn_RK])))
+        return np.mean(scores, axis=0)
+
+    floor_R = 0.0 if floors is None else mean_R(floors)
+    above_R, below_R = mean_R(above) - floor_R, mean_R(below) - floor_R  # the first is that of all answers
+    if below_R[0] <= 0:
+        return None
+    ratios_R = (above_R[1:] / np.where(below_R[1:] > 0, below_R[1:], 1.0))[below_R[1:] > 0]
+    found = float(above_R[0] / below_R[0])
+    if not len(ratios_R):
+        return None
+    low, high = expanded_percentiles(ratios_R, len(set(clusters)))
+    return Score(found, min(low, found), max(high, found), len(above[0]))
+
+
+def cluster_totals(statistics_NK: np.ndarray, clusters: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Per cluster, the sums of its answers [C, K] and their number [C]."""
+    if clusters is None:
+        return statistics_NK, np.ones(len(statistics_NK))
+    places_N = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
+    sizes_C = np.bincount(places_N)
+    totals_CK = np.zeros((len(sizes_C), statistics_NK.shape[1]))
+    np.add.at(totals_CK, places_N, statistics_NK)
+    return totals_CK, sizes_C.astype(np.float64)
+
+
+def resampled_totals(totals_CK: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Sums [R, K] over draws of C clusters with replacement; the same draws for the same `rng` and numbers."""
+    num_clusters = len(totals_CK)
+    rows = max(1, SLICE // num_clusters)
+    found = []
+    for start in range(0, resamples, rows):
+        count = min(rows, resamples - start)
+        drawn_RC = rng.integers(num_clusters, size=(count, num_clusters), dtype=np.int64)
+        drawn_RC += num_clusters * np.arange(count)[:, None]
+        times_RC = np.bincount(drawn_RC.ravel(), minlength=count * num_clusters).reshape(count, num_clusters)
+        found.append(times_RC @ totals_CK)
+    return np.concatenate(found)
+
+
+def expanded_percentiles(values_R: np.ndarray, num_clusters: int) -> tuple[float, float]:
+    """Percentiles that a t interval would have in place of a normal one, for so few clusters."""
+    if num_clusters < 2:
+        return float(values_R.min()), float(values_R.max())
+    quantile = t.ppf((1 + CONFIDENCE) / 2, num_clusters - 1) * np.sqrt(num_clusters / (num_clusters - 1))
+    tail = 100 * norm.sf(quantile)
+    low, high = np.percentile(values_R, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def rare(sums_C: np.ndarray, sizes_C: np.ndarray) -> tuple[float, float]:
+    """The exact interval where few clusters are not all 0, or not all 1; a range that widens nothing elsewhere."""
+    few = failures(sums_C, sizes_C)
+    if few >= FEW or 2 * few >= len(sizes_C):
+        return np.inf, -np.inf
+    return exact_interval(sums_C, sizes_C)
