@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from PIL import Image
 
 from data.array_store import StoredClip, written_whole
 from data.fingerprint import file_key, spread
+from data.loader import ALIGNED, MESSAGES
 from data.messages import format_row, parse_row
 from data.progress import with_progress
 from data.randomness import generator
@@ -97,6 +99,16 @@ class ManifestSource:
             except BadSampleError:
                 continue  # what to do about it is decided where the row is read
             yield from _texts(sample)
+
+    def kinds(self) -> Counter[str]:
+        """How many rows of each kind there are, "messages" and "aligned", among those that can be parsed."""
+        found: Counter[str] = Counter()
+        for line_number, _, line in self._lines():
+            try:
+                found[ALIGNED if isinstance(self._parse(line, line_number), AlignedSample) else MESSAGES] += 1
+            except BadSampleError:
+                continue  # what to do about it is decided where the row is read
+        return found
 
     def fingerprint(self) -> str:
         """A hash of all rows, of the sizes of their media files, and of the contents of some.

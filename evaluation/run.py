@@ -12,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from data.build import build_interleaver, build_processors
+from data.instantiate import resolved
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from evaluation.answers import answer_rows, write_answers
@@ -62,14 +63,14 @@ def evaluate_checkpoint(
     started = time.perf_counter()
     loaded = load_model(path, chosen_device(device), which=which)
     config = loaded.config
-    settings = build_settings(chosen_evaluation(evaluation, config.get("evaluation")))
+    chosen = chosen_evaluation(evaluation, config.get("evaluation"))
+    settings, evaluation_hash = build_settings(chosen), json_hash(resolved(chosen, "evaluation"))
     # Absolute, so that `checkpoint=.` or a path inside the run has parents.
     run_folder, step = loaded.step_folder.resolve().parent.parent, int(loaded.manifest["step"])
     checkpoint_hash = json_hash(loaded.manifest)
     newest = resolve(run_folder).resolve() == loaded.step_folder.resolve()
-    folder = choose_folder(
-        run_folder, step, checkpoint_hash, list(settings.tasks), newest, Path(output) if output else None
-    )
+    where = None if output is None else Path(output).expanduser()
+    folder = choose_folder(run_folder, step, checkpoint_hash, list(settings.tasks), newest, where, evaluation_hash)
     tokenizer = Tokenizer.load(loaded.tokenizer_path)
     interleaver = build_interleaver(
         config.data, tokenizer, build_processors(config.data), loaded.model.num_tokens, loaded.model.modalities
@@ -89,6 +90,7 @@ def evaluate_checkpoint(
     report["model"]["flops"]["training"] = training_flops(run_folder)
     report["data"]["skipped"] = skipped_in_training(metrics, step)
     report["provenance"] |= origin(loaded, run_folder, step, checkpoint_hash, tokenizer)
+    report["provenance"]["evaluation_hash"] = evaluation_hash
     report["provenance"]["evaluation_seconds"] = round(time.perf_counter() - started, 1)
     write_report(report, folder, metrics)
     write_answers(answers, folder)

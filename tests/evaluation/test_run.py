@@ -82,8 +82,14 @@ def test_refusals_come_before_any_question_is_asked(run: Path, tmp_path: Path, m
     monkeypatch.setattr("evaluation.run.evaluate", pytest.fail)
     with pytest.raises(BadInputError, match=r"report on other tasks \(typed, spoken\)"):
         evaluate_checkpoint(run, progress=False)
-    with pytest.raises(BadInputError, match="another checkpoint"):
-        evaluate_checkpoint(run / "checkpoints" / "step_10", EVALUATION, output=run, progress=False)
+    with pytest.raises(BadInputError, match="other files or settings"):
+        evaluate_checkpoint(run, EVALUATION | {"max_new_tokens": 5}, progress=False)
+    with pytest.raises(BadInputError, match=r"output=.*holds report.json already"):
+        evaluate_checkpoint(run, EVALUATION, output=run, progress=False)
+    with pytest.raises(BadInputError, match=r"which=best: no checkpoint of .* has a score, .*leave which out"):
+        evaluate_checkpoint(run, EVALUATION, output=tmp_path, which="best", progress=False)
+    with pytest.raises(BadInputError, match=r"which=best: .*step_10 is a single checkpoint already"):
+        evaluate_checkpoint(run / "checkpoints" / "step_10", EVALUATION, which="best", progress=False)
     with pytest.raises(BadInputError, match="names no tasks"):
         evaluate_checkpoint(run, SETTINGS | {"tasks": {}}, output=tmp_path, progress=False)
     with pytest.raises(BadInputError, match="batch_size=0"):
