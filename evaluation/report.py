@@ -28,6 +28,7 @@ from evaluation.markdown import percent, table
 from evaluation.metrics import MAIN_RECALL, with_metric
 from evaluation.probe_report import draw_probes, probe_lines
 from evaluation.ranking import MEDIAN_RANK, RECALL_AT
+from evaluation.recall_figure import draw_recall
 from evaluation.retrieval_figures import draw_shared_spaces
 
 # What an evaluation writes; the report itself is last, so that a folder that has it is whole.
@@ -99,6 +100,7 @@ def write_report(report: Mapping[str, Any], folder: Path, metrics: Path | None =
     keep_old_report(folder, report)
     figures = draw_shared_spaces(report, folder / "figures") | draw_all(report, metrics, folder / "figures")
     figures |= draw_probes(report, folder / "figures")
+    figures = draw_recall(report, folder / "figures") | figures
     write_text(folder / "report.md", to_markdown(report, figures))
     write_text(folder / "report.json", text)
 

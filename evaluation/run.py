@@ -78,7 +78,7 @@ def evaluate_checkpoint(
     handling = on_bad_sample or config.data.get("on_bad_sample", "error")
     answers: list[dict[str, Any]] = []
     if isinstance(settings, RetrievalSettings):
-        report = evaluate_retrieval(loaded.model, interleaver, settings, handling, progress)
+        report = evaluate_retrieval(loaded.model, interleaver, settings, handling, progress, answers.extend)
     else:
 
         def keep(task: str, predictions: Sequence[Prediction]) -> None:
