@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from data.build import KINDS
 from data.loader import ALIGNED, MESSAGES
 from data.manifest import ManifestSource
 from data.types import TEXT, BadInputError
@@ -17,7 +18,6 @@ from evaluation.settings import OPTIONAL_SOURCES, has_tasks
 
 # The evaluation of a manifest, by the kind of its rows.
 BY_KIND = {MESSAGES: "manifest", ALIGNED: "retrieval_manifest"}
-ROWS = {MESSAGES: "conversations", ALIGNED: "aligned rows"}
 FILE, TRAIN, WORDS, VALIDATION = "data.evaluation", "data.train", "data.words", "data.validation_file"
 BY_FILE = "evaluation=manifest for conversations, evaluation=retrieval_manifest for aligned rows"
 # What may be given beside a checkpoint, and how it is read.
@@ -46,7 +46,7 @@ def asked_of_checkpoint(
     if config.data.get("evaluation") is not None and not is_chosen:
         kind = _kind(config)
         config.evaluation = _evaluation_of_file(config, stored, composed(BY_KIND[kind]))
-        given, name = config.evaluation, f"an evaluation of {ROWS[kind]}"
+        given, name = config.evaluation, f"an evaluation of {KINDS[kind]}"
     elif not is_chosen:
         name = "the evaluation that the checkpoint stored"
     for key, remedy in REMEDIES.items():
@@ -99,7 +99,7 @@ def _kind(config: DictConfig) -> str:
     if not kinds:
         raise BadInputError(f"{FILE}={path}: has no row that can be read")
     if len(kinds) > 1:
-        counts = " and ".join(f"{count:,} {ROWS[kind]}" for kind, count in sorted(kinds.items(), reverse=True))
+        counts = " and ".join(f"{count:,} {KINDS[kind]}" for kind, count in sorted(kinds.items(), reverse=True))
         raise BadInputError(
             f"{FILE}={path}: holds {counts}, which are scored apart; make two files of it, or choose {BY_FILE}, "
             "with data.on_bad_sample=skip for the others"

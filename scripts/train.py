@@ -18,7 +18,10 @@ def main(config: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from evaluation.alignment_monitor import make_monitor
+    from evaluation.before_training import check_asked
+    from evaluation.choice import check_training
     from evaluation.settings import has_tasks
+    from scripts.chosen import choice
     from training.run import train
     from training.run_folder import resumed_run
     from training.trackers.base import AudioCell, ImageCell
@@ -27,8 +30,10 @@ def main(config: DictConfig) -> None:
     if config.resume:
         run_folder, step_folder, config = resumed_run(config.resume, HydraConfig.get().overrides.task)
         print(f"resuming {run_folder} from {step_folder.name}")
+    else:
+        check_training(config, choice("evaluation"))
     monitor = partial(make_monitor, on_bad_sample=config.data.on_bad_sample, image_cell=ImageCell, audio_cell=AudioCell)
-    run_folder, is_main = train(config, monitor, step_folder)
+    run_folder, is_main = train(config, monitor, step_folder, check_asked)
     if is_main and has_tasks(config.evaluation):
         from evaluation.report import print_table
         from evaluation.run import evaluate_checkpoint
