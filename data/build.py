@@ -143,6 +143,7 @@ def check_kinds(sources: Sources, reads: Collection[str], on_bad_sample: str = "
     A manifest says what kinds of rows it holds; of any other source the first sample does. Other rows may be there
     where they are skipped.
     """
+    held: set[str] = set()
     for name, (source, _) in sources.items():
         place, kinds = f"data.sources.{name}", _kinds(source)
         others = [kind for kind in kinds if kind not in reads]
@@ -155,7 +156,7 @@ def check_kinds(sources: Sources, reads: Collection[str], on_bad_sample: str = "
                 f"{place}: holds {kinds[others[0]]:,} {KINDS[others[0]]} among others, from which the objective learns "
                 f"nothing; {FITS}, or data.on_bad_sample=skip"
             )
-    held = {kind for source, _ in sources.values() for kind in _kinds(source)}
+        held |= kinds.keys()
     for kind in reads:
         if held and kind not in held:
             raise BadInputError(f"data.sources: hold no {KINDS[kind]}, which the objective learns from too; {FITS}")

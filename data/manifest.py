@@ -68,12 +68,9 @@ class ManifestSource:
         self.path = Path(path).expanduser()
         places = []
         self.modalities: set[str] = set()  # of the media of all rows, as far as they are parsed here
-        self._kinds: Counter[str] = Counter()
         for line_number, offset, line in self._lines():
             if on_bad_sample == "error":
-                sample = self._parse(line, line_number)
-                self._kinds[_kind(sample)] += 1
-                segments = (segment for _, segment in _segments(sample))
+                segments = (segment for _, segment in _segments(self._parse(line, line_number)))
                 self.modalities |= {segment.modality for segment in segments if isinstance(segment, Media)}
             places.append((line_number, offset))
         if not places:
@@ -106,11 +103,12 @@ class ManifestSource:
 
     def kinds(self) -> Counter[str]:
         """How many rows of each kind there are, "messages" and "aligned", among those that can be parsed."""
-        if not self._kinds:
-            for line_number, _, line in self._lines():
-                with suppress(BadSampleError):  # what to do about it is decided where the row is read
-                    self._kinds[_kind(self._parse(line, line_number))] += 1
-        return self._kinds
+        found: Counter[str] = Counter()
+        for line_number, _, line in self._lines():
+            with suppress(BadSampleError):  # what to do about it is decided where the row is read
+                is_aligned = isinstance(self._parse(line, line_number), AlignedSample)
+                found[ALIGNED if is_aligned else MESSAGES] += 1
+        return found
 
     def fingerprint(self) -> str:
         """A hash of all rows, of the sizes of their media files, and of the contents of some.
@@ -206,10 +204,6 @@ def write_manifests(
                     row = format_row(sample, lambda media: _store(media, temporary / "media"))
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return [folder / name for name in names]
-
-
-def _kind(sample: Sample | AlignedSample) -> str:
-    return ALIGNED if isinstance(sample, AlignedSample) else MESSAGES
 
 
 def _segments(sample: Sample | AlignedSample) -> Iterator[tuple[str, Segment]]:

@@ -45,7 +45,7 @@ def check_asked(
     interleaver: Interleaver,
     reads: Collection[str],
 ) -> tuple[str, list[str]]:
-    """Reads everything that will be asked; returns what was looked at ("" for nothing) and what a person should know.
+    """Reads everything that will be asked; returns which rows were looked at, and what a person should know.
 
     config: of the training; validation: its sources. reads: the kinds of samples that the objective learns from.
 
@@ -152,8 +152,8 @@ class _Check:
                 f"{place}: at least {len(skipped):,} of {len(source):,} rows cannot be used, and will be skipped; "
                 f"the first: {skipped[0]}"
             )
-        rows = f"{len(source):,} rows" if is_whole else f"{LOOKED_AT} of {len(source):,} samples"
-        self.looked_at.append(f"{place} ({rows}, the media of {len(decoded)})")
+        if is_whole:
+            self.looked_at.append(f"{place} ({len(source):,} rows, the media of {len(decoded):,})")
         return usable
 
     def _check_kind(self, place: str, kind: str) -> None:

@@ -26,7 +26,6 @@ REMEDIES = {
     TRAIN: f"give it with {FILE}=FILE or evaluation=manifest",
     WORDS: "give it with evaluation=retrieval",
 }
-TRAINING_ROWS = {"_target_": "data.manifest.ManifestSource", "path": f"${{{TRAIN}}}", "on_bad_sample": "skip"}
 
 
 def asked_of_checkpoint(
@@ -117,7 +116,8 @@ def _evaluation_of_file(config: DictConfig, stored: DictConfig, base: DictConfig
         if config.data.get("train") is None:
             base[name] = None if source is None else _still_there(name, source)  # not merged: it has other options
         elif name in base and base[name] is None:
-            base[name] = TRAINING_ROWS
+            as_asked = next(iter(OmegaConf.to_container(base.tasks, resolve=False).values()))  # type: ignore[union-attr]
+            base[name] = as_asked | {"path": f"${{{TRAIN}}}", "on_bad_sample": "skip"}
     return OmegaConf.merge(base, kept, config.get("evaluation") or {})  # type: ignore[return-value]
 
 

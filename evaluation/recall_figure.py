@@ -48,7 +48,7 @@ def draw_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def _draw_curve(axes: Axes, found: Mapping[str, Any]) -> None:
-    points, asked, offered = found["k"], found["model"][0]["n"], found["k"][-1]
+    points, asked = found["k"], found["model"][0]["n"]
     for colour, (key, name) in zip(COLOURS, NAMES.items(), strict=False):
         if key in found:
             value, low, high = ([score[part] for score in found[key]] for part in ("value", "low", "high"))
@@ -56,11 +56,11 @@ def _draw_curve(axes: Axes, found: Mapping[str, Any]) -> None:
             axes.fill_between(points, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(points, found["chance"], color=BLIND, linestyle="--", linewidth=1.2, label="chance")
     axes.set_xscale("log")
-    axes.set_xlim(1, max(offered, 2))
+    axes.set_xlim(1, max(points[-1], 2))
     axes.set_xticks([point for point in points if str(point)[0] == "1"])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:,.0f}"))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel(f"k; n={asked:,}", fontsize=8.5)
+    axes.set_xlabel(f"k of {found['candidates']:,} candidates; n={asked:,}", fontsize=8.5)
     style(axes, "both")

@@ -148,6 +148,7 @@ def _add_direction(
     report["chance"][name] = {**counts, **found.chance()}
     points = curve_points(found.num_candidates)
     report["recall_curves"][name] = {
+        "candidates": found.num_candidates,
         "k": points,
         "model": [score.to_json() for score in recall_curve(found.ranks, points, clusters, *options)],
         "chance": chance_curve(found.num_candidates, found.num_right, points),

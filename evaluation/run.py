@@ -12,7 +12,8 @@ import torch
 from omegaconf import OmegaConf
 
 from data.build import build_interleaver, build_processors
-from data.instantiate import resolved
+from data.instantiate import instantiate, resolved
+from data.loader import MESSAGES
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from evaluation.answers import answer_rows, write_answers
@@ -65,6 +66,8 @@ def evaluate_checkpoint(
     config = loaded.config
     chosen = chosen_evaluation(evaluation, config.get("evaluation"))
     settings, evaluation_hash = build_settings(chosen), json_hash(resolved(chosen, "evaluation"))
+    if not isinstance(settings, RetrievalSettings):
+        check_answers(loaded)
     # Absolute, so that `checkpoint=.` or a path inside the run has parents.
     run_folder, step = loaded.step_folder.resolve().parent.parent, int(loaded.manifest["step"])
     checkpoint_hash = json_hash(loaded.manifest)
@@ -102,6 +105,16 @@ def chosen_evaluation(given: Mapping[str, Any] | None, stored: Any) -> Any:
     if given is None or "tasks" in given:
         return stored if given is None else given
     return OmegaConf.merge(stored or {}, given)
+
+
+def check_answers(loaded: LoadedModel) -> None:
+    """Raises `BadInputError` for a checkpoint that was trained by an objective which never read a conversation."""
+    objective = loaded.config.get("objective")
+    if objective is not None and MESSAGES not in instantiate(objective, "objective").reads:
+        raise BadInputError(
+            f"{loaded.step_folder}: cannot answer, for its objective learned from aligned rows alone; give aligned "
+            "rows, or another evaluation (evaluation=retrieval_manifest)"
+        )
 
 
 def origin(

@@ -34,7 +34,7 @@ def main(config: DictConfig) -> None:
         check_training(config, choice("evaluation"))
     monitor = partial(make_monitor, on_bad_sample=config.data.on_bad_sample, image_cell=ImageCell, audio_cell=AudioCell)
     run_folder, is_main = train(config, monitor, step_folder, check_asked)
-    if is_main and has_tasks(config.evaluation):
+    if is_main and has_tasks(config.get("evaluation")):
         from evaluation.report import print_table
         from evaluation.run import evaluate_checkpoint
 

@@ -114,13 +114,14 @@ def test_points_of_a_curve_and_chance_at_them() -> None:
 
 def test_the_figure_shows_model_ridge_and_chance_for_every_direction(tmp_path: Path) -> None:
     score = {"value": 0.5, "low": 0.3, "high": 0.7, "n": 9}
-    curve = {"k": [1, 2, 5], "model": [score] * 3, "ridge": [score] * 3, "chance": [0.2, 0.4, 1.0]}
+    curve = {"candidates": 5, "k": [1, 2, 5], "model": [score] * 3, "ridge": [score] * 3, "chance": [0.2, 0.4, 1.0]}
     plain = {key: values for key, values in curve.items() if key != "ridge"}
     curves = {"a_to_$b": curve, **{f"c_to_d{number}": plain for number in range(3)}}
     figure = draw_curves(curves)
     panels = [axes for axes in figure.axes if axes.axison]
     assert [len(axes.get_lines()) for axes in panels] == [3, 2, 2, 2]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert panels[0].get_xlabel() == "k of 5 candidates; n=9"
     assert names == ["model", "ridge regression on frozen features", "chance"]
     report = {"sources": ["p", "p/q"], "recall_curves": {"p/a_to_b": plain, "p/q/a_to_b": plain, "p/q/b_to_a": plain}}
     drawn = draw_recall(report, tmp_path)
