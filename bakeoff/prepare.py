@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bakeoff.settings import Bakeoff, Tuning
 from data.instantiate import instantiate_source, resolved
 from data.types import BadInputError
+from evaluation.before_training import check_rows
 from evaluation.settings import given_tasks
 
 Config = dict[str, Any]
@@ -27,6 +28,7 @@ def prepared(bakeoff: Bakeoff) -> Bakeoff:
     shared = [*bakeoff.base, *bakeoff.methods[bakeoff.reference]]
     compared = configuration(shared)
     check_tasks(bakeoff, compared)
+    check_files(compared)
     if bakeoff.tuning is None:
         return bakeoff
     overrides = scaled_overrides(bakeoff.tuning, compared, configuration([*shared, *bakeoff.tuning.overrides]))
@@ -34,7 +36,7 @@ def prepared(bakeoff: Bakeoff) -> Bakeoff:
 
 
 def configuration(overrides: Sequence[str]) -> Config:
-    """Trainer, schedule and evaluation that train.py makes of some overrides, as plain values.
+    """Trainer, schedule, evaluation and `on_bad_sample` that train.py makes of some overrides, as plain values.
 
     Raises `BadInputError` if it does not know one of them.
     """
@@ -47,7 +49,8 @@ def configuration(overrides: Sequence[str]) -> Config:
         raise BadInputError(f"bakeoff: train.py cannot take these overrides: {' '.join(str(error).split())}") from error
     finally:
         GlobalHydra.instance().hydra = outer
-    return {name: resolved(config[name], name) for name in ("trainer", "schedule", "evaluation")}
+    found = {name: resolved(config[name], name) for name in ("trainer", "schedule", "evaluation")}
+    return {**found, "on_bad_sample": config.data.on_bad_sample}
 
 
 def check_tasks(bakeoff: Bakeoff, compared: Config) -> None:
@@ -61,6 +64,13 @@ def check_tasks(bakeoff: Bakeoff, compared: Config) -> None:
         # Only of these is it not certain that they are asked, and it may take a minute to find out.
         if entry.get("optional") and instantiate_source(entry, f"evaluation.tasks.{contrast.task}") is None:
             raise BadInputError(f"{where} needs what is not installed here, so that nobody would be asked it")
+
+
+def check_files(compared: Config) -> None:
+    """Raises `BadInputError` if a file of the evaluation, which comes after the tuning, cannot be asked."""
+    evaluation = compared.get("evaluation") or {}
+    if files := {name: entry for name, entry in given_tasks(evaluation).items() if "path" in entry}:
+        check_rows({**evaluation, "tasks": files}, compared["on_bad_sample"])
 
 
 def scaled_overrides(given: Tuning, compared: Config, tuning: Config) -> Sequence[str]:

@@ -44,4 +44,3 @@ def reason(error: BaseException) -> str:
     if isinstance(error, LookupError) or not text:  # a bare key says nothing
         return f"{type(error).__name__} {text}".strip()
     return text
-

@@ -14,15 +14,21 @@ from typing import Any
 from omegaconf import DictConfig
 
 from data.absence import withheld
+from data.aligned import is_aligned
 from data.fields import hint
 from data.instantiate import instantiate, instantiate_source, is_given, resolved
 from data.interleave import Interleaver
-from data.loader import MESSAGES, BatchStream
+from data.loader import ALIGNED, MESSAGES, BatchStream
 from data.mixture import Mixture, Source, block_counts
 from data.tokenizer import Tokenizer
 from data.types import TEXT, BadInputError, Modality, Processor
 
 Sources = dict[str, tuple[Source, float]]
+KINDS = {MESSAGES: "conversations", ALIGNED: "aligned rows"}
+FITS = (
+    "choose objective=next_token for conversations, objective=infonce for aligned rows, objective=next_token_infonce "
+    "for both"
+)
 
 
 def build_sources(config: DictConfig) -> Sources:
@@ -130,6 +136,36 @@ def check_encoders(sources: Sources, validation: Mapping[str, Source], modalitie
                 f"{place}: holds media of modality {modality!r}, for which the model has no encoder "
                 f"(it has: {known}{hint(modality, modalities)}); add one with +encoders/{modality}=NAME"
             )
+
+
+def check_kinds(sources: Sources, reads: Collection[str], on_bad_sample: str = "error") -> None:
+    """Refuses sources of which an objective that learns from the kinds `reads` could read nothing, or not every row.
+
+    A manifest says what kinds of rows it holds; of any other source the first sample does. Other rows may be there
+    where they are skipped.
+    """
+    held: set[str] = set()
+    for name, (source, _) in sources.items():
+        place, kinds = f"data.sources.{name}", _kinds(source)
+        others = [kind for kind in kinds if kind not in reads]
+        if others and len(others) == len(kinds):
+            raise BadInputError(
+                f"{place}: holds {KINDS[others[0]]} only, from which the objective learns nothing; {FITS}"
+            )
+        if others and on_bad_sample == "error":
+            raise BadInputError(
+                f"{place}: holds {kinds[others[0]]:,} {KINDS[others[0]]} among others, from which the objective learns "
+                f"nothing; {FITS}, or data.on_bad_sample=skip"
+            )
+        held |= kinds.keys()
+    for kind in reads:
+        if held and kind not in held:
+            raise BadInputError(f"data.sources: hold no {KINDS[kind]}, which the objective learns from too; {FITS}")
+
+
+def _kinds(source: Source) -> Mapping[str, int]:
+    known = getattr(source, "kinds", None)
+    return known() if known is not None else {ALIGNED if is_aligned(source) else MESSAGES: len(source)}
 
 
 def check_processors(

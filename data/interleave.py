@@ -237,10 +237,20 @@ class Interleaver:
             meant = hint(modality, [TEXT, *configured])
             raise BadSampleError(f"modality {modality!r} has no {what}; configured: {known}{meant}")
 
-    def _add_media(self, turn: Turn, media: Media, rng: np.random.Generator | None) -> None:
-        modality = media.modality
+    def check_media(self, modality: Modality, where: str) -> None:
+        """Raises `BadSampleError`, which begins with `where`, if media of this modality could not be read at all."""
+        try:
+            self._check_media(modality)
+        except BadSampleError as error:
+            raise BadSampleError(f"{where}: {error}") from error
+
+    def _check_media(self, modality: Modality) -> None:
         self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._num_tokens])
         self._check_configured(modality, "processor", list(self._processors))
+
+    def _add_media(self, turn: Turn, media: Media, rng: np.random.Generator | None) -> None:
+        modality = media.modality
+        self._check_media(modality)
         values = self._processors[modality](media, rng)
         shape = tuple(values.shape)
         try:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +20,7 @@ from PIL import Image
 
 from data.array_store import StoredClip, written_whole
 from data.fingerprint import file_key, spread
+from data.loader import ALIGNED, MESSAGES
 from data.messages import format_row, parse_row
 from data.messages import named_segments as _segments
 from data.progress import with_progress
@@ -105,6 +108,15 @@ class ManifestSource:
                 yield line_number, line, self._parse(line, line_number)
             except BadSampleError as error:
                 yield line_number, line, error
+
+    def kinds(self) -> Counter[str]:
+        """How many rows of each kind there are, "messages" and "aligned", among those that can be parsed."""
+        found: Counter[str] = Counter()
+        for line_number, _, line in self._lines():
+            with suppress(BadSampleError):  # what to do about it is decided where the row is read
+                is_aligned = isinstance(self._parse(line, line_number), AlignedSample)
+                found[ALIGNED if is_aligned else MESSAGES] += 1
+        return found
 
     def fingerprint(self) -> str:
         """A hash of all rows, of the sizes of their media files, and of the contents of some.

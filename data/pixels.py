@@ -30,7 +30,9 @@ def to_rgb(image: Image.Image, background: Colour = WHITE) -> Image.Image:
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         deep = np.asarray(image)
-        return _on(background, _scaled(image, deep).convert("RGB"), None if key is None else Image.fromarray(deep != key))
+        return _on(
+            background, _scaled(image, deep).convert("RGB"), None if key is None else Image.fromarray(deep != key)
+        )
     if key is not None:
         image.info["transparency"] = key
     if image.mode not in TRANSPARENT and key is None:

@@ -168,9 +168,7 @@ def metric_table(report: Mapping[str, Any], task: str, console: Console) -> Tabl
     return wide if fits(wide, console) else as_table(*turned(head, [cells]), None)
 
 
-def accuracy_cells(
-    report: Mapping[str, Any], metric: str, tasks: Sequence[str]
-) -> tuple[list[str], list[list[str]]]:
+def accuracy_cells(report: Mapping[str, Any], metric: str, tasks: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Head and rows, a row for each task; every cell has two lines or three, so that the table stays narrow."""
     audits = {task: report.get("audit", {}).get(task, {}) for task in tasks}
     conditions = list(dict.fromkeys(condition for audit in audits.values() for condition in audit))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from torch import nn
@@ -28,6 +28,7 @@ from evaluation.scoring import document_of
 from fusion.mode import switched
 from fusion.model import FusionModel
 
+Item = TypeVar("Item")
 COLUMNS = ("task", "image", "question", "expected", "answer", "right")
 
 
@@ -208,7 +209,7 @@ def corpus_score(metric: AnswerMetric, predictions: Sequence[Prediction]) -> flo
     return float(metric.value(metric.table(predictions).sum(axis=0))) if predictions else 0.0
 
 
-def spread(items: Sequence[Prediction], count: int) -> list[Prediction]:
+def spread(items: Sequence[Item], count: int) -> list[Item]:
     """At most `count` items at even distances, from the first to the last."""
     places = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
     return [items[place] for place in places]

@@ -48,7 +48,12 @@ def with_answer(sample: Sample | AlignedSample) -> Sample:
         BadSampleError: no answer is expected, or saying nothing would be right; or the question is not where the
             sample says (see `evaluation.context`).
     """
-    if not isinstance(sample, Sample) or not sample.messages or sample.messages[-1].role != "assistant":
+    if isinstance(sample, AlignedSample):
+        raise BadSampleError(
+            f"{sample.name}: is aligned, with no expected answer to score (for aligned rows choose "
+            "evaluation=retrieval_manifest)"
+        )
+    if not sample.messages or sample.messages[-1].role != "assistant":
         raise BadSampleError(f"{sample.name}: must end with the assistant's expected answer to be evaluated")
     if not canonical(expected_answer(sample)):
         raise BadSampleError(f"{sample.name}: expects an answer without words or tool calls, so silence would be right")

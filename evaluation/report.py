@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,11 @@ from evaluation.metric_names import ACCURACY, MAIN_RECALL, title, with_interval
 from evaluation.metrics import main_metric, with_metric
 from evaluation.probe_report import draw_probes, probe_lines
 from evaluation.ranking import MEDIAN_RANK, RECALL_AT
+from evaluation.recall_figure import draw_recall
 from evaluation.retrieval_figures import draw_shared_spaces
 
+# What an evaluation writes; the report itself is last, so that a folder that has it is whole.
+FILES = ("figures", "answers.jsonl", "report.md", "report.json")
 # Other methods in a retrieval, as tables call them.
 BASELINE_NAMES = {"ridge": "ridge regression on the features of the frozen encoders"}
 
@@ -55,58 +58,77 @@ def read_report(folder: Path) -> dict[str, Any] | None:
 
 
 def choose_folder(
-    run_folder: Path, step: int, checkpoint_hash: str, tasks: Sequence[str], newest: bool, output: Path | None
+    run_folder: Path,
+    step: int,
+    checkpoint_hash: str,
+    tasks: Sequence[str],
+    newest: bool,
+    output: Path | None,
+    evaluation_hash: str | None = None,
 ) -> Path:
     """Where a report goes, decided before any work is done.
 
-    `output` if given; else the run folder for the newest checkpoint, `evaluations/step_N` for another.
+    `output` if given; else the run folder for the newest checkpoint, `evaluations/step_N` for another, where the same
+    evaluation may be repeated (see `keep_old_report`).
 
     Raises:
-        BadInputError: the folder holds a report that must not be overwritten: of other tasks, or in `output` of
-            another checkpoint.
+        BadInputError: `output` holds a report already, or the other folder one of the same checkpoint on other tasks,
+            or by other settings.
     """
-    folder = output or (run_folder if newest else run_folder / "evaluations" / f"step_{step}")
+    if output is not None:
+        if there := [name for name in (reversed(FILES) if output.is_dir() else (".",)) if (output / name).exists()]:
+            what = f"holds {there[0]} already" if output.is_dir() else "is a file"
+            raise BadInputError(f"output={output}: {what}, and nothing is overwritten; choose another folder")
+        return output
+    folder = run_folder if newest else run_folder / "evaluations" / f"step_{step}"
     old = read_report(folder)
-    if old is None:
+    if old is None or old["provenance"].get("checkpoint_hash") != checkpoint_hash:
         return folder
-    if output is not None and old["provenance"].get("checkpoint_hash") != checkpoint_hash:
-        raise BadInputError(f"output={output}: holds the report of another checkpoint; choose another folder")
-    same_checkpoint = old["provenance"].get("checkpoint_hash") == checkpoint_hash
     # Those of a retrieval have a task for each direction in which a source is asked.
-    if same_checkpoint and set(old.get("sources", old["tasks"])) != set(tasks):
+    if set(old.get("sources", old["tasks"])) != set(tasks):
         there = ", ".join(old["tasks"])
         raise BadInputError(f"{folder}: holds a report on other tasks ({there}); choose a folder with output=...")
+    if evaluation_hash not in (None, old["provenance"].get("evaluation_hash", evaluation_hash)):
+        raise BadInputError(f"{folder}: holds a report on other files or settings; choose a folder with output=...")
     return folder
 
 
 def write_report(report: Mapping[str, Any], folder: Path, metrics: Path | None = None) -> None:
     """Writes figures, `report.md` and last `report.json`, each under a temporary name that is then renamed.
 
-    A report of another checkpoint that lies in `folder` moves to `evaluations/step_M` there first.
+    A report that says something else and lies in `folder` moves to `evaluations/step_M` there first.
     """
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
-    keep_old_report(folder, report["provenance"]["checkpoint_hash"])
+    keep_old_report(folder, report)
     figures = draw_shared_spaces(report, folder / "figures") | draw_all(report, metrics, folder / "figures")
     figures |= draw_spreads(report, folder / "figures")
     figures |= draw_probes(report, folder / "figures")
+    figures = draw_recall(report, folder / "figures") | figures
     write_text(folder / "report.md", to_markdown(report, figures))
-    write_text(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(folder / "report.json", text)
 
 
-def keep_old_report(folder: Path, checkpoint_hash: str) -> None:
-    """Moves the report of another checkpoint out of the way."""
+def keep_old_report(folder: Path, report: Mapping[str, Any]) -> None:
+    """Moves what lies in `folder` to `evaluations/step_M` there, or `step_M-2` and so on, so that nothing is lost; a
+    report of the same checkpoint that found the same is left to be replaced.
+    """
     old = read_report(folder)
-    if old is None or old["provenance"].get("checkpoint_hash") == checkpoint_hash:
+    if old is None or _findings(old) == _findings(report):
         return
-    archive = folder / "evaluations" / f"step_{old['provenance'].get('step')}"
-    if archive.exists():
-        archive = archive.with_name(f"{archive.name}_{str(old['provenance'].get('checkpoint_hash'))[:8]}")
-    archive.mkdir(parents=True, exist_ok=True)
-    for name in ("figures", "answers.jsonl", "report.md", "report.json"):
+    name = f"step_{old['provenance'].get('step')}"
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    archive = next(path for name in names if not (path := folder / "evaluations" / name).exists())
+    archive.mkdir(parents=True)
+    for name in FILES:
         if (folder / name).exists():
-            if (archive / name).is_dir():
-                shutil.rmtree(archive / name)
             (folder / name).replace(archive / name)
+
+
+def _findings(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A report without the circumstances in which it was made, as JSON has it."""
+    found = {key: value for key, value in report.items() if key != "provenance"}
+    return json.loads(json.dumps({**found, "checkpoint_hash": report["provenance"].get("checkpoint_hash")}))
 
 
 def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
@@ -178,7 +200,9 @@ def breakdown_table(report: Mapping[str, Any], field: str, scores: Mapping[str, 
             return ""
         return f"{with_interval(metrics[task], scores[task][key])} n={scores[task][key]['n']}"
 
-    rows = [[key, *(cell(task, key) for task in scores)] for key in sorted({k for found in scores.values() for k in found})]
+    rows = [
+        [key, *(cell(task, key) for task in scores)] for key in sorted({k for found in scores.values() for k in found})
+    ]
     heads = [task if metric == ACCURACY else f"{task}, {title(metric)}" for task, metric in metrics.items()]
     return table([field.replace("_", " "), *heads], rows)
 

@@ -120,7 +120,9 @@ def check_metrics(metrics: Sequence[str] | None) -> None:
         return
     known = ", ".join(ANSWER_METRICS)
     if isinstance(metrics, str) or not metrics:
-        raise ValueError(f"metrics={metrics!r} must be a list of some of {known}, or null for those that fit the answers")
+        raise ValueError(
+            f"metrics={metrics!r} must be a list of some of {known}, or null for those that fit the answers"
+        )
     for place, name in enumerate(metrics):
         if name not in ANSWER_METRICS:
             raise ValueError(f"metrics: {name!r} must be one of {known}")

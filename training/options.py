@@ -77,7 +77,9 @@ class TrainerOptions:
             ("on_anomaly", ("stop", "skip")),
         ):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(map(str, filter(None, allowed)))}")
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} must be one of {', '.join(map(str, filter(None, allowed)))}"
+                )
         if self.patience is not None and (self.best_metric is None or self.evaluate_every is None):
             raise ValueError(f"patience={self.patience} counts evaluations; it needs best_metric and evaluate_every")
         name = (self.best_metric or "").rpartition("/")[2]

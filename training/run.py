@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from data.build import (
     build_tokenizer,
     build_validation,
     check_encoders,
+    check_kinds,
     check_processors,
 )
 from data.instantiate import instantiate
@@ -63,10 +64,31 @@ class Monitor(Protocol):
         ...
 
 
+class CheckAsked(Protocol):
+    """Looks at what a model will be asked while it is trained and at the end."""
+
+    def __call__(
+        self,
+        config: DictConfig,
+        validation: Mapping[str, Source],
+        model: FusionModel,
+        tokenizer: Tokenizer,
+        interleaver: Interleaver,
+        reads: Collection[str],
+    ) -> tuple[str, Sequence[str]]:
+        """What was looked at, and what a person should know. Raises `BadInputError` for what could not be asked."""
+        ...
+
+
 MakeMonitor = Callable[[Mapping[str, Source], Tokenizer, Interleaver], Monitor]
 
 
-def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None = None) -> tuple[Path, bool]:
+def train(
+    config: DictConfig,
+    make_monitor: MakeMonitor,
+    checkpoint: Path | None = None,
+    check_asked: CheckAsked = lambda *asked: ("", ()),
+) -> tuple[Path, bool]:
     """Trains; returns the run folder and whether this process is the one that reports.
 
     `checkpoint` is the step folder to go on from. Everything that can be refused (configuration, data, model) is
@@ -77,12 +99,18 @@ def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None
     torch.set_num_threads(config.compute_threads or share_of_cores())
     processes = start(config.trainer.device)
     try:
-        return _train(config, make_monitor, checkpoint, processes), processes.is_main
+        return _train(config, make_monitor, checkpoint, check_asked, processes), processes.is_main
     finally:
         processes.close()
 
 
-def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None, processes: Processes) -> Path:
+def _train(
+    config: DictConfig,
+    make_monitor: MakeMonitor,
+    checkpoint: Path | None,
+    check_asked: CheckAsked,
+    processes: Processes,
+) -> Path:
     options = instantiate(config.trainer, "trainer")
     seed_everything(config.seed)
     sources, validation = build_sources(config.data), build_validation(config.data)
@@ -100,10 +128,15 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     processors = build_processors(config.data)
     check_processors(sources, validation, processors)
     interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
+    objective = build_objective(config.objective, model)
+    check_kinds(sources, objective.reads, config.data.on_bad_sample)
+    looked_at, asked_notes = check_asked(config, validation, model, tokenizer, interleaver, objective.reads)
+    if processes.is_main:
+        for line in filter(None, (looked_at, *asked_notes)):
+            Console(stderr=True).print(line, markup=False, soft_wrap=True)
     mixture = Mixture(sources, config.seed, config.data.samples_per_batch)
     cached = cached_processors(config, model, mixture, processors, processes.device)
     reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
-    objective = build_objective(config.objective, model)
     stream = build_stream(
         config.data, config.seed, sources, reader, processes.rank, processes.world_size, objective.reads
     )
@@ -143,6 +176,8 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     )
     tracker.start(f"{config.name}/{run_folder.name}", plain, _step(checkpoint))
     try:
+        for note in asked_notes:
+            tracker.alert("evaluation", note, "info")
         tracker.summary(costs)
         result = trainer.fit()
         tracker.summary({"steps": result.step, "seconds": result.seconds, "tokens": result.tokens, **result.metrics})

@@ -1,5 +1,6 @@
 """The command that evaluates: what it prints, and what it refuses."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,20 @@ def test_every_choice_is_a_valid_configuration(name: str, tmp_path: Path) -> Non
     with initialize_config_module("conf", version_base="1.3"):
         config = compose("evaluate", ["checkpoint=x", f"evaluation={name}", f"data.evaluation={tmp_path}/a.jsonl"])
     assert has_tasks(config.evaluation)
+
+
+def test_a_file_alone_is_what_is_evaluated(run: Path, tmp_path: Path) -> None:
+    """It was ignored, and the table was that of the questions of the training."""
+    rows = [{"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]}] * 3
+    file, output = tmp_path / "mine.jsonl", tmp_path / "mine"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    evaluate(f"checkpoint={run}", f"data.evaluation={file}", f"output={output}", "device=cpu")
+    report = json.loads((output / "report.json").read_text(encoding="utf-8"))
+    assert {name: found["accuracy"]["n"] for name, found in report["tasks"].items()} == {"manifest": 3}
+    with pytest.raises(BadInputError, match=r"^output=.*: holds report\.json already"):
+        evaluate(f"checkpoint={run}", f"data.evaluation={file}", f"output={output}", "device=cpu")
+    with pytest.raises(BadInputError, match=r"data\.evaluation=.* is not read by"):
+        evaluate(f"checkpoint={run}", f"data.evaluation={file}", "evaluation=easy_vqa", "device=cpu")
 
 
 def test_a_manifest_without_a_file_is_named(run: Path) -> None:

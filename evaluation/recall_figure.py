@@ -1,0 +1,66 @@
+"""Recall at k as a figure, drawn from `report.json` alone: how far down the list a search has to go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
+
+from evaluation.figures import BLIND, COLOURS, WIDTH, save, slug, style
+
+COLUMNS = 3
+NAMES = {"model": "model", "ridge": "ridge regression on frozen features"}
+
+
+def draw_recall(report: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """One figure for each source of a retrieval; title -> file. Nothing for a report without curves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {}
+    for source in report.get("sources", ()):
+        found = {task.rpartition("/"): curve for task, curve in report.get("recall_curves", {}).items()}
+        curves = {direction: curve for (task, _, direction), curve in found.items() if task == source}
+        if curves:
+            figures[f"Recall at k, {source}"] = save(draw_curves(curves), folder / f"recall_{slug(source)}.png")
+    return figures
+
+
+def draw_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """A panel for each direction: recall of the model and of the regression with their intervals, and chance."""
+    num_rows, num_columns = -(-len(curves) // COLUMNS), min(COLUMNS, len(curves))
+    figure = Figure(figsize=(WIDTH, 2.5 * num_rows + 0.6), layout="constrained")
+    panels = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel()
+    for axes, (direction, found) in zip(panels, curves.items(), strict=False):
+        _draw_curve(axes, found)
+        axes.set_title(direction.replace("_to_", " to "), loc="left", fontsize=9.5, fontweight="bold", parse_math=False)
+    for axes in panels[len(curves) :]:
+        axes.set_axis_off()
+    for axes in panels[::num_columns]:
+        axes.set_ylabel("recall at k")
+    lines = {line.get_label(): line for axes in panels for line in axes.get_lines()}
+    figure.legend(
+        lines.values(), lines.keys(), loc="outside upper center", ncols=len(lines), frameon=False, fontsize=8.5
+    )
+    return figure
+
+
+def _draw_curve(axes: Axes, found: Mapping[str, Any]) -> None:
+    points, asked = found["k"], found["model"][0]["n"]
+    for colour, (key, name) in zip(COLOURS, NAMES.items(), strict=False):
+        if key in found:
+            value, low, high = ([score[part] for score in found[key]] for part in ("value", "low", "high"))
+            axes.plot(points, value, color=colour, marker="o", markersize=3, linewidth=1.4, label=name)
+            axes.fill_between(points, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(points, found["chance"], color=BLIND, linestyle="--", linewidth=1.2, label="chance")
+    axes.set_xscale("log")
+    axes.set_xlim(1, max(points[-1], 2))
+    axes.set_xticks([point for point in points if str(point)[0] == "1"])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:,.0f}"))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel(f"k of {found['candidates']:,} candidates; n={asked:,}", fontsize=8.5)
+    style(axes, "both")
