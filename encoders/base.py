@@ -6,12 +6,36 @@ Shape legend: N items, T features of an item, C width of the features, D `d_mode
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from data.types import MediaBatch
 from encoders.projector import Projector, padding_mask
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the features of one item lie.
+
+    count: how many there are. grid: rows and columns of those that lie on one, row by row over the last two axes of the
+    item's values; what comes before them, such as a class token, has no place. None: a line of time, all features
+    after one another along the first axis.
+    """
+
+    count: int
+    grid: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.grid is not None and not 0 < self.grid[0] * self.grid[1] <= self.count:
+            raise ValueError(f"grid={self.grid} must hold 1 to {self.count} features, as many as there are")
+
+    @property
+    def without_place(self) -> int:
+        """How many features come before those of the grid."""
+        return 0 if self.grid is None else self.count - self.grid[0] * self.grid[1]
 
 
 class Encoder(nn.Module):
@@ -28,6 +52,8 @@ class Encoder(nn.Module):
     lr_scale: float = 1.0
     # Whether its features are computed once and kept on disk; then an item may also be given as its features [T, C].
     cache: bool = False
+    # Whether its weights were trained elsewhere, so that they expect what `preprocessing` says.
+    is_pretrained: bool = False
 
     def num_tokens(self, shape: tuple[int, ...]) -> int:
         """Features that one item of `shape` (before padding) becomes."""
@@ -36,6 +62,17 @@ class Encoder(nn.Module):
     def forward(self, media: MediaBatch) -> Tensor:
         """Features [N, T, C]; item n has `num_tokens(shapes[n])` of them, and what follows is padding."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        """How the features of one item of `shape` lie: along a line of time, unless a subclass says that it is a grid."""
+        return Layout(self.num_tokens(shape))
+
+    def preprocessing(self) -> dict[str, Any]:
+        """The node of a processor (its `_target_` and options) that prepares what the weights expect.
+
+        Empty where the weights expect nothing of the kind: then the data decide.
+        """
+        return {}
 
     def example_features(self) -> Tensor:
         """Features [1, T, C] of one small item of zeros, which depend on every weight that is trained."""

@@ -15,7 +15,9 @@ from data.mixture import Mixture
 from fusion.build import build_model
 from training.accumulation import accumulate
 from training.distributed import choose_device
+from training.encoder_choice import follow_data
 from training.feature_cache import cached_processors
+from training.preprocessing import follow_encoders
 from training.random_state import seed_everything
 
 # The first steps make room for gradients and optimizer states.
@@ -48,7 +50,9 @@ def measure(config: DictConfig, num_steps: int) -> Timing:
     config.trainer.max_steps = num_steps + WARM_UP
     device, sources = choose_device(config.trainer.device), build_sources(config.data)
     tokenizer = build_tokenizer(config.data, sources)
+    config, _ = follow_data(config, sources, {})
     model = build_model(config, tokenizer.vocab_size)
+    config, _ = follow_encoders(config, model)
     begun = time.perf_counter()
     mixture = Mixture(sources, config.seed, config.data.samples_per_batch)
     processors = cached_processors(config, model, mixture, build_processors(config.data), device)
