@@ -6,36 +6,13 @@ Shape legend: N items, T features of an item, C width of the features, D `d_mode
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from data.types import MediaBatch
+from data.types import Layout, MediaBatch
 from encoders.projector import Projector, padding_mask
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the features of one item lie.
-
-    count: how many there are. grid: rows and columns of those that lie on one, row by row over the last two axes of the
-    item's values; what comes before them, such as a class token, has no place. None: a line of time, all features
-    after one another along the first axis.
-    """
-
-    count: int
-    grid: tuple[int, int] | None = None
-
-    def __post_init__(self) -> None:
-        if self.grid is not None and not 0 < self.grid[0] * self.grid[1] <= self.count:
-            raise ValueError(f"grid={self.grid} must hold 1 to {self.count} features, as many as there are")
-
-    @property
-    def without_place(self) -> int:
-        """How many features come before those of the grid."""
-        return 0 if self.grid is None else self.count - self.grid[0] * self.grid[1]
 
 
 class Encoder(nn.Module):

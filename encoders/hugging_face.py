@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from data.locate import first_line, library, locate
-from encoders.base import Layout
+from data.types import Layout
 from encoders.fine_tuning import FineTuning, find_blocks
 from encoders.pretrained import (
     PretrainedEncoder,

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from data.types import MediaBatch
-from encoders.base import Encoder, Layout, check_convolutions
+from data.types import Layout, MediaBatch
+from encoders.base import Encoder, check_convolutions
 from encoders.transformer import BidirectionalTransformer
 
 NUM_GROUPS = 8

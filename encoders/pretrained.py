@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.types import MediaBatch
-from encoders.base import Encoder, Layout
+from data.types import Layout, MediaBatch
+from encoders.base import Encoder
 from encoders.fine_tuning import FineTuning
 
 

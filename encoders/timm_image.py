@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from data.locate import first_line, library, locate
-from encoders.base import Layout
+from data.types import Layout
 from encoders.fine_tuning import FineTuning
 from encoders.pretrained import PretrainedEncoder, image_preprocessing, square, tokens_of
 from encoders.weights import load_weights
