@@ -21,7 +21,7 @@ from data.interleave import Interleaver
 from data.loader import ALIGNED, MESSAGES, BatchStream
 from data.mixture import Mixture, Source, block_counts
 from data.tokenizer import Tokenizer
-from data.types import TEXT, BadInputError, Modality, Processor
+from data.types import AUDIO, IMAGE, TEXT, BadInputError, Modality, Processor
 
 Sources = dict[str, tuple[Source, float]]
 KINDS = {MESSAGES: "conversations", ALIGNED: "aligned rows"}
@@ -29,6 +29,8 @@ FITS = (
     "choose objective=next_token for conversations, objective=infonce for aligned rows, objective=next_token_infonce "
     "for both"
 )
+# Media of which every configuration of train.py chooses the encoder; that of any other is added to it.
+CHOSEN = (IMAGE, AUDIO)
 
 
 def build_sources(config: DictConfig) -> Sources:
@@ -134,7 +136,8 @@ def check_encoders(sources: Sources, validation: Mapping[str, Source], modalitie
             known = ", ".join(item for item in modalities if item != TEXT) or "none"
             raise BadInputError(
                 f"{place}: holds media of modality {modality!r}, for which the model has no encoder "
-                f"(it has: {known}{hint(modality, modalities)}); add one with +encoders/{modality}=NAME"
+                f"(it has: {known}{hint(modality, modalities)}); "
+                f"add one with {'' if modality in CHOSEN else '+'}encoders/{modality}=NAME"
             )
 
 
@@ -178,10 +181,15 @@ def check_processors(
 
 
 def _held_media(sources: Sources, validation: Mapping[str, Source]) -> Iterator[tuple[str, Modality]]:
-    """The place in the config of each source that has `modalities`, with each of them."""
+    """The place in the config of each source that has `modalities`, with each of them.
+
+    Rows that a source skips where they cannot be used are skipped, and counted, for this reason too.
+    """
     places = {f"data.sources.{name}": source for name, (source, _) in sources.items()}
     places |= {f"data.validation.{name}": source for name, source in validation.items()}
     for place, source in places.items():
+        if getattr(source, "on_bad_sample", "error") == "skip":
+            continue
         for modality in sorted(getattr(source, "modalities", ())):
             yield place, modality
 

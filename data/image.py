@@ -40,6 +40,8 @@ def read_image(media: Media, background: Colour = WHITE) -> Tensor:
         raise BadSampleError(f"an image must be uint8 [3, H, W], not {pixels.dtype} {tuple(pixels.shape)}")
     return pixels
 
+HALF = (0.5, 0.5, 0.5)
+
 
 def _decode(content: bytes, name: str, background: Colour) -> Tensor:
     try:
@@ -64,19 +66,22 @@ class ImageProcessor:
     background: what shows where a picture is transparent: red, green and blue, from 0 to 255 each.
     With a generator the image is augmented in ways that keep what is drawn and its colour: mirrored half of the time
     (`mirror`), and shifted by up to `shift` of its side, its border repeated.
+
+    size, mean and std follow the encoder in a training where they are None; elsewhere None is refused, 0.5 and 0.5.
     """
 
     def __init__(
         self,
-        size: int,
-        mean: Sequence[float] = (0.5, 0.5, 0.5),
-        std: Sequence[float] = (0.5, 0.5, 0.5),
+        size: int | None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         mirror: bool = False,
         shift: float = 0.0,
         background: Sequence[int] = WHITE,
     ) -> None:
-        if size < 1:
-            raise ValueError(f"size={size} must be positive")
+        if size is None or size < 1:
+            raise ValueError(f"size={size} must be positive, for the encoder says none")
+        mean, std = mean or HALF, std or HALF
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise ValueError(f"mean={list(mean)} and std={list(std)} must have three entries each, std above 0")
         if not 0 <= shift < 1:

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +29,8 @@ from data.randomness import generator
 from data.types import (
     AUDIO,
     IMAGE,
+    SENTENCE,
+    TEXT,
     AlignedSample,
     BadInputError,
     BadSampleError,
@@ -37,6 +40,8 @@ from data.types import (
 )
 
 MANIFEST = "manifest.jsonl"
+# What the text of an aligned row may be read as.
+WORDS = (TEXT, SENTENCE)
 # For a fingerprint, the media of so many rows are measured, and so many files are read.
 MEASURED_ROWS, READ_FILES = 10_000, 256
 # First bytes of a file, and the suffix by which the file is recognised; encoded bytes do not say it otherwise.
@@ -59,19 +64,26 @@ class ManifestSource:
     read, where the loader counts it. A medium that is missing is found when its row is read, and a corrupt one when
     it is decoded.
 
+    words: what the text of aligned rows is read as: `text`, which the fusion model reads itself, or the medium
+    `sentence`, for a pretrained encoder of text. Conversations stay as they are.
     Raises `BadInputError` when the file is missing or holds no row.
     """
 
-    def __init__(self, path: str | Path, on_bad_sample: str = "error") -> None:
+    def __init__(self, path: str | Path, on_bad_sample: str = "error", words: str = TEXT) -> None:
         if on_bad_sample not in ("error", "skip"):
             raise ValueError(f"on_bad_sample={on_bad_sample!r} must be one of error, skip")
-        self.path = Path(path).expanduser()
+        if words not in WORDS:
+            raise ValueError(f"words={words!r} must be one of {', '.join(WORDS)}")
+        self.path, self.on_bad_sample, self.words = Path(path).expanduser(), on_bad_sample, words
         places = []
-        self.modalities: set[str] = set()  # of the media of all rows, as far as they are parsed here
+        self.modalities: set[str] = set()  # of the media of all rows that can be parsed
         for line_number, offset, line in self._lines():
-            if on_bad_sample == "error":
-                segments = (segment for _, segment in _segments(self._parse(line, line_number)))
-                self.modalities |= {segment.modality for segment in segments if isinstance(segment, Media)}
+            try:
+                segments = _segments(self._read(line, line_number))
+                self.modalities |= {segment.modality for _, segment in segments if isinstance(segment, Media)}
+            except BadSampleError:
+                if on_bad_sample == "error":
+                    raise
             places.append((line_number, offset))
         if not places:
             raise BadInputError(f"{self.path}: holds no rows")
@@ -86,7 +98,7 @@ class ManifestSource:
         line_number, offset = (int(n) for n in self._places[index])
         with self._open() as file:
             file.seek(offset)
-            sample = self._parse(file.readline(), line_number)
+            sample = self._read(file.readline(), line_number)
         for field, segment in _segments(sample):
             if isinstance(segment, Media) and isinstance(segment.source, Path) and not segment.source.is_file():
                 raise BadSampleError(f"{sample.origin}: {field}.path: file not found: {segment.source}")
@@ -158,6 +170,11 @@ class ManifestSource:
         except OSError as error:
             raise BadInputError(f"{self.path}: cannot be read: {error.strerror or error}") from error
 
+    def _read(self, line: bytes, line_number: int) -> Sample | AlignedSample:
+        """A row, with its words as the modality that they are read as."""
+        sample = self._parse(line, line_number)
+        return _with_sentences(sample) if self.words == SENTENCE and isinstance(sample, AlignedSample) else sample
+
     def _parse(self, line: bytes, line_number: int) -> Sample | AlignedSample:
         origin = f"{self.path}:{line_number}"
         try:
@@ -212,6 +229,12 @@ def write_manifests(
                     row = format_row(sample, lambda media: _store(media, temporary / "media"))
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return [folder / name for name in names]
+
+
+def _with_sentences(sample: AlignedSample) -> AlignedSample:
+    """The sample with every text as a medium for a pretrained encoder."""
+    segments = (Media(SENTENCE, item.text.encode()) if isinstance(item, Text) else item for item in sample.segments)
+    return replace(sample, segments=tuple(segments))
 
 
 def _texts(sample: Sample | AlignedSample) -> Iterator[str]:

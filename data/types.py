@@ -184,6 +184,28 @@ class Processor(Protocol):
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How the features of one item lie, as its encoder says.
+
+    count: how many there are. grid: rows and columns of those that lie on one, row by row over the last two axes of the
+    item's values; what comes before them, such as a class token, has no place. None: a line of time, all features
+    after one another along the first axis.
+    """
+
+    count: int
+    grid: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.grid is not None and not 0 < self.grid[0] * self.grid[1] <= self.count:
+            raise ValueError(f"grid={self.grid} must hold 1 to {self.count} features, as many as there are")
+
+    @property
+    def without_place(self) -> int:
+        """How many features come before those of the grid."""
+        return 0 if self.grid is None else self.count - self.grid[0] * self.grid[1]
+
+
+@dataclass(frozen=True)
 class MediaBatch:
     """All items of one modality in a batch, in the order in which they appear in it (row by row).
 

@@ -17,15 +17,19 @@ from data.types import BadSampleError, Media
 class WaveformProcessor:
     """Sound -> one channel at `sample_rate` -> mean 0 and variance 1 (`normalise`) -> [S]; never augmented.
 
-    The normalisation is that of transformers' `Wav2Vec2FeatureExtractor`; check whether your weights expect it.
+    The normalisation is that of transformers' `Wav2Vec2FeatureExtractor`. Rate and normalisation follow the encoder in a
+    training where they are None; elsewhere None is 16 kHz, normalised.
     """
 
     augments = False
 
-    def __init__(self, sample_rate: SampleRate = 16_000, max_seconds: float = 30.0, normalise: bool = True) -> None:
+    def __init__(
+        self, sample_rate: SampleRate | None = None, max_seconds: float = 30.0, normalise: bool | None = None
+    ) -> None:
+        sample_rate = 16_000 if sample_rate is None else sample_rate
         if sample_rate < 1 or max_seconds <= 0:
             raise ValueError(f"sample_rate={sample_rate} and max_seconds={max_seconds} must be positive")
-        self.sample_rate, self.max_seconds, self.normalise = sample_rate, max_seconds, normalise
+        self.sample_rate, self.max_seconds, self.normalise = sample_rate, max_seconds, normalise is not False
 
     def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
         """Values [S]. Raises `BadSampleError` for sound that cannot be read or is too long."""

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from data.collate import collate_prompts
 from data.interleave import Interleaver
-from data.types import AUDIO, IMAGE, Sample
+from data.types import Layout, Sample
 from evaluation.figures import pixels
-from evaluation.preview import picture, prompt_media
+from evaluation.preview import appearance, shown_media
 from evaluation.rollout import attention_by_layer, rollout
 from fusion.attention_maps import attention_maps
 from fusion.model import FusionModel
@@ -32,13 +32,15 @@ ROLLOUT = "rollout"
 class Attended:
     """One medium of a prompt and the attention that it gets.
 
-    shown: what to draw: uint8 [H, W, 3] for an image, else the processed values ([frames, bins] for sound).
+    shown: what to draw: uint8 [H, W, 3] where its features lie on a grid, else its values with time first.
     weights: layer -> [T], attention of the position that gives the first token of the answer, mean over heads.
+    layout: how the features of its encoder lie; where a projector has made other tokens of them, as many as it likes.
     """
 
     modality: str
     shown: np.ndarray
     weights: Mapping[str, np.ndarray]
+    layout: Layout
 
 
 def attended_media(model: FusionModel, interleaver: Interleaver, sample: Sample) -> list[Attended]:
@@ -56,16 +58,16 @@ def attended_media(model: FusionModel, interleaver: Interleaver, sample: Sample)
     weights = weights or _reaching({ROLLOUT: rollout(maps, last, length)}, is_medium_L)
     if not weights:
         return []
-    pictures = iter(prompt_media(sample, IMAGE))
     taken = dict.fromkeys(model.modalities, 0)
     found = []
-    for modality, values in document.media:
+    for modality, medium, values in shown_media(sample, document):
         places = np.flatnonzero(document.modality_ids == model.modalities.index(modality))
         begin = taken[modality]
         taken[modality] += model.num_tokens[modality](tuple(values.shape))
-        shown = picture(next(pictures)) if modality == IMAGE else values.cpu().numpy()
+        layout = model.layouts[modality](tuple(values.shape))
         mine = places[begin : taken[modality]]
-        found.append(Attended(modality, shown, {name: seen_L[mine] for name, seen_L in weights.items()}))
+        seen = {name: seen_L[mine] for name, seen_L in weights.items()}
+        found.append(Attended(modality, appearance(medium, values, layout), seen, layout))
     return found
 
 
@@ -108,26 +110,27 @@ def draw_example(box: SubFigure, title: str, media: Sequence[Attended], layers: 
 
 
 def show_medium(axes: Axes, medium: Attended) -> None:
-    """An image as it is; anything else as a grey picture of its values over time. Both fill the unit square."""
+    """A grid as the image that it is; a line of time as a grey picture of its values. Both fill the unit square."""
     axes.set_xticks([])
     axes.set_yticks([])
     extent = (0.0, 1.0, 0.0, 1.0)
-    if medium.modality == IMAGE:
+    if medium.layout.grid is not None:
         axes.imshow(medium.shown, extent=extent, interpolation="nearest")
         return
     values = medium.shown.reshape(len(medium.shown), -1).T
     axes.imshow(values, extent=extent, cmap="gray", aspect="auto", origin="lower", interpolation="nearest")
-    if medium.modality == AUDIO:
-        axes.set_xlabel("time", fontsize=7.5)
+    axes.set_xlabel("time", fontsize=7.5)
 
 
 def show_weights(axes: Axes, medium: Attended, weights_T: np.ndarray) -> None:
-    """Weights over a square of patches as a veil that opens where attention is; over time as a curve."""
+    """Weights over a grid of patches as a veil that opens where attention is; over time as a curve.
+
+    As a curve too where the tokens are not the encoder's features, and so lie nowhere on its grid.
+    """
     relative = weights_T / max(float(weights_T.max()), 1e-12)
-    side = round(len(weights_T) ** 0.5)
-    if medium.modality == IMAGE and side * side == len(weights_T):
-        veil = np.zeros((side, side, 4))
-        veil[..., 3] = 0.85 * (1 - relative.reshape(side, side))
+    if medium.layout.grid is not None and len(weights_T) == medium.layout.count:
+        veil = np.zeros((*medium.layout.grid, 4))
+        veil[..., 3] = 0.85 * (1 - relative[medium.layout.without_place :].reshape(medium.layout.grid))
         axes.imshow(veil, extent=(0, 1, 0, 1), interpolation="bilinear")
         return
     edges = np.linspace(0, 1, len(weights_T) + 1)

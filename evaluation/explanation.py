@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
-from data.types import AUDIO, IMAGE, Sample
+from data.types import Sample
 from evaluation.attribution import ATTENTION, GRADIENT, MAGNITUDE, Region, answered, attribute
 from evaluation.deletion import probabilities
-from evaluation.preview import picture, prompt_media
+from evaluation.preview import appearance, shown_media
 from fusion.model import FusionModel
 
 TITLES = {
@@ -36,7 +36,7 @@ WORDS_PER_LINE = 5
 class Explanation:
     """An answer and the scores of the regions of its prompt.
 
-    shown: what each medium looks like: uint8 [H, W, 3] for an image, else its values with time first. scores: method ->
+    shown: what each medium looks like: see `preview.appearance`. scores: method ->
     [R]. probability: of the answer, given the prompt.
     """
 
@@ -55,10 +55,9 @@ def explain(
     Raises `BadSampleError` when a medium cannot be read, or the prompt leaves no room for the answer.
     """
     item = answered(model, tokenizer, interleaver, sample, answer)
-    pictures = iter(prompt_media(sample, IMAGE))
     shown = [
-        picture(next(pictures)) if modality == IMAGE else values.reshape(len(values), -1).cpu().numpy()
-        for modality, values in item.document.media
+        appearance(medium, values, model.layouts[modality](tuple(values.shape)))
+        for modality, medium, values in shown_media(sample, item.document)
     ]
     probability = float(probabilities(model, [item.document], batch_size=1)[0][0])
     return Explanation(answer, probability, item.regions, tuple(shown), attribute(model, [item])[0])
@@ -104,17 +103,17 @@ def region_colours(scores: np.ndarray, method: str) -> np.ndarray:
 
 def draw_medium(axes: Axes, regions: Sequence[Region], shown: np.ndarray, colours: np.ndarray | None) -> None:
     """An image, or values over time as a grey picture, under the colours of its regions."""
-    extent = (0.0, 1.0, 1.0, 0.0)
-    if regions[0].modality == IMAGE:
+    extent, layout = (0.0, 1.0, 1.0, 0.0), regions[0].layout
+    assert layout is not None
+    if layout.grid is not None:
         axes.imshow(shown, extent=extent, interpolation="nearest")
     else:
         axes.imshow(shown.T[::-1], extent=extent, cmap="gray", aspect="auto", interpolation="nearest")
-        axes.set_xlabel("time" if regions[0].modality == AUDIO else "first axis", fontsize=8)
+        axes.set_xlabel("time", fontsize=8)
     if colours is None:
         return
-    is_image = regions[0].modality == IMAGE
-    grid = colours.reshape(round(len(regions) ** 0.5) if is_image else 1, -1, 4)
-    axes.imshow(grid, extent=extent, interpolation="nearest", aspect="equal" if is_image else "auto")
+    grid = colours.reshape(*(layout.grid or (1, -1)), 4)
+    axes.imshow(grid, extent=extent, interpolation="nearest", aspect="equal" if layout.grid else "auto")
 
 
 def draw_words(axes: Axes, regions: Sequence[Region], colours: np.ndarray | None) -> None:

@@ -13,7 +13,7 @@ from data.collate import collate_prompts
 from data.interleave import Interleaver
 from data.mixture import Source
 from data.tokenizer import Tokenizer
-from data.types import AUDIO, IMAGE, Sample
+from data.types import Modality, Sample
 from evaluation.answer_metrics import LARGEST_EXPONENT, METRICS, AnswerMetric
 from evaluation.attention import Attended, attended_media, draw_attention
 from evaluation.attention_mass import attention_mass, mass_scalars
@@ -21,7 +21,7 @@ from evaluation.likelihood import likelihoods
 from evaluation.metric_choice import default_metrics
 from evaluation.metric_names import ACCURACY, CHRF, LOSS, PERPLEXITY
 from evaluation.predict import Prediction, predict
-from evaluation.preview import picture, prompt_media, sound, words
+from evaluation.preview import appearance, drawn_line, heard, shown_media, words
 from evaluation.questions import read_samples
 from evaluation.reply import answer_length
 from evaluation.scoring import document_of
@@ -29,7 +29,8 @@ from fusion.mode import switched
 from fusion.model import FusionModel
 
 Item = TypeVar("Item")
-COLUMNS = ("task", "image", "question", "expected", "answer", "right")
+# Between the first two stands a column for each modality of which there are pictures.
+COLUMNS = ("task", "question", "expected", "answer", "right")
 
 
 class Gallery(Protocol):
@@ -153,12 +154,11 @@ class Monitor:
         self, model: FusionModel, step: int, predictions: Mapping[str, Sequence[Prediction]], tracker: Gallery
     ) -> None:
         chosen = {name: spread(found, self._per_task) for name, found in predictions.items()}
-        rows = [self._row(name, prediction) for name, found in chosen.items() for prediction in found]
+        rows = [self._row(model, name, prediction) for name, found in chosen.items() for prediction in found]
         # Questions that are about no image need no column for it.
-        pictured = any(prompt_media(item.sample, IMAGE) for found in chosen.values() for item in found)
-        columns = tuple(name for name in COLUMNS if name != IMAGE or pictured)
-        cells = [[row[COLUMNS.index(name)] for name in columns] for row in rows]
-        tracker.table(step, "val/examples", columns, cells)
+        pictured = [modality for modality in model.modalities if any(modality in row for row in rows)]
+        columns = (COLUMNS[0], *pictured, *COLUMNS[1:])
+        tracker.table(step, "val/examples", columns, [[row.get(name, "") for name in columns] for row in rows])
         examples = self._attention(model, chosen)
         if examples:
             caption = "attention of the position that begins the answer, mean over heads; or its rollout, where named"
@@ -174,16 +174,35 @@ class Monitor:
             if scalars := mass_scalars(attention_mass(model, batch)):
                 tracker.log(step, scalars)
 
-    def _row(self, task: str, prediction: Prediction) -> list[Any]:
+    def _row(self, model: FusionModel, task: str, prediction: Prediction) -> dict[str, Any]:
+        """Cells by column: a picture of the first medium of each modality that is seen, the last that is heard played."""
         sample = prediction.sample
-        images, clips = prompt_media(sample, IMAGE), prompt_media(sample, AUDIO)
-        image: Any = f"{len(images)} images" if images else ""
-        if images and self._image_cell is not None:
-            image = self._image_cell(picture(images[0]))
-        question: Any = words(sample)
+        pictures, clips = self._previews(model, sample)
+        question: Any = words(sample, pictures)
         if clips and self._audio_cell is not None:
-            question = self._audio_cell(*sound(clips[-1]), caption=question)
-        return [task, image, question, prediction.expected, prediction.answer, "yes" if prediction.correct else "no"]
+            question = self._audio_cell(*clips[-1], caption=question)
+        cells: dict[str, Any] = {
+            modality: self._image_cell(found[0]) if self._image_cell is not None else f"{len(found)} {modality}s"
+            for modality, found in pictures.items()
+        }
+        said = (question, prediction.expected, prediction.answer, "yes" if prediction.correct else "no")
+        return cells | dict(zip(COLUMNS, (task, *said), strict=True))
+
+    def _previews(
+        self, model: FusionModel, sample: Sample
+    ) -> tuple[dict[Modality, list[np.ndarray]], list[tuple[np.ndarray, int]]]:
+        """Pictures of a prompt's media by modality, and the clips in it; tokens of a sentence are neither."""
+        pictures: dict[Modality, list[np.ndarray]] = {}
+        clips = []
+        for modality, medium, values in shown_media(sample, self._interleaver.prompt(sample)):
+            layout = model.layouts[modality](tuple(values.shape))
+            clip = heard(medium) if layout.grid is None else None
+            if clip is not None:
+                clips.append(clip)
+            elif values.is_floating_point():
+                shown = appearance(medium, values, layout)
+                pictures.setdefault(modality, []).append(shown if layout.grid else drawn_line(shown))
+        return pictures, clips
 
     def _attention(
         self, model: FusionModel, chosen: Mapping[str, Sequence[Prediction]]
@@ -193,7 +212,8 @@ class Monitor:
             prediction = found[number % len(found)]
             media = attended_media(model, self._interleaver, prediction.sample)
             verdict = "right" if prediction.correct else f"expected {prediction.expected!r}"
-            title = f"{name}: {words(prediction.sample)}  answer {prediction.answer!r}, {verdict}"
+            pictured = [medium.modality for medium in media if medium.layout.grid is not None]
+            title = f"{name}: {words(prediction.sample, pictured)}  answer {prediction.answer!r}, {verdict}"
             if media:
                 examples.append((title, media))
         return examples

@@ -23,7 +23,9 @@ from data.instantiate import instantiate
 from data.mixture import Mixture
 from fusion.build import build_model
 from training.accumulation import accumulate
+from training.encoder_choice import follow_data
 from training.feature_cache import cached_processors
+from training.preprocessing import follow_encoders
 from training.random_state import seed_everything
 from training.run import build_objective
 
@@ -57,7 +59,9 @@ def measure(config: DictConfig, num_steps: int) -> Timing:
     config.trainer.max_steps = num_steps + WARM_UP
     device, sources = choose_device(config.trainer.device), build_sources(config.data)
     tokenizer = build_tokenizer(config.data, sources)
+    config, _ = follow_data(config, sources, {})
     model = build_model(config, tokenizer.vocab_size)
+    config, _ = follow_encoders(config, model)
     objective = build_objective(config.objective, model)
     check_kinds(sources, objective.reads, config.data.on_bad_sample)
     check_encoders(sources, {}, model.modalities)

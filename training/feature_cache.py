@@ -25,8 +25,8 @@ from data.types import AlignedSample, BadInputError, BadSampleError, Media, Moda
 from fusion.model import FusionModel
 
 ITEMS_PER_BATCH = 16
-# Options of an encoder that its features do not depend on.
-INDIFFERENT = ("cache", "lr_scale")
+# Options of an encoder that its features do not depend on; mean and std are what its processor follows.
+INDIFFERENT = ("cache", "lr_scale", "mean", "std", "if_held")
 # Key of a medium -> the name of a sample with it, and the medium.
 Needed = Mapping[str, tuple[str, Media]]
 

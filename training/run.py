@@ -38,9 +38,11 @@ from fusion.sizing import QUANTITIES, solve
 from training.anchoring import fit_shared_space
 from training.data_changes import OPTION, compare, describe
 from training.distributed import Processes, share_of_cores, start
+from training.encoder_choice import follow_data
 from training.feature_cache import cached_processors, num_samples
 from training.length import with_length
 from training.objectives.base import Objective
+from training.preprocessing import follow_encoders
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
 from training.schedules import Schedule
@@ -123,8 +125,12 @@ def _train(
     if checkpoint:
         held, notes = compare(held, checkpoint, bool(config.get(OPTION)))
     tokenizer = Tokenizer.load(checkpoint / "tokenizer.json") if checkpoint else build_tokenizer(config.data, sources)
+    config, choice = follow_data(config, sources, validation)
     model = build_model(config, tokenizer.vocab_size)
     check_encoders(sources, validation, model.modalities)
+    config, warnings = follow_encoders(config, model)
+    if processes.is_main:
+        _tell(choice, *warnings)
     processors = build_processors(config.data)
     check_processors(sources, validation, processors)
     interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
@@ -184,6 +190,13 @@ def _train(
     finally:
         tracker.finish()
     return run_folder
+
+
+def _tell(*lines: str) -> None:
+    console = Console(stderr=True)
+    for line in lines:
+        if line:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _check_best_metric(name: str | None, monitor: Monitor | None) -> None:

@@ -16,9 +16,9 @@ from data.array_store import ArrayStore, StoredClip, write_store
 from data.collate import collate_prompts
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
-from data.types import BadSampleError, Media, Message, Sample, Text
+from data.types import BadSampleError, Layout, Media, Message, Sample, Text
 from evaluation.attention import Attended, attended_media, draw_attention
-from evaluation.monitor import COLUMNS, Monitor
+from evaluation.monitor import Monitor
 from evaluation.predict import predict
 from evaluation.preview import picture, sound, words
 from evaluation.scoring import read_samples
@@ -139,7 +139,8 @@ def test_examples_show_the_image_the_question_and_both_answers(trained: Parts) -
     )
     monitor(model, 7, seen)
     step, name, columns, rows = seen.tables[0]
-    assert (step, name, columns) == (7, "val/examples", COLUMNS)
+    assert (step, name) == (7, "val/examples")
+    assert columns == ("task", "image", "question", "expected", "answer", "right")
     assert [row[0] for row in rows] == ["typed", "typed", "spoken", "spoken"]
     first, last = rows[0], rows[-1]
     assert first[2:] == ["what color is it?", "red", "red", "yes"]
@@ -241,7 +242,7 @@ def test_an_answer_is_shown_where_it_sees_media(fusion: Any, layers: list[str], 
 
 def test_a_layer_in_which_one_example_sees_nothing_is_left_empty() -> None:
     shown = np.zeros((4, 4, 3), dtype=np.uint8)
-    one, two = (Attended("image", shown, {layer: np.full(4, 0.1) for layer in layers}) for layers in ("ab", "abc"))
+    one, two = (Attended("image", shown, {x: np.full(4, 0.1) for x in layers}, Layout(4, (2, 2))) for layers in ("ab", "abc"))
     both = draw_attention([("one", [one]), ("two", [two])])
     panel = both.shape[1] // 4
     upper, lower = np.split(both, [both.shape[0] // 2])
