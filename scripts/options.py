@@ -163,7 +163,7 @@ class EvaluateDataOptions(Options):
 
     evaluation: FilePath | None = None
     train: FilePath | None = None
-    words: Text = "text"
+    words: Text | None = None
     on_bad_sample: Handling = "error"
 
 

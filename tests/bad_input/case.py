@@ -7,12 +7,13 @@ import importlib
 import io
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.scripts.in_process import run_command
 
 LIMIT_SECONDS = 120
 ACCEPTED, REFUSED = 0, 2
@@ -73,21 +74,14 @@ def run_here(case: Case, folder: Path) -> Outcome:
     case.prepare(folder)
     main = importlib.import_module(f"scripts.{case.script}").main
     outcome, out, errors = Outcome(), io.StringIO(), io.StringIO()
-    argv, place = sys.argv, Path.cwd()
-    sys.argv = [f"{case.script}.py", *case.arguments(folder)]
+    place = Path.cwd()
     os.chdir(folder)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), limited(LIMIT_SECONDS):
-            main()
-        outcome.code = ACCEPTED
-    except SystemExit as ended:
-        outcome.code = ended.code if isinstance(ended.code, int) else 1
-    except BaseException as error:
+            outcome.code = run_command(main, case.arguments(folder))
+    except Exception as error:
         outcome.unexpected.append(f"{type(error).__name__}: {error}")
-        if isinstance(error, KeyboardInterrupt):
-            raise
     finally:
-        sys.argv = argv
         os.chdir(place)
     outcome.out, outcome.errors = out.getvalue(), errors.getvalue()
     return outcome
