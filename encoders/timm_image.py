@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from data.locate import first_line, library, locate
@@ -34,7 +35,7 @@ class TimmEncoder(PretrainedEncoder):
     def __init__(
         self,
         model: str,
-        image_size: int,
+        image_size: Annotated[int, Field(ge=1)],
         fine_tuning: FineTuning,
         weights: str | None = None,
         layer: int | None = None,
