@@ -146,7 +146,9 @@ class LogMel(nn.Module):
                 raise ValueError(f"{name}={value} must be positive")
         f_max = sample_rate / 2 if f_max is None else f_max
         if not 0 <= f_min < f_max <= sample_rate / 2:
-            raise ValueError(f"f_min={f_min} and f_max={f_max} must rise and stay within half of {sample_rate}")
+            raise ValueError(
+                f"f_min={f_min} and f_max={f_max} must rise and stay within half of sample_rate={sample_rate}"
+            )
         self.sample_rate, self.num_mels, self.floor = sample_rate, num_mels, floor
         self.num_fft = 2 ** math.ceil(math.log2(window))
         settings = [sample_rate, num_mels, window, hop, f_min, f_max, floor]

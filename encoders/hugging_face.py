@@ -8,9 +8,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from data.locate import first_line, library, locate
@@ -54,7 +55,7 @@ class TransformersEncoder(PretrainedEncoder):
         model: str | None = None,
         architecture: Mapping[str, Any] | None = None,
         part: str | None = None,
-        image_size: int | None = None,
+        image_size: Annotated[int, Field(ge=1)] | None = None,
         layer: int | None = None,
         lr_scale: float = 1.0,
         cache: bool = False,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from data.locate import first_line
 from data.types import Layout, MediaBatch
 from encoders.base import Encoder
 from encoders.fine_tuning import FineTuning
@@ -46,9 +47,15 @@ class PretrainedEncoder(Encoder):
             raise ValueError(f"lr_scale={lr_scale} must be positive; fine_tuning=frozen trains nothing")
         self.backbone, self.example_shape = backbone.eval(), example_shape
         self.lr_scale, self.cache = lr_scale, False
-        example = torch.zeros(1, *example_shape)
-        with torch.no_grad():
-            self.example_length, self.d_output = self.extract(example).shape[1:]
+        try:
+            example = torch.zeros(1, *example_shape)
+            with torch.no_grad():
+                self.example_length, self.d_output = self.extract(example).shape[1:]
+        except Exception as error:  # sizes that do not go together end in errors of any type
+            raise ValueError(
+                f"the architecture of {type(backbone).__name__} cannot encode an item of {example_shape}: "
+                f"{first_line(error)}"
+            ) from error
         if self.length(example_shape) != self.example_length:
             raise ValueError(
                 f"{type(backbone).__name__} makes {self.example_length} features of an item of {example_shape} where "

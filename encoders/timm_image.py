@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from data.locate import first_line, library, locate
@@ -37,7 +38,7 @@ class TimmEncoder(PretrainedEncoder):
     def __init__(
         self,
         model: str,
-        image_size: int | None,
+        image_size: Annotated[int, Field(ge=1)] | None,
         fine_tuning: FineTuning,
         weights: str | None = None,
         layer: int | None = None,

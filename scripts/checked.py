@@ -30,6 +30,7 @@ def checked(config: DictConfig, config_name: str) -> DictConfig:
     Raises:
         BadInputError: a value of another type or out of its range, in one line `option=value: must be ...`.
     """
+    checked_nodes(_given(config, references=False), beside=BESIDE)  # a wrong value is named where it stands
     content = _given(config)
     if config_name in ROOTS:
         content = _validated(content, ROOTS[config_name])
@@ -66,13 +67,13 @@ def node_schema(annotation: Any) -> type[Options] | None:
     return next((kind for kind in kinds if issubclass(kind, Options)), None)
 
 
-def _given(node: DictConfig) -> dict[str, Any]:
+def _given(node: DictConfig, references: bool = True) -> dict[str, Any]:
     """What can be read of a node, as plain containers, without sources whose file is not given."""
     content = {}
     for name in node:
         try:
-            if not OmegaConf.is_missing(node, name):
-                value = _given(node[name]) if isinstance(node[name], DictConfig) else _resolved(node[name])
+            if not OmegaConf.is_missing(node, name) and (references or not OmegaConf.is_interpolation(node, name)):
+                value = _given(node[name], references) if isinstance(node[name], DictConfig) else _resolved(node[name])
                 if not (isinstance(value, dict) and "_target_" in value) or is_given(value):
                     content[str(name)] = value
         except OmegaConfBaseException:  # it refers to what is missing

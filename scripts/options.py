@@ -20,6 +20,7 @@ from data.schema import Number, Part, Seed, Text, Whole
 LONGEST_NAME = 255  # bytes, of a file or folder
 LONGEST_PATH = 3000  # bytes; a run has folders in its own
 MOST_THREADS = 1024
+MOST_SAMPLES = 100_000  # of a batch; all of them are read before a step begins
 MOST_WORDS = 10_000_000  # of a vocabulary; the trainer of the tokenizer makes room for all
 
 
@@ -91,7 +92,7 @@ class DataOptions(Options):
     processors: dict[Text, Part | None] | None = None
     tokenizer: TokenizerOptions
     max_tokens: Count
-    samples_per_batch: Count
+    samples_per_batch: Annotated[Count, Field(le=MOST_SAMPLES)]
     num_workers: Annotated[Whole, Field(ge=0, le=MOST_THREADS)] | None = None
     modality_dropout: dict[Text, Annotated[Number, Field(ge=0, le=1)]] | None = None
     on_bad_sample: Handling = "error"

@@ -253,7 +253,7 @@ def test_the_mean_of_each_bin_hides_what_colours_a_sound_alike_at_all_times() ->
     ("make", "message"),
     [
         (lambda: LogMel(0, 20, 200, 80), "sample_rate=0 must be positive"),
-        (lambda: LogMel(RATE, 20, 200, 80, f_max=5000), "must rise and stay within half of 8000"),
+        (lambda: LogMel(RATE, 20, 200, 80, f_max=5000), "must rise and stay within half of sample_rate=8000"),
         (lambda: AudioProcessor(log_mel(), scale=0), "scale=0"),
         (lambda: AudioProcessor(log_mel(), mean="frames"), "mean='frames' must be one of clip, bins"),
     ],

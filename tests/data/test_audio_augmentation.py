@@ -170,9 +170,9 @@ def test_what_is_given_is_never_changed() -> None:
     [
         ({"stretch": 1.0}, r"stretch=1.0 must be in \[0, 1\)"),
         ({"band": 1.5}, r"band=1.5 must be in \[0, 1\]"),
-        ({"mask_bins": -1}, "mask_bins=-1 must be 0 or more"),
-        ({"pad": -1}, "pad=-1 must be 0 or more"),
-        ({"snr": 80.0}, "snr=80.0 must be at most 50 dB"),
+        ({"mask_bins": -1}, "mask_bins=-1 must be from 0 to 10000"),
+        ({"pad": -1}, "pad=-1 must be from 0 to 10000"),
+        ({"snr": 80.0}, "snr=80.0 must be from -50 to 50 dB"),
     ],
 )
 def test_strengths_are_checked(strengths: dict[str, float], message: str) -> None:

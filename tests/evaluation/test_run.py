@@ -96,7 +96,7 @@ def test_refusals_come_before_any_question_is_asked(run: Path, tmp_path: Path, m
         evaluate_checkpoint(run, SETTINGS | {"tasks": {}}, output=tmp_path, progress=False)
     with pytest.raises(BadInputError, match="batch_size=0"):
         evaluate_checkpoint(run, EVALUATION | {"batch_size": 0}, output=tmp_path, progress=False)
-    with pytest.raises(BadInputError, match="device=tpu9: cannot be used"):
+    with pytest.raises(BadInputError, match="device=tpu9 is not there; this machine has"):
         evaluate_checkpoint(run, EVALUATION, output=tmp_path, device="tpu9", progress=False)
     with pytest.raises(BadInputError, match="no_run"):
         evaluate_checkpoint(tmp_path / "no_run", EVALUATION, progress=False)

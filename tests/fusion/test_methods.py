@@ -300,7 +300,7 @@ def test_layers_apart_cost_less_and_weights_apart_cost_the_same() -> None:
         (BottleneckFusion, {"fusion_layer": 2}, "fusion_layer=2 must be from 0"),
         (EarlyFusion, {"weights": "own"}, "weights='own' must be one of shared, per_modality"),
         (CrossAttentionFusion, {"cross_every": 3, **CROSS}, "cross_every=3 must be from 1 to num_layers=2"),
-        (CrossAttentionFusion, {"media_layers": -1, **CROSS}, "media_layers=-1 must be 0 or more"),
+        (CrossAttentionFusion, {"media_layers": -1, **CROSS}, "media_layers=-1 must be from 0 to 1000"),
     ],
 )
 def test_a_method_refuses_what_it_cannot_build(fusion: Any, options: dict[str, Any], message: str) -> None:

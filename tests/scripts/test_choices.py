@@ -1,0 +1,51 @@
+"""null for a group, and choices that read like numbers."""
+
+from __future__ import annotations
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+
+from data.types import BadInputError
+from scripts.checked import checked
+from scripts.choices import named_choices
+from scripts.error_lines import composition_line, groups
+
+
+def composed(root: str, *arguments: str) -> DictConfig:
+    with initialize_config_module("conf", version_base="1.3"):
+        return checked(compose(root, named_choices(arguments, groups())), root)
+
+
+@pytest.mark.parametrize("name", ["evaluation", "tracker", "mixer", "shared_space"])
+def test_null_is_none_of_the_choices(name: str) -> None:
+    assert composed("train", f"{name}=null")[name] is None or composed("train", f"{name}=null")[name] == {}
+
+
+def test_null_stays_null_where_an_experiment_chooses_something() -> None:
+    assert composed("train", "experiment=emoji_alignment", "evaluation=null").evaluation is None
+    assert "image" not in composed("train", "experiment=emoji_alignment", "encoders/image=null").encoders
+    assert composed("evaluate", "checkpoint=x", "evaluation/robustness=null").evaluation is None
+
+
+@pytest.mark.parametrize("name", ["data", "fusion", "objective", "optimizer", "schedule", "trainer", "projector"])
+def test_a_group_that_is_needed_cannot_be_null(name: str) -> None:
+    with pytest.raises(BadInputError, match=f"^{name}: has no value; give {name}=VALUE$"):
+        composed("train", f"{name}=null")
+
+
+@pytest.mark.parametrize("choice", ["7", "1e3", "true", "-1.5", "nan"])
+def test_a_choice_that_reads_like_a_value_is_a_name_that_is_not_there(choice: str) -> None:
+    with pytest.raises(Exception, match=choice) as caught:
+        composed("train", f"fusion={choice}")
+    line = composition_line(caught.value, "train", [f"fusion={choice}"])
+    assert line is not None
+    assert line.startswith(f"fusion={choice}: no such choice; the nearest is ")
+    assert "null" not in line
+
+
+def test_other_arguments_stay_as_they_are() -> None:
+    others = ["seed=null", "fusion=early,late", "tracker=[jsonl]", "~evaluation", "fusion.num_layers=7", "+x=1"]
+    assert named_choices(others, groups()) == others
+    config = composed("train", "trainer.max_seconds=null")
+    assert OmegaConf.select(config, "trainer.max_seconds") is None
