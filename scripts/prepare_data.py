@@ -63,14 +63,11 @@ def _clean(file: Any, output: Any, against: Any) -> None:
 
 
 def _refuse_mixtures(options: dict[str, Any]) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
     from data.types import BadInputError
 
     chosen = [name for name in ("check", "clean") if options[name] is not None]
-    if HydraConfig.initialized():
-        given = [item.lstrip("+").split("=")[0] for item in HydraConfig.get().overrides.task]
-        chosen += ["source"] if any(name.split(".")[0] == "source" for name in given) else []
+    given = [argument.lstrip("+").split("=")[0].split(".")[0] for argument in sys.argv[1:]]
+    chosen += ["source"] if "source" in given else []  # which has a default, so that the configuration does not say it
     if len(chosen) > 1:
         raise BadInputError(f"{' and '.join(chosen)} are given; one command does one of them")
     if options["against"] is not None and chosen != ["clean"]:

@@ -53,6 +53,7 @@ def draw_sounds(scan: Scan, twins: Sequence[Twins]) -> Figure | None:
         for axes, use in ((left, first), (right, second)):
             _show_sound(axes, scan, use)
             axes.set_title(_label(scan, use), fontsize=6.5)
+        left.set_xlabel("seconds", fontsize=6.5, loc="left")
         right.set_xlabel(closeness, fontsize=6.5, loc="right")
     return figure
 

@@ -16,7 +16,7 @@ from data.feature_store import media_key
 from data.image import read_image
 from data.inspection.picture_prints import PicturePrint, picture_print
 from data.inspection.sound_prints import SoundPrint, sound_print
-from data.types import AUDIO, IMAGE, BadSampleError, Media
+from data.types import AUDIO, IMAGE, BadSampleError, Media, one_line
 
 # A sample as loud as this, of 1, is at the limit of its format.
 AT_THE_LIMIT = 0.999
@@ -127,6 +127,5 @@ def _opened(source: Path | bytes) -> Path | io.BytesIO:
 
 
 def why(error: BadSampleError, media: Media) -> str:
-    """The reason alone, without the file's name before it, on one line."""
-    text = " ".join(str(error).split())
-    return text.removeprefix(f"{media.source}: ") if isinstance(media.source, Path) else text
+    """The reason alone, without the medium's name before it, on one line."""
+    return one_line(str(error).removeprefix(f"{media.name}: "))

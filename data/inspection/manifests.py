@@ -30,20 +30,19 @@ def named_manifests(value: Any, option: str) -> dict[str, Path]:
     Raises `BadInputError` that names the option when there is no file, or one is given twice.
     """
     if isinstance(value, Mapping):
-        found = {str(name): _path(path, option) for name, path in value.items()}
+        found = [(str(name), _path(path, option)) for name, path in value.items()]
     else:
         given = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         found = _named([path for item in given for path in _files(_path(item, option))])
     if not found:
-        raise BadInputError(
-            f"{option}={value}: names no file; give a manifest, several as [A.jsonl,B.jsonl], or a folder"
-        )
-    for name, path in found.items():
+        raise BadInputError(f"{option}: names no file; give a manifest, several as [A.jsonl,B.jsonl], or a folder")
+    places = [path.resolve() for _, path in found]
+    for _, path in found:
         if not path.is_file():
             raise BadInputError(f"{option}: {path}: no such file")
-        if [other.resolve() for other in found.values()].count(path.resolve()) > 1:
-            raise BadInputError(f"{option}: {path}: is given twice (as {name})")
-    return found
+        if places.count(path.resolve()) > 1:
+            raise BadInputError(f"{option}: {path}: is given twice")
+    return dict(found)
 
 
 def _path(value: Any, option: str) -> Path:
@@ -66,10 +65,10 @@ def _place(name: str) -> int:
     return USUAL_ORDER.index(name) if name in USUAL_ORDER else len(USUAL_ORDER)
 
 
-def _named(paths: Sequence[Path]) -> dict[str, Path]:
+def _named(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     stems = [path.stem for path in paths]
     names = [
         stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}/{stem}"
         for stem, path in zip(stems, paths, strict=True)
     ]
-    return {name if names.count(name) == 1 else str(path): path for name, path in zip(names, paths, strict=True)}
+    return [(name if names.count(name) == 1 else str(path), path) for name, path in zip(names, paths, strict=True)]

@@ -68,7 +68,8 @@ class Measures:
         aligned = isinstance(sample, AlignedSample)
         self.kinds["aligned rows" if aligned else "conversations"] += 1
         self.metadata.update(sample.metadata.keys())
-        self.turns.append(1 if isinstance(sample, AlignedSample) else len(sample.messages))
+        if isinstance(sample, Sample):
+            self.turns.append(len(sample.messages))
         answers = () if isinstance(sample, AlignedSample) else [m for m in sample.messages if m.role == "assistant"]
         answered = {id(segment) for message in answers for segment in message.content}
         for _, segment in named_segments(sample):

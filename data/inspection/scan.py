@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.bad_samples import reading
 from data.content import content_key
 from data.fields import ROW
 from data.inspection.facts import Facts, read_facts, why
@@ -169,12 +170,8 @@ class MediaReader:
 
 
 def _read(media: Media) -> tuple[int, Facts]:
-    try:
+    with reading(media.name):
         return read_facts(media)
-    except BadSampleError:
-        raise
-    except Exception as error:  # a library may raise anything for a file that it did not write
-        raise BadSampleError(f"{type(error).__name__}: {error}") from error
 
 
 def _file(media: Media) -> str | None:

@@ -33,7 +33,7 @@ def facts(measures: Measures) -> dict[str, str]:
         "rows": f"{measures.num_rows:,}",
         "kinds": _counts(measures.kinds),
         "segments": _counts(measures.modalities),
-        "turns a row": _range(quantiles(measures.turns)) if measures.kinds["conversations"] else "",
+        "turns a row": _range(quantiles(measures.turns)),
         "scripts": ", ".join(f"{name} {share:.0%}" for name, share in list(shares(measures.scripts).items())[:5]),
         "words a text": _range(quantiles(measures.text_words)),
         "letters a text": _range(quantiles(measures.text_letters)),
