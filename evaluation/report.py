@@ -76,9 +76,12 @@ def choose_folder(
             or by other settings.
     """
     if output is not None:
-        if there := [name for name in (reversed(FILES) if output.is_dir() else (".",)) if (output / name).exists()]:
-            what = f"holds {there[0]} already" if output.is_dir() else "is a file"
-            raise BadInputError(f"output={output}: {what}, and nothing is overwritten; choose another folder")
+        if output.exists() and not output.is_dir():
+            raise BadInputError(f"output={output}: is a file; choose a folder")
+        if written := [name for name in reversed(FILES) if (output / name).exists()]:
+            raise BadInputError(
+                f"output={output}: holds {written[0]} already, and nothing is overwritten; choose another folder"
+            )
         return output
     folder = run_folder if newest else run_folder / "evaluations" / f"step_{step}"
     old = read_report(folder)

@@ -84,3 +84,12 @@ def test_a_damaged_checkpoint_is_named(run: Path, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-10])
     with pytest.raises(BadInputError, match=r"model\.safetensors: truncated"):
         evaluate(f"checkpoint={copied}", evaluation=EVALUATION)
+
+
+def test_a_file_for_built_in_data_is_told_where_it_belongs() -> None:
+    from scripts.error_lines import _unknown_option
+
+    line = _unknown_option("data.evaluation", "train", ["data=easy_vqa", "data.evaluation=F"])
+    told = "evaluate.py checkpoint=RUN data.evaluation=FILE asks a run"
+    assert line == f"data.evaluation: no such option without data=manifest; {told}"
+    assert "nearest" in _unknown_option("data.evaluatoin", "train", ["data=manifest", "data.evaluatoin=F"])
