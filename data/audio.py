@@ -41,8 +41,8 @@ LARGEST_SOUND = 2**28
 def read_audio(media: Media, sample_rate: int, max_seconds: float | None = None) -> Tensor:
     """One channel of sound at `sample_rate`, float [S]. A raw tensor is taken to have that rate already.
 
-    Raises `BadSampleError` when the file is missing, corrupt, empty, not finite, far louder than sound can be, or longer
-    than `max_seconds`; how long a file is, is known before it is decoded.
+    Raises `BadSampleError` when the file is missing, corrupt, empty, not finite, far louder than sound can be, or
+    longer than `max_seconds`; how long a file is, is known before it is decoded.
     """
     source, name = media.source, media.name
     if isinstance(source, Path | bytes):

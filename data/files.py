@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -25,7 +27,9 @@ def unreadable(path: Path) -> str:
         return f"cannot be read ({reason(error)})"
     if stat.S_ISDIR(mode):
         return "is a folder, not a file"
-    return "" if stat.S_ISREG(mode) else "is a pipe or a device, not a file"
+    if not stat.S_ISREG(mode):
+        return "is a pipe or a device, not a file"
+    return "" if os.access(path, os.R_OK) else f"cannot be read ({os.strerror(errno.EACCES)})"
 
 
 def check_file(path: Path) -> None:

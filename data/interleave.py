@@ -18,6 +18,7 @@ import numpy as np
 
 from data.absence import aligned_without, without
 from data.aligned import one_of_each
+from data.bad_samples import reading
 from data.content import source_key, tokens_key, values_key
 from data.document import Document, Turn, assemble
 from data.fields import hint
@@ -28,7 +29,6 @@ from data.types import (
     TEXT,
     Absent,
     AlignedSample,
-    BadInputError,
     BadSampleError,
     Media,
     Message,
@@ -187,9 +187,8 @@ class Interleaver:
     def _turns(self, sample: Sample, messages: Sequence[Message], augmentations: _Augmentations) -> list[Turn]:
         turns, question = [], TEXT
         if sample.tools:
-            turn = Turn()
-            turn.add([self.tokenizer.id(TOOLS), *self.tokenizer.encode(_compact_json(list(sample.tools)))])
-            turns.append(turn)
+            with reading(f"{sample.name}: tools"):
+                turns.append(self._tools(sample.tools))
         for index, message in enumerate(messages):
             where = f"{sample.name}: messages[{index}]"
             if message.role == "assistant":
@@ -199,12 +198,18 @@ class Interleaver:
                 question = _modality_of_last(message)
         return turns
 
+    def _tools(self, tools: Sequence[Mapping[str, Any]]) -> Turn:
+        turn = Turn()
+        turn.add([self.tokenizer.id(TOOLS), *self.tokenizer.encode(_compact_json(list(tools)))])
+        return turn
+
     def _answer(self, message: Message, group: str, where: str, augmentations: _Augmentations) -> Turn:
         if not message.content and not message.tool_calls:
             raise BadSampleError(f"{where}: the assistant's turn has neither content nor tool calls")
         turn = self._message(message, Turn(group), where, augmentations)
         for call in message.tool_calls:
-            turn.add([self.tokenizer.id(TOOL_CALL), *self.tokenizer.encode(call_json(call))], supervised=True)
+            with reading(f"{where}.tool_calls"):
+                turn.add([self.tokenizer.id(TOOL_CALL), *self.tokenizer.encode(call_json(call))], supervised=True)
         turn.add([self.tokenizer.id(END)], supervised=True)
         return turn
 
@@ -221,8 +226,9 @@ class Interleaver:
             elif isinstance(segment, Absent):
                 self._add_absent(turn, segment.modality)
             else:
-                self._add_media(turn, segment, augmentations.next(segment.modality))
-        except BadInputError as error:
+                with reading(segment.name):
+                    self._add_media(turn, segment, augmentations.next(segment.modality))
+        except BadSampleError as error:
             raise BadSampleError(f"{where}: {error}") from error
 
     def _add_absent(self, turn: Turn, modality: Modality) -> None:
@@ -252,6 +258,8 @@ class Interleaver:
         modality = media.modality
         self._check_media(modality)
         values = self._processors[modality](media, rng)
+        if values.is_floating_point() and not bool(values.isfinite().all()):
+            raise BadSampleError(f"{media.name}: becomes values that are not finite")
         shape = tuple(values.shape)
         try:
             count = self._num_tokens[modality](shape)

@@ -12,12 +12,12 @@ missing. Tools and tool calls have the shape of OpenAI's API. `source` and `meta
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from data.bad_samples import check_text, reason
 from data.fields import CALL, CALLED, FUNCTION, MESSAGE, ROW, SEGMENT, TOOL, Level, given, hint
 from data.types import (
     ROLES,
@@ -43,6 +43,7 @@ def parse_row(row: Any, folder: Path, source: str, origin: str) -> Sample | Alig
     was read ("train.jsonl:12").
     Raises `BadSampleError` that names the origin and the field, "train.jsonl:12: messages[0].role: ...".
     """
+    check_text(row, origin)
     row = given(_typed(row, dict, origin, "a row must be an object"), ROW, f"{origin}: ")
     if ("messages" in row) == ("aligned" in row):
         raise BadSampleError(f"{origin}: must have either messages or aligned")
@@ -154,7 +155,7 @@ def _segment(value: Any, folder: Path, where: str) -> Segment:
         return Media(kind, folder / path)
     try:
         return Media(kind, base64.b64decode(_typed(value["data"], str, f"{where}.data"), validate=True))
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or characters beyond ASCII
         raise BadSampleError(f"{where}.data: not base64 ({error})") from error
 
 
@@ -173,8 +174,9 @@ def _tool_call(value: Any, where: str) -> ToolCall:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except ValueError as error:
-            raise BadSampleError(f"{field}: not JSON ({error})") from error
+        except (ValueError, RecursionError) as error:
+            raise BadSampleError(f"{field}: not JSON ({reason(error)})") from error
+        check_text(arguments, field, depth=1)
     return ToolCall(name, _typed(arguments, dict, field), _typed(value.get("id", ""), str, f"{where}.id"))
 
 

@@ -30,9 +30,8 @@ def to_rgb(image: Image.Image, background: Colour = WHITE) -> Image.Image:
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         deep = np.asarray(image)
-        return _on(
-            background, _scaled(image, deep).convert("RGB"), None if key is None else Image.fromarray(deep != key)
-        )
+        opacity = None if key is None else Image.fromarray(deep != key)
+        return _on(background, _scaled(image, deep).convert("RGB"), opacity)
     if key is not None:
         image.info["transparency"] = key
     if image.mode not in TRANSPARENT and key is None:
@@ -52,7 +51,8 @@ def _on(background: Colour, image: Image.Image, opacity: Image.Image | None) -> 
 def _transparent_value(image: Image.Image) -> object:
     """The value that is transparent (the entries, of a palette), in the scale that the pixels have once loaded."""
     key = image.info.get("transparency")
-    if isinstance(key, int) and (bits := SHALLOW.get(image.tile[0][3] if image.tile else "")):
+    tiles = getattr(image, "tile", None)  # of a file that is not loaded yet
+    if isinstance(key, int) and tiles and (bits := SHALLOW.get(tiles[0][3])):
         return key * 255 // (2**bits - 1)
     if isinstance(key, tuple) and max(key) > 255:  # colours of 16 bits, of which the upper 8 are read
         return tuple(value >> 8 for value in key)

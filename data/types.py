@@ -27,13 +27,14 @@ ABSENT_SHAPE: tuple[int, ...] = ()
 PADDING_DOCUMENT = -1
 
 
-def one_line(text: str, longest: int = 160) -> str:
-    """A name in one line that any file can hold: white space is one space, half a surrogate pair its number.
+def one_line(text: str, longest: int = 300) -> str:
+    """A name as any file and terminal can hold it: what is not printed, half a surrogate pair too, by its number.
 
     What is longer than `longest` loses its middle.
     """
-    line = " ".join(text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00").split())
-    return line if len(line) <= longest else f"{line[: longest // 2 - 3]} ... {line[2 - longest // 2 :]}"
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= longest else f"{text[: longest // 2 - 3]} ... {text[2 - longest // 2 :]}"
 
 
 class BadInputError(ValueError):

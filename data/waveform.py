@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from data.audio import SampleRate, read_audio
+from data.bad_samples import reason
 from data.locate import first_line, library, locate
 from data.types import BadSampleError, Media
 
@@ -66,6 +67,7 @@ class ExtractorProcessor:
         samples_S = read_audio(media, rate, self.max_seconds)
         try:
             extracted = self.extractor(samples_S.numpy(), sampling_rate=rate, return_tensors="np")
-        except (ValueError, RuntimeError) as error:
-            raise BadSampleError(f"{media.source!r}: refused by {type(self.extractor).__name__}: {error}") from error
+        except Exception as error:  # a library with an extractor for every model, each of which fails in its own way
+            extractor = type(self.extractor).__name__
+            raise BadSampleError(f"{media.name}: refused by {extractor}: {reason(error)}") from error
         return torch.from_numpy(np.asarray(extracted[self.extractor.model_input_names[0]][0], dtype=np.float32))

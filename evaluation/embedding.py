@@ -15,7 +15,7 @@ from data.aligned import every_choice
 from data.collate import collate
 from data.document import Document
 from data.interleave import Interleaver
-from data.mixture import Source
+from data.mixture import Source, read_sample
 from data.packing import pack
 from data.randomness import generator
 from data.types import (
@@ -68,7 +68,7 @@ def read_aligned(source: Source, skipped: list[str] | None = None) -> list[Align
     samples = []
     for index in range(len(source)):
         try:
-            sample = source.sample(index, generator(0, "evaluated sample", index))
+            sample = read_sample(source, index, generator(0, "evaluated sample", index))
             if not isinstance(sample, AlignedSample):
                 raise BadSampleError(
                     f"{sample.name}: is a conversation; a retrieval needs aligned samples (for conversations choose "

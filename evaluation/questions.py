@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data.mixture import Source
+from data.mixture import Source, read_sample
 from data.randomness import generator
 from data.tokenizer import Tokenizer
 from data.types import AlignedSample, BadSampleError, Message, Sample
@@ -33,7 +33,7 @@ def read_samples(source: Source, skipped: list[str] | None = None) -> list[Sampl
     samples = []
     for index in range(len(source)):
         try:
-            samples.append(with_answer(source.sample(index, generator(0, "evaluated sample", index))))
+            samples.append(with_answer(read_sample(source, index, generator(0, "evaluated sample", index))))
         except BadSampleError as reason:
             if skipped is None:
                 raise

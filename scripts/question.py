@@ -79,4 +79,3 @@ def _nearest(name: str, config: DictConfig, session: Session) -> str:
     names = [str(key) for key in config if key != "media"] + list(session.media)
     close = difflib.get_close_matches(name, dict.fromkeys(names), n=1)
     return f"; the nearest valid name is {close[0]}" if close and close[0] != name else ""
-

@@ -29,7 +29,9 @@ IMAGES, SOUND = ("~encoders/audio",), ("~encoders/image",)
 
 def configured(*overrides: str) -> DictConfig:
     with initialize_config_module("conf", version_base="1.3"):
-        return compose("train", overrides=[*overrides, "data.train=rows.jsonl"] if "data=manifest" in overrides else overrides)
+        return compose(
+            "train", overrides=[*overrides, "data.train=rows.jsonl"] if "data=manifest" in overrides else overrides
+        )
 
 
 class Model:
