@@ -40,6 +40,7 @@ def read_image(media: Media) -> Tensor:
         raise BadSampleError(f"an image must be uint8 [3, H, W], not {pixels.dtype} {tuple(pixels.shape)}")
     return pixels
 
+
 HALF = (0.5, 0.5, 0.5)
 
 

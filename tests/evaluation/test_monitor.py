@@ -197,7 +197,9 @@ def test_an_answer_is_shown_where_it_sees_media(fusion: Any, layers: list[str], 
 
 def test_a_layer_in_which_one_example_sees_nothing_is_left_empty() -> None:
     shown = np.zeros((4, 4, 3), dtype=np.uint8)
-    one, two = (Attended("image", shown, {x: np.full(4, 0.1) for x in layers}, Layout(4, (2, 2))) for layers in ("ab", "abc"))
+    one, two = (
+        Attended("image", shown, {x: np.full(4, 0.1) for x in layers}, Layout(4, (2, 2))) for layers in ("ab", "abc")
+    )
     both = draw_attention([("one", [one]), ("two", [two])])
     panel = both.shape[1] // 4
     upper, lower = np.split(both, [both.shape[0] // 2])

@@ -101,13 +101,19 @@ def test_a_new_modality_is_refused_by_name(tmp_path: Path) -> None:
     answer = {"role": "assistant", "content": [{"type": "text", "text": "near"}]}
     data = tmp_path / "depth.jsonl"
     data.write_text(json.dumps({"id": "1", "messages": [{"role": "user", "content": content}, answer]}) + "\n")
-    with pytest.raises(BadInputError, match=r"modality 'depth', .* \(it has: none\); add one with \+encoders/depth=NAME"):
+    with pytest.raises(
+        BadInputError, match=r"modality 'depth', .* \(it has: none\); add one with \+encoders/depth=NAME"
+    ):
         run(tmp_path, data)
 
 
 @pytest.mark.parametrize("place", ["data.validation_file", "data.evaluation"])
 def test_what_is_asked_counts_too(place: str, tmp_path: Path) -> None:
-    overrides = ["data=manifest", f"data.train={written(tmp_path)}", f"{place}={written(tmp_path, 'audio', name='other')}"]
+    overrides = [
+        "data=manifest",
+        f"data.train={written(tmp_path)}",
+        f"{place}={written(tmp_path, 'audio', name='other')}",
+    ]
     config = configured(*overrides)
     sources = {"manifest": (ManifestSource(config.data.train), 1.0)}
     path = config.data.validation_file

@@ -170,9 +170,7 @@ def test_what_cannot_be_cached_is_refused_before_a_run_is_made(configure, tmp_pa
 def test_a_modality_without_an_encoder_is_refused_before_training(configure, tmp_path) -> None:
     write_small_data(tmp_path / "both", ("image", "audio"))
     without_sound = ("~encoders.audio", "~data.processors.audio")
-    words = (
-        r"data.sources.manifest: holds media of modality 'audio', .* \(it has: image\); add one with encoders/audio"
-    )
+    words = r"data.sources.manifest: holds media of modality 'audio', .* \(it has: image\); add one with encoders/audio"
     with pytest.raises(BadInputError, match=words):
         train(configure(f"data.train={tmp_path / 'both' / 'manifest.jsonl'}", *without_sound), None)
     assert not (tmp_path / "runs").exists()

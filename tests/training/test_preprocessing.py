@@ -1,4 +1,4 @@
-"""What prepares media follows from the chosen encoder; an option that is given stays, and is warned of where it differs."""
+"""What prepares media follows from the chosen encoder; an option that is given stays, and a difference is told."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ IMAGES, SOUND = ("~encoders/audio",), ("~encoders/image",)
 
 def configured(*overrides: str) -> DictConfig:
     with initialize_config_module("conf", version_base="1.3"):
-        return compose("train", overrides=[*overrides, "data.train=rows.jsonl"] if "data=manifest" in overrides else overrides)
+        return compose(
+            "train", overrides=[*overrides, "data.train=rows.jsonl"] if "data=manifest" in overrides else overrides
+        )
 
 
 class Model:
