@@ -18,8 +18,8 @@ from data.types import BadSampleError, Media
 class WaveformProcessor:
     """Sound -> one channel at `sample_rate` -> mean 0 and variance 1 (`normalise`) -> [S]; never augmented.
 
-    The normalisation is that of transformers' `Wav2Vec2FeatureExtractor`. Rate and normalisation follow the encoder in a
-    training where they are None; elsewhere None is 16 kHz, normalised.
+    The normalisation is that of transformers' `Wav2Vec2FeatureExtractor`. `sample_rate` and `normalise` follow the
+    encoder in a training where they are None; elsewhere None is 16 kHz, normalised.
     """
 
     augments = False

@@ -41,7 +41,7 @@ class Encoder(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def layout(self, shape: tuple[int, ...]) -> Layout:
-        """How the features of one item of `shape` lie: along a line of time, unless a subclass says that it is a grid."""
+        """How the features of one item of `shape` lie: along a line of time, unless it says a grid."""
         return Layout(self.num_tokens(shape))
 
     def preprocessing(self) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class TransformersEncoder(PretrainedEncoder):
         return square(count) if self.input_name == IMAGES else Layout(count)
 
     def preprocessing(self) -> dict[str, Any]:
-        """What the model's own image processor, feature extractor or tokenizer does; of random weights what is known."""
+        """What the model's own image processor, feature extractor or tokenizer does; of random ones what is known."""
         if self.input_name == IMAGES:
             said = _image_statistics(self.model) if self.model and not (self.mean and self.std) else {}
             mean, std = self.mean or said.get("image_mean"), self.std or said.get("image_std")

@@ -175,7 +175,7 @@ class Monitor:
                 tracker.log(step, scalars)
 
     def _row(self, model: FusionModel, task: str, prediction: Prediction) -> dict[str, Any]:
-        """Cells by column: a picture of the first medium of each modality that is seen, the last that is heard played."""
+        """Cells by column: a picture of the first medium of each modality that is seen, and the last clip to play."""
         sample = prediction.sample
         pictures, clips = self._previews(model, sample)
         question: Any = words(sample, pictures)

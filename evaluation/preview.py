@@ -44,7 +44,7 @@ def drawn_values(values: Tensor) -> np.ndarray:
 
 
 def drawn_line(values: np.ndarray) -> np.ndarray:
-    """Values [S, X] over time as uint8 [H, W, 3]: a curve if there is one at a time, else a picture with time to the right."""
+    """Values [S, X] over time as uint8 [H, W, 3]: a curve of one at a time, a picture of several, time to the right."""
     figure = Figure(figsize=(2.4, 0.8), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()

@@ -58,6 +58,8 @@ def configured(choice: str) -> str:
     parts = OmegaConf.create({key: config[key] for key in (*keys, "mixer", "feed_forward", "position")})
     resolved = OmegaConf.to_container(parts, resolve=True)
     assert isinstance(resolved, dict)
+    for node in resolved["encoders"].values():  # `auto` is the model of the encoder that it takes
+        node.pop("if_held", None)
     return json.dumps({key: resolved[key] for key in keys}, sort_keys=True)
 
 

@@ -1,4 +1,4 @@
-"""What prepares media follows from the chosen encoder; an option that is given stays, and is warned of where it differs."""
+"""What prepares media follows from the chosen encoder; an option that is given stays, and a difference is told."""
 
 from __future__ import annotations
 
