@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from evaluation.figures import BLIND, COLOURS, WIDTH, errors, save, style
 from evaluation.markdown import percent, table
-from evaluation.metric_names import ACCURACY, WORDS, is_share, number, title
+from evaluation.metric_names import ACCURACY, WORDS, is_share, number, title, unit
 
 ROBUSTNESS = "Robustness to corruption"
 DELETION = "Deletion of what is attributed most"
@@ -89,7 +89,7 @@ def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
         metric = found.get("metric", ACCURACY)
         row[0].set_ylabel(f"{title(metric)} with 95 % interval")
         if is_share(metric):
-            row[0].yaxis.set_major_formatter(PercentFormatter(1.0))
+            row[0].yaxis.set_major_formatter(PercentFormatter(1.0, symbol=unit(metric)))
     for axes in panels[-1]:
         axes.set_xlabel("severity (0: undamaged); dashed: blind floor")
         axes.set_xticks(range(6))
