@@ -33,8 +33,8 @@ INTERVALS = (
     "speakers or of the training seed; `scripts/compare.py` shows several seeds."
 )
 OF_COUNTS = (
-    "chrF, losses and the word error rate are no means over answers: of every draw they are computed anew, from the counts "
-    "of all its answers, and their intervals are no narrower than a t interval, which matters where clusters are few."
+    "chrF, losses and the word error rate are no means over answers: of every draw they are computed anew, from the "
+    "counts of all its answers, and their intervals are no narrower than a t interval would be."
 )
 FREE_TEXT = (CHRF, WER, LOSS, PERPLEXITY)
 FAMILIES = (
@@ -179,9 +179,7 @@ def metric_table(report: Mapping[str, Any], task: str, console: Console) -> Tabl
     return wide if fits(wide, console) else as_table(*turned(head, [cells]), None)
 
 
-def accuracy_cells(
-    report: Mapping[str, Any], metric: str, tasks: Sequence[str]
-) -> tuple[list[str], list[list[str]]]:
+def accuracy_cells(report: Mapping[str, Any], metric: str, tasks: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Head and rows, a row for each task; every cell has two lines or three, so that the table stays narrow."""
     audits = {task: report.get("audit", {}).get(task, {}) for task in tasks}
     conditions = list(dict.fromkeys(condition for audit in audits.values() for condition in audit))

@@ -1,4 +1,4 @@
-"""Everything that metrics need to know of the answers of a model: what it says, and how likely it finds what is right."""
+"""All that metrics need to know of the answers of a model: what it says, and how likely it finds what is right."""
 
 from __future__ import annotations
 
@@ -77,5 +77,7 @@ class Asker:
 def checked(likelihood: Likelihood | None, sample: Sample) -> Likelihood | None:
     """Raises `BadInputError` for a loss that is no number, of weights that are none."""
     if likelihood is not None and not all(abs(loss) < float("inf") for loss in likelihood.losses):
-        raise BadInputError(f"{sample.name}: the model's loss is not finite; its weights are broken, choose another step")
+        raise BadInputError(
+            f"{sample.name}: the model's loss is not finite; its weights are broken, choose another step"
+        )
     return likelihood

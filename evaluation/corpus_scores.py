@@ -33,11 +33,12 @@ def bootstrap_corpus(
 ) -> Score:
     """The score of all answers with a 95 % interval over clusters.
 
-    Percentile interval (Efron and Tibshirani, 1993, chapter 13), which is too narrow where clusters are few (of five, it
-    held the truth in 82 % of simulated draws) and is therefore widened to a t interval with the standard error of the
-    resamples, of their logarithms where all are above 0 (95 %). Of a score from 0 to 1 (`is_share`) that is 0, or 1, in most clusters, and in fewer than 30 is not, it is widened to what the
-    exact one leaves open (see `evaluation.proportions`): so many captions without a hit do not exclude one.
-    A single cluster says nothing of others: the interval is then the range of its answers.
+    Percentile interval (Efron and Tibshirani, 1993, chapter 13), which is too narrow where clusters are few: of five it
+    held the truth in 82 % of simulated draws. So it is widened to a t interval with the standard error of the
+    resamples, of their logarithms where all are above 0 (94 %). Of a score from 0 to 1 (`is_share`) that is 0, or 1, in
+    most clusters, and in fewer than 30 is not, it is widened to what the exact one leaves open (see
+    `evaluation.proportions`): so many captions without a hit do not exclude one. A single cluster says nothing of
+    others: the interval is then the range of its answers.
     """
     if statistics_NK.ndim != 2 or len(statistics_NK) == 0:
         raise ValueError(f"statistics have shape {statistics_NK.shape}; they must be [answers, statistics], not empty")
@@ -71,7 +72,7 @@ def corpus_ratio(
     score of these is taken from both. None if what is below is not above 0; draws in which it is not are left out.
     """
 
-    def mean_R(corpora: Sequence[np.ndarray]) -> np.ndarray:
+    def mean_scores(corpora: Sequence[np.ndarray]) -> np.ndarray:
         scores = []
         for statistics_NK in corpora:
             totals_CK, _ = cluster_totals(statistics_NK, clusters)
@@ -79,8 +80,8 @@ def corpus_ratio(
             scores.append(value(np.concatenate([statistics_NK.sum(axis=0)[None], drawn_RK])))
         return np.mean(scores, axis=0)
 
-    floor_R = 0.0 if floors is None else mean_R(floors)
-    above_R, below_R = mean_R(above) - floor_R, mean_R(below) - floor_R  # the first is that of all answers
+    floor_R = 0.0 if floors is None else mean_scores(floors)
+    above_R, below_R = mean_scores(above) - floor_R, mean_scores(below) - floor_R  # the first is that of all answers
     if below_R[0] <= 0:
         return None
     ratios_R = (above_R[1:] / np.where(below_R[1:] > 0, below_R[1:], 1.0))[below_R[1:] > 0]

@@ -46,7 +46,11 @@ def spread_of_scores(predictions: Sequence[Prediction], metric: AnswerMetric) ->
 
 def example(prediction: Prediction, score: float) -> dict[str, Any]:
     """One answer beside what was expected."""
-    words = {"question": question_words(prediction.sample), "expected": prediction.expected, "answer": prediction.answer}
+    words = {
+        "question": question_words(prediction.sample),
+        "expected": prediction.expected,
+        "answer": prediction.answer,
+    }
     return {"id": prediction.sample.id, **{key: shortened(text) for key, text in words.items()}, "score": score}
 
 

@@ -120,8 +120,8 @@ def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
     ]
     lines += family_lines(report)
     lines += example_lines(report)
-    for title, path in figures.items():
-        lines += ["", f"## {title}", "", f"![{title}](figures/{path.name})"]
+    for name, path in figures.items():
+        lines += ["", f"## {name}", "", f"![{name}](figures/{path.name})"]
     for field, scores in breakdown_by_field(report).items():
         lines += ["", f"## Numbers by {field.replace('_', ' ')}", "", *breakdown_table(report, field, scores)]
     return "\n".join([*lines, *probe_lines(report), "", *cost_and_origin(report), ""])
@@ -178,7 +178,9 @@ def breakdown_table(report: Mapping[str, Any], field: str, scores: Mapping[str, 
             return ""
         return f"{with_interval(metrics[task], scores[task][key])} n={scores[task][key]['n']}"
 
-    rows = [[key, *(cell(task, key) for task in scores)] for key in sorted({k for found in scores.values() for k in found})]
+    rows = [
+        [key, *(cell(task, key) for task in scores)] for key in sorted({k for found in scores.values() for k in found})
+    ]
     heads = [task if metric == ACCURACY else f"{task}, {title(metric)}" for task, metric in metrics.items()]
     return table([field.replace("_", " "), *heads], rows)
 

@@ -133,12 +133,16 @@ def robustness_of(
     if metric.is_mean_of_hits:
         damaged_N = mean_hits([np.mean([table[:, 0] for table in part.tables], axis=0) for part in parts], rows)
         clean_N = mean_hits([part.clean[:, 0] for part in parts], rows)
-        return ratios(damaged_N, clean_N, mean_hits([f[:, 0] for f in floors], rows) if floors else None, resampled, boot)
+        return ratios(
+            damaged_N, clean_N, mean_hits([f[:, 0] for f in floors], rows) if floors else None, resampled, boot
+        )
 
     def corpora(tables: Sequence[np.ndarray], rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
         return [spread_out(table, row, len(places), 0.0) for table, row in zip(tables, rows, strict=True)]
 
-    above = [item for part, row in zip(parts, rows, strict=True) for item in corpora(part.tables, [row] * len(SEVERITIES))]
+    above = [
+        item for part, row in zip(parts, rows, strict=True) for item in corpora(part.tables, [row] * len(SEVERITIES))
+    ]
     below = corpora([part.clean for part in parts], rows)
     found = {
         "relative": corpus_ratio(above, below, None, metric.value, resampled, boot.resamples, boot.seed),

@@ -20,8 +20,8 @@ from evaluation.candidates import chance
 from evaluation.conditions import condition_name
 from evaluation.costs import model_costs
 from evaluation.deletion import deletion
-from evaluation.identity import data_fingerprint
 from evaluation.free_text import spread_of_scores
+from evaluation.identity import data_fingerprint
 from evaluation.metric_names import CHOICE, title
 from evaluation.metrics import interval_words
 from evaluation.predict import Prediction
@@ -71,7 +71,6 @@ def evaluate(
     robust = settings.robustness
     size = sum(task.size + extra_size(task.samples, settings) for task in tasks.values())
     with question_progress(size, progress) as bar:
-
         ask = Asker(model, tokenizer, interleaver, settings, on_bad_sample, bar.stage, bar.advance)
         for name, task in tasks.items():
             found = ask(name, task.samples, task.metrics, task.candidates, answers=True)
@@ -140,7 +139,7 @@ def task_scores(
 
 
 def describe(report: dict[str, Any], name: str, task: Questions, answered: Sequence[Prediction]) -> None:
-    """What a reader looks at beside the numbers: which answers are confused, or the spread of the scores of free text."""
+    """What a reader looks at beside the numbers: which answers are confused, or how the scores of free text spread."""
     if task.main.is_mean_of_hits:
         found = confusion(answered) if task.main.uses_answer else {}
         report["confusion"][name] = found if len(found) <= MOST_CLASSES else {}

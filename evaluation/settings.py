@@ -77,7 +77,7 @@ class Settings:
     tasks: name -> source of questions; the last message of each sample is the expected answer.
     prior: training questions and answers, from which the blind baselines are counted; None leaves them out.
     audit_samples: questions per condition of the audit, drawn at random; None takes all.
-    metrics: some of `evaluation.answer_metrics`, the main one first, by which the audit, breakdowns and curves are scored;
+    metrics: some of `evaluation.answer_metrics`, the main one first, which audit, breakdowns and curves are scored by;
         None chooses by the answers that a task expects (see `evaluation.metric_choice`).
     choices: candidates of a question that names none, for the metric `choice`.
     breakdown: fields of a sample's metadata by which scores are split.
@@ -117,7 +117,9 @@ def check_metrics(metrics: Sequence[str] | None) -> None:
         return
     known = ", ".join(ANSWER_METRICS)
     if isinstance(metrics, str) or not metrics:
-        raise ValueError(f"metrics={metrics!r} must be a list of some of {known}, or null for those that fit the answers")
+        raise ValueError(
+            f"metrics={metrics!r} must be a list of some of {known}, or null for those that fit the answers"
+        )
     for place, name in enumerate(metrics):
         if name not in ANSWER_METRICS:
             raise ValueError(f"metrics: {name!r} must be one of {known}")

@@ -69,7 +69,9 @@ class TrainerOptions:
             ("on_anomaly", ("stop", "skip")),
         ):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(map(str, filter(None, allowed)))}")
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} must be one of {', '.join(map(str, filter(None, allowed)))}"
+                )
         name = (self.best_metric or "").rpartition("/")[2]
         for mode, other, better, names in (
             ("max", "min", "lower", LOWER_IS_BETTER),

@@ -1,4 +1,4 @@
-"""Metrics of answers are those of the libraries and of their definitions, and their intervals hold what they promise."""
+"""Metrics of answers are those of the libraries and of their definitions, and their intervals hold what they say."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evaluation.settings import Bootstrap
 from training.options import HIGHER_IS_BETTER
 from training.options import LOWER_IS_BETTER as LOWER_IN_TRAINING
 
-WORDS_OF_CAPTIONS = "a the red small kangaroo runs over green grass beside an old wooden house in summer".split()
+WORDS_OF_CAPTIONS = ("a", "red", "small", "kangaroo", "runs", "over", "green", "grass", "beside", "an", "old", "house")
 EXPECTED = ["a red kangaroo", "Two dogs  run in the Snow.", "ein Känguru, 3 m hoch", "不要", "a"]
 GIVEN = ["a red cangaroo jumps", "two dogs in THE snow", "", "不", "b"]
 
@@ -34,7 +34,10 @@ def test_chrf_is_that_of_sacrebleu() -> None:
     found = score(PAIRS, METRICS["chrf"], Bootstrap(1000))
     assert found is not None
     assert found["value"] == pytest.approx(sacrebleu.corpus_chrf(GIVEN, [EXPECTED]).score / 100, abs=1e-12)
-    single = [sacrebleu.sentence_chrf(answer, [expected]).score / 100 for expected, answer in zip(EXPECTED, GIVEN)]
+    single = [
+        sacrebleu.sentence_chrf(answer, [expected]).score / 100
+        for expected, answer in zip(EXPECTED, GIVEN, strict=True)
+    ]
     np.testing.assert_allclose(METRICS["chrf"].of_each(PAIRS), single)
 
 

@@ -21,8 +21,8 @@ from evaluation.figures import draw_all, draw_breakdown
 from evaluation.metric_choice import is_free_text
 from evaluation.metrics import main_metric
 from evaluation.predict import Prediction
-from evaluation.report import print_table, read_report, write_report
 from evaluation.reply import reply
+from evaluation.report import print_table, read_report, write_report
 from evaluation.scoring import evaluate
 from evaluation.settings import Bootstrap, Robustness, Settings
 from fusion.model import FusionModel
@@ -118,7 +118,9 @@ def test_a_loss_is_audited_without_generating(trained: Parts, monkeypatch: pytes
     from evaluation import asking
 
     predict = asking.predict
-    monkeypatch.setattr(asking, "predict", lambda m, t, i, samples, **o: asked.append(1) or predict(m, t, i, samples, **o))
+    monkeypatch.setattr(
+        asking, "predict", lambda m, t, i, samples, **o: asked.append(1) or predict(m, t, i, samples, **o)
+    )
     found = evaluate(*trained, settings(Captions("typed", 6), metrics=["loss", "wer"]), progress=False)
     assert len(asked) == 1, "the answers of the task alone"
     assert list(found["tasks"]["t"]) == ["loss", "wer"]

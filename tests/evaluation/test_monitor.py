@@ -85,7 +85,9 @@ def test_losses_are_those_of_a_training(trained: Parts) -> None:
 
 def test_the_loss_may_be_of_a_part_of_the_questions(trained: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr("evaluation.monitor.likelihoods", lambda m, i, samples, *_, **__: asked.append(len(samples)) or [])
+    monkeypatch.setattr(
+        "evaluation.monitor.likelihoods", lambda m, i, samples, *_, **__: asked.append(len(samples)) or []
+    )
     found = Monitor(SOURCES, *trained[1:], loss_samples=5)(trained[0], 1)
     assert asked == [5, 5]
     assert np.isnan(found["val/loss"])
