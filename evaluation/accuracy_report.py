@@ -12,9 +12,13 @@ from evaluation.conditions import BASELINES, column_head, condition_name, contex
 from evaluation.markdown import table, turned
 from evaluation.metric_names import (
     ACCURACY,
+    CHRF,
+    LOSS,
     LOWER_IS_BETTER,
     MAIN_RECALL,
+    PERPLEXITY,
     SHORT_WORDS,
+    WER,
     WORDS,
     number,
     title,
@@ -28,6 +32,11 @@ INTERVALS = (
     "where few clusters hold a wrong answer, or a right one. They measure the choice of questions, not that of the "
     "speakers or of the training seed; `scripts/compare.py` shows several seeds."
 )
+OF_COUNTS = (
+    "chrF, losses and the word error rate are no means over answers: of every draw they are computed anew, from the "
+    "counts of all its answers, and their intervals are no narrower than a t interval would be."
+)
+FREE_TEXT = (CHRF, WER, LOSS, PERPLEXITY)
 FAMILIES = (
     "Speech is synthetic. That a model understands new voices of a family may follow from having heard others of that "
     "family. Only a family that the training left out says something about new ways of speaking, and none of them "
@@ -122,7 +131,9 @@ def family_lines(report: Mapping[str, Any]) -> list[str]:
 def interval_lines(report: Mapping[str, Any]) -> list[str]:
     """What the intervals resample, by task."""
     drawn = [f"- {task}: {found['words']}" for task, found in report.get("clusters", {}).items()]
-    return [f"{INTERVALS}{' Drawn together are:' if drawn else ''}", *([""] if drawn else []), *drawn]
+    several = any(metric in FREE_TEXT for scores in report["tasks"].values() for metric in scores)
+    words = f"{INTERVALS} {OF_COUNTS}" if several else INTERVALS
+    return [f"{words}{' Drawn together are:' if drawn else ''}", *([""] if drawn else []), *drawn]
 
 
 def note_lines(report: Mapping[str, Any]) -> list[str]:

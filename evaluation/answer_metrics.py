@@ -14,7 +14,7 @@ from typing import Any
 
 import jiwer
 import numpy as np
-from sacrebleu.metrics.chrf import CHRF as SacrebleuChrf
+from sacrebleu.metrics import chrf as sacrebleu_chrf
 
 from evaluation.corpus_scores import Value, bootstrap_corpus
 from evaluation.metric_names import ACCURACY, CHOICE, CHRF, LOSS, PERPLEXITY, WER
@@ -24,7 +24,7 @@ from evaluation.settings import Bootstrap
 
 # Of a perplexity, so that it stays a number.
 LARGEST_EXPONENT = 700.0
-CHRF_SCORER = SacrebleuChrf()  # characters of order 1 to 6, beta 2, as `sacrebleu.corpus_chrf`
+CHRF_SCORER = sacrebleu_chrf.CHRF()  # characters of order 1 to 6, beta 2, as `sacrebleu.corpus_chrf`
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Everything that metrics need to know of the answers of a model: what it says, and how likely it finds what is right."""
+"""All that metrics need to know of the answers of a model: what it says, and how likely it finds what is right."""
 
 from __future__ import annotations
 

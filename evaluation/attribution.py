@@ -26,7 +26,7 @@ from data.collate import collate_prompts
 from data.document import Document
 from data.interleave import Interleaver
 from data.tokenizer import SPECIAL_TOKENS, USER, Tokenizer
-from data.types import TEXT, UNSUPERVISED, BadSampleError, InterleavedBatch, Layout, Message, Modality, Sample, Text
+from data.types import TEXT, UNSUPERVISED, InterleavedBatch, Layout, Message, Modality, Sample, Text
 from evaluation.rollout import rollout
 from fusion.attention_maps import attention_maps
 from fusion.model import FusionModel
@@ -70,15 +70,8 @@ def answered(
 
     Raises `BadSampleError` when a medium cannot be read, or the prompt leaves no room for the answer.
     """
-    prompt = interleaver.prompt(sample)
-    whole = (*sample.messages[:-1], Message("assistant", (Text(answer),)))
-    document = interleaver.document(replace(sample, messages=whole))
-    begin = len(prompt) - 1
-    if len(document) <= len(prompt):
-        raise BadSampleError(f"{sample.name}: there is no room for the answer behind the prompt")
-    labels = document.labels.copy()
-    labels[:begin] = UNSUPERVISED
-    document = replace(document, labels=labels)
+    (document,) = interleaver.answered(sample, [Message("assistant", (Text(answer),))])
+    begin = int(np.flatnonzero(document.labels != UNSUPERVISED)[0])
     regions = (*_media_regions(model, document), *_words(tokenizer, document, begin))
     return Answered(document, regions, begin)
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.stats import t
 
 from evaluation.metrics import SLICE, Score
 from evaluation.proportions import CONFIDENCE, FEW, exact_interval, failures
 
+# In logarithms; of two clusters that differ, a t interval reaches as far as numbers go.
+LARGEST_REACH = 100.0
 # Sums [..., K] -> scores [...].
 Value = Callable[[np.ndarray], np.ndarray]
 
@@ -31,11 +33,12 @@ def bootstrap_corpus(
 ) -> Score:
     """The score of all answers with a 95 % interval over clusters.
 
-    Percentile interval (Efron and Tibshirani, 1993, chapter 13), whose percentiles are those of a t distribution where
-    clusters are few (the expanded percentile interval of Hesterberg, The American Statistician 69, 2015). Of a score
-    from 0 to 1 (`is_share`) that is 0, or 1, in most clusters, and in fewer than 30 is not, it is widened to what the
-    exact one leaves open (see `evaluation.proportions`): so many captions without a hit do not exclude one.
-    A single cluster says nothing of others: the interval is then the range of its answers.
+    Percentile interval (Efron and Tibshirani, 1993, chapter 13), which is too narrow where clusters are few: of five it
+    held the truth in 82 % of simulated draws. So it is widened to a t interval with the standard error of the
+    resamples, of their logarithms where all are above 0 (94 %). Of a score from 0 to 1 (`is_share`) that is 0, or 1, in
+    most clusters, and in fewer than 30 is not, it is widened to what the exact one leaves open (see
+    `evaluation.proportions`): so many captions without a hit do not exclude one. A single cluster says nothing of
+    others: the interval is then the range of its answers.
     """
     if statistics_NK.ndim != 2 or len(statistics_NK) == 0:
         raise ValueError(f"statistics have shape {statistics_NK.shape}; they must be [answers, statistics], not empty")
@@ -45,8 +48,10 @@ def bootstrap_corpus(
         values_N = value(statistics_NK)
         return Score(found, min(found, float(values_N.min())), max(found, float(values_N.max())), len(statistics_NK))
     values_R = value(resampled_totals(totals_CK, resamples, np.random.default_rng(seed)))
-    low, high = expanded_percentiles(values_R, len(totals_CK))
+    low, high = spread_interval(found, values_R, len(totals_CK))
     if is_share:
+        # A word error rate may be above 1.
+        low, high = max(low, 0.0), min(high, max(1.0, float(values_R.max())))
         least, most = rare(value(totals_CK).clip(0, 1) * sizes_C, sizes_C)
         low, high = min(low, least), max(high, most)
     return Score(found, min(low, found), max(high, found), len(statistics_NK))
@@ -67,7 +72,7 @@ def corpus_ratio(
     score of these is taken from both. None if what is below is not above 0; draws in which it is not are left out.
     """
 
-    def mean_R(corpora: Sequence[np.ndarray]) -> np.ndarray:
+    def mean_scores(corpora: Sequence[np.ndarray]) -> np.ndarray:
         scores = []
         for statistics_NK in corpora:
             totals_CK, _ = cluster_totals(statistics_NK, clusters)
@@ -75,15 +80,17 @@ def corpus_ratio(
             scores.append(value(np.concatenate([statistics_NK.sum(axis=0)[None], drawn_RK])))
         return np.mean(scores, axis=0)
 
-    floor_R = 0.0 if floors is None else mean_R(floors)
-    above_R, below_R = mean_R(above) - floor_R, mean_R(below) - floor_R  # the first is that of all answers
+    floor_R = 0.0 if floors is None else mean_scores(floors)
+    above_R, below_R = mean_scores(above) - floor_R, mean_scores(below) - floor_R  # the first is that of all answers
     if below_R[0] <= 0:
         return None
     ratios_R = (above_R[1:] / np.where(below_R[1:] > 0, below_R[1:], 1.0))[below_R[1:] > 0]
     found = float(above_R[0] / below_R[0])
     if not len(ratios_R):
         return None
-    low, high = expanded_percentiles(ratios_R, len(set(clusters)))
+    if (count := len(set(clusters))) < 2:
+        return Score(found, float(ratios_R.min()), float(ratios_R.max()), len(above[0]))
+    low, high = spread_interval(found, ratios_R, count)
     return Score(found, min(low, found), max(high, found), len(above[0]))
 
 
@@ -112,14 +119,21 @@ def resampled_totals(totals_CK: np.ndarray, resamples: int, rng: np.random.Gener
     return np.concatenate(found)
 
 
-def expanded_percentiles(values_R: np.ndarray, num_clusters: int) -> tuple[float, float]:
-    """Percentiles that a t interval would have in place of a normal one, for so few clusters."""
-    if num_clusters < 2:
-        return float(values_R.min()), float(values_R.max())
-    quantile = t.ppf((1 + CONFIDENCE) / 2, num_clusters - 1) * np.sqrt(num_clusters / (num_clusters - 1))
-    tail = 100 * norm.sf(quantile)
+def spread_interval(found: float, values_R: np.ndarray, num_clusters: int) -> tuple[float, float]:
+    """The percentiles of resampled scores, widened to a t interval with their standard error.
+
+    The latter is made of logarithms where all are above 0, for what is spread out there is skewed.
+    """
+    tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(values_R, [tail, 100 - tail])
-    return float(low), float(high)
+    # Resamples of few clusters vary less than new clusters would, by this much.
+    quantile = t.ppf(1 - tail / 100, num_clusters - 1) * np.sqrt(num_clusters / (num_clusters - 1))
+    if found > 0 and (values_R > 0).all():
+        reach = min(quantile * float(np.log(values_R).std()), LARGEST_REACH)
+        least, most = found * np.exp(-reach), found * np.exp(reach)
+    else:
+        least, most = found - quantile * values_R.std(), found + quantile * values_R.std()
+    return float(min(low, least)), float(max(high, most))
 
 
 def rare(sums_C: np.ndarray, sizes_C: np.ndarray) -> tuple[float, float]:

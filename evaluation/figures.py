@@ -17,7 +17,7 @@ from matplotlib.ticker import PercentFormatter
 
 from data.atomic_write import write_bytes
 from evaluation.conditions import BASELINES, condition_name, context_of_report
-from evaluation.metric_names import ACCURACY, CHRF, LOWER_IS_BETTER, MAIN_RECALL, WER, is_share, number, title
+from evaluation.metric_names import ACCURACY, CHRF, LOWER_IS_BETTER, MAIN_RECALL, WER, is_share, number, title, unit
 from evaluation.metrics import main_score, tasks_by_metric
 
 # Okabe and Ito's palette, which remains distinct under the common kinds of colour blindness.
@@ -83,7 +83,7 @@ def errors(score: Mapping[str, float]) -> np.ndarray:
 def label(score: Mapping[str, float], metric: str = ACCURACY) -> str:
     """A score with its interval, of a share as a percentage."""
     value, low, high = (number(metric, score[key]) for key in ("value", "low", "high"))
-    return f"{value}{' %' if is_share(metric) else ''} [{low}, {high}]"
+    return f"{value} {unit(metric)}".rstrip() + f" [{low}, {high}]"
 
 
 def style(axes: Axes, grid: str) -> None:
@@ -116,7 +116,7 @@ def draw_scores(report: Mapping[str, Any], metric: str = ACCURACY) -> Figure:
         axes.set_title(task, loc="left", fontweight="bold", fontsize=11)
         style(axes, "x")
     if is_share(metric):
-        panels[-1].xaxis.set_major_formatter(PercentFormatter(1.0))
+        panels[-1].xaxis.set_major_formatter(PercentFormatter(1.0, symbol=unit(metric)))
     words = "accuracy (exact match)" if metric == ACCURACY else lower_words(metric)
     panels[-1].set_xlabel(f"{words} with 95 % interval; dashed: answered blindly, by no model")
     return figure
@@ -160,7 +160,7 @@ def draw_breakdown(field: str, scores: Mapping[str, Mapping[str, Any]], metric: 
     axes.set_yticks(range(len(shown)), [f"{key}  (n={sizes(scores, key)})" for key in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
     if is_share(metric):
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None, symbol=unit(metric)))
         low, high = axes.get_xlim()
         axes.set_xlim(max(low, -0.02), high if metric == WER else min(high, 1.02))
     end = "highest" if metric in LOWER_IS_BETTER else "lowest"

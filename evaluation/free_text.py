@@ -65,11 +65,13 @@ def example_lines(report: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for task, found in report.get("spread", {}).items():
         for kind in ("worst", "best"):
+            # Captions are asked for by no words.
+            shown = [name for name in ("question", "expected", "answer") if any(row[name] for row in found[kind])]
             rows = [
-                [row["expected"], row["answer"] or "(nothing)", row["question"], number(found["metric"], row["score"])]
+                [row["id"], *(row[name] or "(nothing)" for name in shown), number(found["metric"], row["score"])]
                 for row in found[kind]
             ]
             if rows:
-                head = ["expected", "answer", "question", title(found["metric"])]
+                head = ["id", *shown, title(found["metric"])]
                 lines += ["", f"## The {kind} answers, {task}", "", *table(head, rows)]
     return lines

@@ -55,6 +55,11 @@ def is_share(metric: str) -> bool:
     return metric not in DIGITS
 
 
+def unit(metric: str) -> str:
+    """What follows a number on an axis."""
+    return "%" if is_share(metric) and metric != CHRF else ""
+
+
 def number(metric: str, value: float, digits: int = 1) -> str:
     """A value as tables write it; `digits` are those of a share."""
     return f"{100 * value:.{digits}f}" if is_share(metric) else f"{value:,.{DIGITS[metric]}f}"

@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from evaluation.figures import BLIND, COLOURS, WIDTH, errors, save, style
 from evaluation.markdown import percent, table
-from evaluation.metric_names import ACCURACY, WORDS, is_share, number, title
+from evaluation.metric_names import ACCURACY, WORDS, is_share, number, title, unit
 
 ROBUSTNESS = "Robustness to corruption"
 DELETION = "Deletion of what is attributed most"
@@ -89,7 +89,7 @@ def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
         metric = found.get("metric", ACCURACY)
         row[0].set_ylabel(f"{title(metric)} with 95 % interval")
         if is_share(metric):
-            row[0].yaxis.set_major_formatter(PercentFormatter(1.0))
+            row[0].yaxis.set_major_formatter(PercentFormatter(1.0, symbol=unit(metric)))
     for axes in panels[-1]:
         axes.set_xlabel("severity (0: undamaged); dashed: blind floor")
         axes.set_xticks(range(6))
@@ -162,8 +162,8 @@ HOW_TO_READ_DELETION = """Probability of the model's own answer, in percent, whe
 words) become neutral, those with the highest attribution first: none of them, then a growing share (the same
 in all rows, see the figure). Harm: probability under random deletion minus that under this one, averaged over the
 shares, with 95 % interval; above 0, the attribution finds what the answer depends on."""
-HOW_TO_READ_ROBUSTNESS = """Accuracy in percent, if no other score is named. Relative robustness: accuracy under corruption,
-averaged over the five severities, over clean accuracy (of chrF the same), both on the questions that have the medium. Effective robustness: (corrupted - floor) /
-(clean - floor); the floor is the most frequent training answer, to the same question where the question is not what is
-damaged. 1: nothing is lost; 0: nothing is left of what the medium adds. (Taori et al., arXiv:2007.00644, fit the
-expected loss over many models; one run has no such fit.)"""
+HOW_TO_READ_ROBUSTNESS = """Accuracy in percent, if no other score is named. Relative robustness: accuracy (or chrF)
+under corruption, averaged over the five severities, over that without, both on the questions that have the medium.
+Effective robustness: (corrupted - floor) / (clean - floor); the floor is the most frequent training answer, to the same
+question where the question is not what is damaged. 1: nothing is lost; 0: nothing is left of what the medium adds.
+(Taori et al., arXiv:2007.00644, fit the expected loss over many models; one run has no such fit.)"""

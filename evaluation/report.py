@@ -145,8 +145,8 @@ def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
     ]
     lines += family_lines(report)
     lines += example_lines(report)
-    for title, path in figures.items():
-        lines += ["", f"## {title}", "", f"![{title}](figures/{path.name})"]
+    for name, path in figures.items():
+        lines += ["", f"## {name}", "", f"![{name}](figures/{path.name})"]
     for field, scores in breakdown_by_field(report).items():
         lines += ["", f"## Numbers by {field.replace('_', ' ')}", "", *breakdown_table(report, field, scores)]
     return "\n".join([*lines, *probe_lines(report), "", *cost_and_origin(report), ""])

@@ -139,7 +139,7 @@ def task_scores(
 
 
 def describe(report: dict[str, Any], name: str, task: Questions, answered: Sequence[Prediction]) -> None:
-    """What a reader looks at beside the numbers: which answers are confused, or the spread of the scores of free text."""
+    """What a reader looks at beside the numbers: which answers are confused, or how the scores of free text spread."""
     if task.main.is_mean_of_hits:
         found = confusion(answered) if task.main.uses_answer else {}
         report["confusion"][name] = found if len(found) <= MOST_CLASSES else {}

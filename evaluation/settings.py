@@ -80,7 +80,7 @@ class Settings:
     tasks: name -> source of questions; the last message of each sample is the expected answer.
     prior: training questions and answers, from which the blind baselines are counted; None leaves them out.
     audit_samples: questions per condition of the audit, drawn at random; None takes all.
-    metrics: some of `evaluation.answer_metrics`, the main one first, by which the audit, breakdowns and curves are scored;
+    metrics: some of `evaluation.answer_metrics`, the main one first, which audit, breakdowns and curves are scored by;
         None chooses by the answers that a task expects (see `evaluation.metric_choice`).
     choices: candidates of a question that names none, for the metric `choice`.
     breakdown: fields of a sample's metadata by which scores are split.
