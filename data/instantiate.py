@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from hydra.errors import HydraException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationKeyError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 from rich.console import Console
 
 from data.schema import checked, require
+from data.signature import Signature
 from data.types import BadInputError, NotInstalledError
 
+# How Python says that a call lacks an argument.
+MISSING_ARGUMENT = re.compile(r"missing \d+ required [\w-]+ ?\w* arguments?: '(\w+)'")
 # How torch says that a tensor is larger than the memory, or than any can be.
 TOO_LARGE = re.compile(r"can't allocate memory|[Oo]ut of memory|size calculation overflowed|Overflow when unpacking")
 
@@ -73,6 +82,12 @@ def resolved(node: Any, key: str) -> Any:
         # The name of the value that is missing stands in the message only, at the end of its first line.
         name = str(error).splitlines()[0].rpartition(" ")[2]
         raise BadInputError(f"{name}: must be given, {error.full_key} needs it") from error
+    except InterpolationKeyError as error:
+        read = re.search(r"Interpolation key '([^']+)'", str(error))
+        name = read[1] if read else "another option"
+        raise BadInputError(
+            f"{error.full_key}: is read from {name}, which is not there; give {error.full_key}=VALUE"
+        ) from error
     except OmegaConfBaseException as error:
         raise BadInputError(f"{key}: {_one_line(error)}") from error
 
@@ -80,6 +95,24 @@ def resolved(node: Any, key: str) -> Any:
 def is_given(source: Mapping[str, Any] | None) -> bool:
     """Whether a source is there: not null, and its `path`, if it has one, not null."""
     return source is not None and source.get("path", "") is not None
+
+
+@contextmanager
+def completed(node: Any, key: str) -> Iterator[None]:
+    """Where what the `_partial_` nodes of `node` make is called: raises `BadInputError` for an option that one lacks.
+
+    Which options the caller supplies is known only then. A call that lacks an argument for any other reason is a bug.
+    """
+    try:
+        yield
+    except TypeError as error:
+        name = MISSING_ARGUMENT.search(str(error))
+        for place, part in _targets(resolved(node, key), key) if name else ():
+            if name and name[1] in Signature.of(part["_target_"], place).required and name[1] not in part:
+                raise BadInputError(
+                    f"{place}.{name[1]}: must be given, {part['_target_']} has no default for it"
+                ) from error
+        raise
 
 
 def too_large(content: Any, key: str) -> str:
@@ -111,7 +144,7 @@ def _targets(content: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if "_target_" in content:
             yield key, content
         for name, value in content.items():
-            yield from _targets(value, f"{key}.{name}")
+            yield from _targets(value, f"{key}.{name}" if key else str(name))
     elif isinstance(content, list):
         for index, value in enumerate(content):
             yield from _targets(value, f"{key}[{index}]")

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from data.instantiate import instantiate, is_too_large, resolved, too_large
+from data.instantiate import completed, instantiate, is_too_large, resolved, too_large
 from data.types import TEXT, BadInputError, Modality
 from encoders.base import Encoder
 from fusion.memory import WithinMemory
@@ -25,8 +25,9 @@ def build_model(config: DictConfig, vocab_size: int, encoders: Mapping[Modality,
     `encoders` are taken instead of building those of the configuration. Weights come from torch's global generator:
     seed it before. Raises `BadInputError` with the message of the constructor that refused its arguments.
     """
+    parts = {name: resolved(config[name], name) for name in PARTS if config.get(name) is not None}
     try:
-        with WithinMemory():
+        with WithinMemory(), completed(parts, ""):
             return FusionModel(
                 d_model=config.d_model,
                 text=partial(instantiate(config.encoders.text, "encoders.text"), vocab_size=vocab_size),
@@ -41,7 +42,6 @@ def build_model(config: DictConfig, vocab_size: int, encoders: Mapping[Modality,
     except (RuntimeError, TypeError, MemoryError, OverflowError) as error:
         if not is_too_large(error):
             raise
-        parts = {name: resolved(config[name], name) for name in PARTS if config.get(name) is not None}
         raise BadInputError(too_large(parts, "")) from error
 
 

@@ -70,12 +70,12 @@ def node_schema(annotation: Any) -> type[Options] | None:
 def _given(node: DictConfig, references: bool = True) -> dict[str, Any]:
     """What can be read of a node, as plain containers, without sources whose file is not given."""
     content = {}
-    for name in node:
+    for name in map(str, node):
         try:
             if not OmegaConf.is_missing(node, name) and (references or not OmegaConf.is_interpolation(node, name)):
                 value = _given(node[name], references) if isinstance(node[name], DictConfig) else _resolved(node[name])
                 if not (isinstance(value, dict) and "_target_" in value) or is_given(value):
-                    content[str(name)] = value
+                    content[name] = value
         except OmegaConfBaseException:  # it refers to what is missing
             continue
     return content

@@ -49,7 +49,8 @@ def run_line(error: BaseException) -> str | None:
         key = name[1] if name else error.full_key
         return f"{key}: has no value; give {key}=VALUE"
     if isinstance(error, InterpolationKeyError):
-        return f"{error.full_key}: {str(error).splitlines()[0]}"
+        place = error.full_key or (re.search(r"full_key: (\S+)", str(error)) or ["", "an option"])[1]
+        return f"{place}: {str(error).splitlines()[0]}"
     if (disk := _disk_line(error)) is not None:
         return disk
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
@@ -120,6 +121,8 @@ def _unknown_option(name: str, config_name: str, arguments: list[str]) -> str:
         return (
             f"{name}: no such option without data=manifest; evaluate.py checkpoint=RUN data.evaluation=FILE asks a run"
         )
+    if name in names:
+        return f"{name}: is null, so that there is nothing to take away"
     nearest = _nearest(name, [*names, *groups()])
     hint = f"the nearest valid name is {nearest}" if nearest else "--help lists all"
     return f"{name}: no such option; {hint}"

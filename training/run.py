@@ -24,7 +24,7 @@ from data.build import (
     check_kinds,
     check_processors,
 )
-from data.instantiate import instantiate
+from data.instantiate import completed, instantiate
 from data.interleave import Interleaver
 from data.loader import BatchStream, loader
 from data.mixture import Mixture, Source
@@ -226,7 +226,10 @@ def build_schedule(config: DictConfig, max_steps: int) -> Schedule:
     """The configured schedule. Raises `BadInputError` if it cannot be that of so many steps."""
     schedule = instantiate(config, "schedule")
     try:
-        schedule(0, max_steps)
+        with completed(config, "schedule"):
+            schedule(0, max_steps)
+    except BadInputError:
+        raise
     except ValueError as error:
         raise BadInputError(f"schedule: {error}") from error
     return schedule
@@ -277,7 +280,8 @@ def _costs(config: DictConfig, model: FusionModel, stream: BatchStream) -> dict[
     """
     parameters = {f"parameters/{name}": count for name, count in parameter_counts(model).items()}
     samples = stream.samples_per_batch * config.trainer.get("accumulation_steps", 1)
-    optimizer = instantiate(config.optimizer, "optimizer")(model).flops() / samples
+    with completed(config.optimizer, "optimizer"):
+        optimizer = instantiate(config.optimizer, "optimizer")(model).flops() / samples
     found = sample_flops(model, stream[0])
     flops = {"flops/inference": found.inference, "flops/training": found.training + optimizer}
     flops |= {f"flops/inference/{name}": forward for name, forward in found.forward.items()}
