@@ -104,7 +104,8 @@ def _decode(source: Path | bytes, name: str, max_seconds: float | None) -> tuple
             raise BadSampleError(f"{name}: {file.frames} samples of {file.channels} channels, more than can be read")
         # Of formats that only go forward (GSM 6.10, G.721, XI) the length has to be said.
         samples = file.read(max(file.frames, 0), dtype="float32", always_2d=True)
-        return torch.from_numpy(samples.mean(axis=1)), file.samplerate
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+            return torch.from_numpy(samples.mean(axis=1)), file.samplerate
 
 
 def _refuse_long(seconds: float, max_seconds: float | None, name: str) -> None:

@@ -217,7 +217,7 @@ def write_manifests(
             count = len(source) if max_samples is None else min(max_samples, len(source))
             with (temporary / name).open("w", encoding="utf-8") as file:
                 for index in with_progress(range(count), f"writing {folder.name}/{name}"):
-                    sample = read_sample(source, index, generator(seed, "export", name, index), name)
+                    sample = read_sample(source, index, generator(seed, "export", name, index), Path(name).stem)
                     row = _row(sample, temporary / "media")
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return [folder / name for name in names]

@@ -116,7 +116,7 @@ def test_a_rate_that_no_sound_has_is_named(rate: int) -> None:
 
 def test_a_header_without_a_rate_is_named() -> None:
     content = encoded(tone(), subtype="PCM_16").replace(struct.pack("<I", RATE), struct.pack("<I", 0), 1)
-    with pytest.raises(BadSampleError, match="^audio data: "):
+    with pytest.raises(BadSampleError, match=r"^audio data: "):
         read_audio(Media("audio", content), RATE)
 
 
@@ -151,5 +151,5 @@ class Unnamed:
 
 
 def test_a_clip_without_a_name_is_called_the_same_in_every_run() -> None:
-    with pytest.raises(BadSampleError, match="^audio unnamed: must be non-empty"):
+    with pytest.raises(BadSampleError, match=r"^audio unnamed: must be non-empty"):
         read_audio(Media("audio", Unnamed()), RATE)

@@ -1,4 +1,4 @@
-"""Files of every kind of pixel show what a person sees: on a ground where they are transparent, by their range if deep."""
+"""Files of every kind of pixel show what a person sees: on a ground where they are transparent, by range if deep."""
 
 from __future__ import annotations
 

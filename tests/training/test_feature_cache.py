@@ -144,7 +144,9 @@ def test_new_media_are_added_and_old_ones_kept(configure, tmp_path) -> None:
 
 def test_bad_images_are_refused_before_training_or_skipped_as_ever(configure, tmp_path) -> None:
     (tmp_path / "data" / "1.png").write_bytes(b"not an image")
-    with pytest.raises(BadInputError, match=r"manifest.jsonl:\d+ \(id 1\): .*1.png: not a readable image"):
+    with pytest.raises(
+        BadInputError, match=r"jsonl:\d+ \(id 1\): messages\[0\]\.content\[0\]: .*1.png: not a readable"
+    ):
         train(configure("encoders.image.cache=true", run="stopped"), None)
     assert not (tmp_path / "runs" / "default" / "stopped").exists()
     run_folder, _ = train(configure("encoders.image.cache=true", "data.on_bad_sample=skip", run="skipping"), None)
