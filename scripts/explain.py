@@ -16,8 +16,8 @@ def main(config: DictConfig) -> None:
     from pathlib import Path
 
     from data.types import BadInputError, Message, Sample, Text
+    from evaluation.drawing import attempt, save
     from evaluation.explanation import draw_explanation, explain
-    from evaluation.figures import save
     from scripts.question import asked
     from serving.session import Session
 
@@ -34,8 +34,9 @@ def main(config: DictConfig) -> None:
         session.model, session.tokenizer, session.interleaver, Sample("question", messages), str(answer)
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    save(draw_explanation(explanation), output)
-    print(f"{answer}\npicture: {output}")
+    print(answer)
+    if attempt(str(output), lambda: save(draw_explanation(explanation), output)) is not None:
+        print(f"picture: {output}")
 
 
 if __name__ == "__main__":
