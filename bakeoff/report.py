@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bakeoff.figures import draw
 from bakeoff.results import Results, Row
 from bakeoff.statistics import Estimate, sign_flip_p
 from data.atomic_write import write_text
-from evaluation.figures import pixels, save
+from evaluation.drawing import attempt, pixels, save_all
 from evaluation.markdown import table
 from training.trackers.fan_out import build_tracker
 
@@ -46,11 +47,11 @@ CONTRASTS = (*DIFFERENCES[:3], "equal", "difference", "simultaneous", "p", "p (H
 
 
 def write(results: Results, folder: Path) -> None:
-    """Writes bakeoff.png, bakeoff.md and bakeoff.json, each under a temporary name that is then renamed."""
+    """Writes bakeoff.md, bakeoff.json and then bakeoff.png, each under a temporary name that is then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
-    save(draw(results), folder / "bakeoff.png")
     write_text(folder / "bakeoff.md", to_markdown(results))
     write_text(folder / "bakeoff.json", json.dumps(to_json(results), indent=2) + "\n")
+    save_all({"Accuracy against operations": ("bakeoff", partial(draw, results))}, folder)
 
 
 def track(results: Results, config: Mapping[str, Any] | None, folder: Path, name: str) -> None:
@@ -60,7 +61,8 @@ def track(results: Results, config: Mapping[str, Any] | None, folder: Path, name
     tracker = build_tracker(config, own)
     tracker.start(f"{name}/comparison-{own.name}", {"runs": [row.method for row in results.rows]})
     try:
-        tracker.image(0, "bakeoff", pixels(draw(results)))
+        if (picture := attempt("bakeoff", lambda: pixels(draw(results)))) is not None:
+            tracker.image(0, "bakeoff", picture)
         if results.contrasts:
             tracker.table(0, "bakeoff/contrasts", CONTRASTS, [contrast(item) for item in results.contrasts])
         for budget, found in results.differences.items():

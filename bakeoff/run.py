@@ -27,7 +27,7 @@ def run(bakeoff: Bakeoff, runs: Path, name: str, visible: bool = True) -> Result
     """
     bakeoff = prepared(bakeoff)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

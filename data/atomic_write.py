@@ -34,5 +34,5 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """As `write_bytes`, in UTF-8."""
-    write_bytes(path, text.encode())
+    """As `write_bytes`, in UTF-8; half a surrogate pair as `\\udXXX`, which JSON reads back."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))

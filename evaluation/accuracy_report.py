@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from evaluation.conditions import BASELINES, column_head, condition_name, context_of_report
-from evaluation.markdown import table, turned
+from evaluation.markdown import escaped, table, turned
 from evaluation.metric_names import (
     ACCURACY,
     CHRF,
@@ -25,7 +26,7 @@ from evaluation.metric_names import (
     with_interval,
 )
 from evaluation.metrics import main_metric, main_score, tasks_by_metric
-from evaluation.terminal import fits
+from evaluation.terminal import fits, marked_up
 
 INTERVALS = (
     "Intervals: percentile bootstrap over clusters of answers that stand or fall together, and exact (Clopper-Pearson) "
@@ -130,7 +131,7 @@ def family_lines(report: Mapping[str, Any]) -> list[str]:
 
 def interval_lines(report: Mapping[str, Any]) -> list[str]:
     """What the intervals resample, by task."""
-    drawn = [f"- {task}: {found['words']}" for task, found in report.get("clusters", {}).items()]
+    drawn = [escaped(f"- {task}: {found['words']}") for task, found in report.get("clusters", {}).items()]
     several = any(metric in FREE_TEXT for scores in report["tasks"].values() for metric in scores)
     words = f"{INTERVALS} {OF_COUNTS}" if several else INTERVALS
     return [f"{words}{' Drawn together are:' if drawn else ''}", *([""] if drawn else []), *drawn]
@@ -170,7 +171,7 @@ def accuracy_tables(report: Mapping[str, Any], console: Console) -> list[Table]:
 def metric_table(report: Mapping[str, Any], task: str, console: Console) -> Table:
     """All metrics of a task."""
     random = report.get("chance", {}).get(task, {})
-    head, cells = [task], ["model"]
+    head, cells = [marked_up(task)], ["model"]
     for metric, score in report["tasks"][task].items():
         head.append(title(metric).replace(" ", "\n") + ("\n(lower is better)" if metric in LOWER_IS_BETTER else ""))
         guessed = f"\n[dim]chance {number(metric, random[metric])}[/dim]" if metric in random else ""
@@ -187,10 +188,10 @@ def accuracy_cells(report: Mapping[str, Any], metric: str, tasks: Sequence[str])
     for task, audit in audits.items():
         score = report["tasks"][task][metric]
         most = max((found["n"] for key, found in audit.items() if key not in BASELINES), default=0)
-        name = task.replace("/", "/\n") + f"\n[dim]n={score['n']:,}[/dim]"
+        name = marked_up(task).replace("/", "/\n") + f"\n[dim]n={score['n']:,}[/dim]"
         cells = [audit_cell(condition, audit, most, metric) for condition in conditions]
         rows.append([name, f"[bold]{terminal_cell(score, 1, metric)}[/bold]", *cells])
-    return ["task", "model", *(column_head(condition, context) for condition in conditions)], rows
+    return ["task", "model", *(escape(column_head(condition, context)) for condition in conditions)], rows
 
 
 def as_table(head: Sequence[str], rows: Sequence[Sequence[str]], metric: str | None = ACCURACY) -> Table:

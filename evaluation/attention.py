@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from torch import Tensor
 
 from data.collate import collate_prompts
 from data.interleave import Interleaver
 from data.types import Layout, Sample
-from evaluation.figures import pixels
+from evaluation.drawing import new_figure, pixels
+from evaluation.plain_text import label
 from evaluation.preview import appearance, shown_media
 from evaluation.rollout import attention_by_layer, rollout
 from fusion.attention_maps import attention_maps
@@ -25,6 +26,8 @@ from fusion.model import FusionModel
 
 # Layers that are drawn at most, and columns that there are at least, so that a title has room.
 MAX_LAYERS, MIN_LAYERS = 6, 3
+# Examples that are drawn at most, and media of each.
+MAX_EXAMPLES, MAX_MEDIA = 8, 3
 ROLLOUT = "rollout"
 
 
@@ -78,11 +81,12 @@ def _reaching(layers: Mapping[str, Tensor], is_medium_L: Tensor) -> dict[str, np
 
 def draw_attention(examples: Sequence[tuple[str, Sequence[Attended]]]) -> np.ndarray:
     """A picture uint8 [H, W, 3]: for every example a title, and a row per medium: itself, then each layer's weights."""
+    examples = [(title, media[:MAX_MEDIA]) for title, media in examples[:MAX_EXAMPLES]]
     names = list(dict.fromkeys(name for _, media in examples for medium in media for name in medium.weights))
     places = np.unique(np.linspace(0, len(names) - 1, min(len(names), MAX_LAYERS)).round().astype(int))
     layers = [names[place] for place in places] + [""] * (MIN_LAYERS - len(places))
     rows = [len(media) for _, media in examples]
-    figure = Figure(figsize=(1.9 * (len(layers) + 1), 2.15 * sum(rows) + 0.35 * len(rows)), layout="constrained")
+    figure = new_figure(1.9 * (len(layers) + 1), 2.15 * sum(rows) + 0.35 * len(rows))
     boxes = figure.subfigures(len(examples), 1, squeeze=False, height_ratios=rows)[:, 0]
     for box, (title, media) in zip(boxes, examples, strict=True):
         draw_example(box, title, media, layers)
@@ -93,12 +97,11 @@ def draw_attention(examples: Sequence[tuple[str, Sequence[Attended]]]) -> np.nda
 def draw_example(box: SubFigure, title: str, media: Sequence[Attended], layers: Sequence[str]) -> None:
     """One example: a row of panels for each medium, empty where there is no such layer."""
     room = 22 * (len(layers) + 1)
-    shown = title if len(title) <= room else f"{title[: room - 3]}..."
-    box.suptitle(shown, fontsize=10, fontweight="bold", x=0.01, ha="left")
+    box.suptitle(label(title, room), fontsize=10, fontweight="bold", x=0.01, ha="left")
     panels = box.subplots(len(media), len(layers) + 1, squeeze=False)
     for row, medium in zip(panels, media, strict=True):
         show_medium(row[0], medium)
-        row[0].set_title(medium.modality, fontsize=8.5)
+        row[0].set_title(label(medium.modality, 20), fontsize=8.5)
         for axes, layer in zip(row[1:], layers, strict=True):
             if layer not in medium.weights:
                 axes.set_axis_off()
@@ -106,7 +109,7 @@ def draw_example(box: SubFigure, title: str, media: Sequence[Attended], layers: 
             show_medium(axes, medium)
             show_weights(axes, medium, medium.weights[layer])
             share = float(medium.weights[layer].sum())
-            axes.set_title(f"{layer.replace('_', ' ')}: {share:.0%} of attention", fontsize=8.5)
+            axes.set_title(f"{label(layer.replace('_', ' '), 20)}: {share:.0%} of attention", fontsize=8.5)
 
 
 def show_medium(axes: Axes, medium: Attended) -> None:

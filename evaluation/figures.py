@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogFormatter, PercentFormatter
 
-from data.atomic_write import write_bytes
 from evaluation.conditions import BASELINES, condition_name, context_of_report
+from evaluation.drawing import MAX_TASKS, Draw, and_rest, new_figure, slug
 from evaluation.metric_names import ACCURACY, CHRF, LOWER_IS_BETTER, MAIN_RECALL, WER, is_share, number, title, unit
 from evaluation.metrics import main_score, tasks_by_metric
+from evaluation.plain_text import label
 
 # Okabe and Ito's palette, which remains distinct under the common kinds of colour blindness.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -26,43 +27,29 @@ BLIND, CHANGED = "#7F7F7F", "#E69F00"
 WIDTH = 8.0
 MAX_ROWS = 32
 MAX_ANSWERS = 20
+# Numbers of answers behind a row that fit beside it.
+MAX_SIZES = 4
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Writes a PNG, whole or not at all."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=160, bbox_inches="tight", facecolor="white")
-    write_bytes(path, content.getvalue())
-    return path
-
-
-def pixels(figure: Figure) -> np.ndarray:
-    """The figure at its resolution as a picture for a tracker, uint8 [H, W, 3]."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
-
-
-def draw_all(report: Mapping[str, Any], metrics: Path | None, folder: Path) -> dict[str, Path]:
-    """Draws every figure that the report has content for; returns title -> file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = {}
+def pictures(report: Mapping[str, Any], metrics: Path | None) -> dict[str, tuple[str, Draw]]:
+    """Every figure that the report has content for: title -> name of its file, and what draws it."""
+    found: dict[str, tuple[str, Draw]] = {}
     for metric, tasks in tasks_by_metric(report).items():
         other = "" if metric == ACCURACY else f"_{metric}"
         words = "Scores" if metric == ACCURACY else f"{capitalised(title(metric))}"
-        figures[f"{words} beside the modality audit"] = (f"scores{other}", draw_scores(report, metric))
-        for field, found in breakdown_by_field(report).items():
-            if scores := {task: found[task] for task in tasks if task in found}:
-                name, drawn = field.replace("_", " "), f"breakdown_{field}{other}"
-                figures[f"{capitalised(title(metric))} by {name}"] = (drawn, draw_breakdown(name, scores, metric))
+        found[f"{words} beside the modality audit"] = (f"scores{other}", partial(draw_scores, report, metric))
+        for field, by_task in breakdown_by_field(report).items():
+            if scores := {task: by_task[task] for task in tasks if task in by_task}:
+                name, file = field.replace("_", " "), f"breakdown_{field}{other}"
+                found[f"{capitalised(title(metric))} by {name}"] = (file, partial(draw_breakdown, name, scores, metric))
     for task, counts in report.get("confusion", {}).items():
-        if not counts:  # free text, or too many classes
-            continue
-        figures[f"Expected and given answers, {task}"] = (f"confusion_{slug(task)}", draw_confusion(task, counts))
+        if counts:  # neither free text, nor too many classes
+            drawn = partial(draw_confusion, task, counts)
+            found[f"Expected and given answers, {task}"] = (f"confusion_{slug(task)}", drawn)
     curves = read_curves(metrics) if metrics is not None and metrics.is_file() else {}
     if curves:
-        figures["Training"] = ("training", draw_training(curves))
-    return {title: save(figure, folder / f"{name}.png") for title, (name, figure) in figures.items()}
+        found["Training"] = ("training", partial(draw_training, curves))
+    return found
 
 
 def capitalised(words: str) -> str:
@@ -70,17 +57,12 @@ def capitalised(words: str) -> str:
     return words if words == title(CHRF) else words[:1].upper() + words[1:]
 
 
-def slug(name: str) -> str:
-    """A task's name as part of a file name."""
-    return "".join(character if character.isalnum() else "_" for character in name)
-
-
 def errors(score: Mapping[str, float]) -> np.ndarray:
     """Distances [2, 1] from a score down and up to its interval."""
     return np.array([[score["value"] - score["low"]], [score["high"] - score["value"]]]).clip(min=0)
 
 
-def label(score: Mapping[str, float], metric: str = ACCURACY) -> str:
+def score_words(score: Mapping[str, float], metric: str = ACCURACY) -> str:
     """A score with its interval, of a share as a percentage."""
     value, low, high = (number(metric, score[key]) for key in ("value", "low", "high"))
     return f"{value} {unit(metric)}".rstrip() + f" [{low}, {high}]"
@@ -95,10 +77,11 @@ def style(axes: Axes, grid: str) -> None:
 
 def draw_scores(report: Mapping[str, Any], metric: str = ACCURACY) -> Figure:
     """The score above its audit, of each task with this main metric; the blind baselines continue as vertical lines."""
-    tasks = tasks_by_metric(report)[metric]
+    every = tasks_by_metric(report)[metric]
+    tasks = every[:MAX_TASKS]
     rows = {task: score_rows(report, task) for task in tasks}
     heights = [len(rows[task]) + 1.2 for task in tasks]
-    figure = Figure(figsize=(WIDTH, 0.34 * sum(heights) + 0.5), layout="constrained")
+    figure = new_figure(WIDTH, 0.34 * sum(heights) + 0.5)
     panels = figure.subplots(len(tasks), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     # A word error rate may be above 1, a loss or a perplexity is.
     longest = max(score["high"] for task in tasks for _, score, _ in rows[task])
@@ -107,18 +90,19 @@ def draw_scores(report: Mapping[str, Any], metric: str = ACCURACY) -> Figure:
         for place, (_, score, colour) in enumerate(rows[task]):
             axes.barh(place, score["value"], color=colour, height=0.72)
             axes.errorbar(score["value"], place, xerr=errors(score), color="black", capsize=3, linewidth=1.2)
-            axes.text(1.02 * limit, place, f"{label(score, metric)}  n={score['n']:,}", va="center", fontsize=8.5)
+            axes.text(1.02 * limit, place, f"{score_words(score, metric)}  n={score['n']:,}", va="center", fontsize=8.5)
             if colour == BLIND:
                 axes.axvline(score["value"], color=BLIND, linestyle="--", linewidth=1, zorder=0.5)
-        axes.set_yticks(range(len(rows[task])), [name for name, _, _ in rows[task]])
+        axes.set_yticks(range(len(rows[task])), [label(name) for name, _, _ in rows[task]])
         axes.set_ylim(len(rows[task]) - 0.4, -0.6)
         axes.set_xlim(0, limit)
-        axes.set_title(task, loc="left", fontweight="bold", fontsize=11)
+        axes.set_title(label(task, 80), loc="left", fontweight="bold", fontsize=11)
         style(axes, "x")
     if is_share(metric):
         panels[-1].xaxis.set_major_formatter(PercentFormatter(1.0, symbol=unit(metric)))
     words = "accuracy (exact match)" if metric == ACCURACY else lower_words(metric)
-    panels[-1].set_xlabel(f"{words} with 95 % interval; dashed: answered blindly, by no model")
+    rest = and_rest(len(tasks), len(every))
+    panels[-1].set_xlabel(f"{words} with 95 % interval; dashed: answered blindly, by no model{rest}")
     return figure
 
 
@@ -142,9 +126,10 @@ def breakdown_by_field(report: Mapping[str, Any]) -> dict[str, dict[str, Mapping
 
 def draw_breakdown(field: str, scores: Mapping[str, Mapping[str, Any]], metric: str = ACCURACY) -> Figure:
     """A row for every value of a metadata field, a dot with interval for every task, worst first."""
+    every, scores = len(scores), dict(islice(scores.items(), MAX_TASKS))
     keys = sorted({key for task in scores.values() for key in task}, key=lambda key: worst(scores, key, metric))
     shown = keys[:MAX_ROWS]
-    figure = Figure(figsize=(WIDTH, 0.34 * len(shown) + 1.4), layout="constrained")
+    figure = new_figure(WIDTH, 0.34 * len(shown) + 1.4)
     axes = figure.subplots()
     for order, (task, found) in enumerate(scores.items()):
         offset = (order - (len(scores) - 1) / 2) * min(0.28, 0.7 / len(scores))
@@ -154,10 +139,9 @@ def draw_breakdown(field: str, scores: Mapping[str, Mapping[str, Any]], metric: 
         values = np.array([found[shown[place]]["value"] for place in rows])
         bars = np.concatenate([errors(found[shown[place]]) for place in rows], axis=1)
         marker = "os^Dv"[order % 5]
-        axes.errorbar(
-            values, np.array(rows) + offset, xerr=bars, fmt=marker, color=COLOURS[order % 7], capsize=2, label=task
-        )
-    axes.set_yticks(range(len(shown)), [f"{key}  (n={sizes(scores, key)})" for key in shown])
+        places, name = np.array(rows) + offset, label(task)
+        axes.errorbar(values, places, xerr=bars, fmt=marker, color=COLOURS[order % 7], capsize=2, label=name)
+    axes.set_yticks(range(len(shown)), [f"{label(key)}  (n={sizes(scores, key)})" for key in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
     if is_share(metric):
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None, symbol=unit(metric)))
@@ -165,8 +149,8 @@ def draw_breakdown(field: str, scores: Mapping[str, Mapping[str, Any]], metric: 
         axes.set_xlim(max(low, -0.02), high if metric == WER else min(high, 1.02))
     end = "highest" if metric in LOWER_IS_BETTER else "lowest"
     rest = f"; the {MAX_ROWS} {end} of {len(keys)}" if len(keys) > MAX_ROWS else ""
-    axes.set_xlabel(f"{lower_words(metric)} with 95 % interval{rest}")
-    axes.set_ylabel(field)
+    axes.set_xlabel(f"{lower_words(metric)} with 95 % interval{rest}{and_rest(len(scores), every)}")
+    axes.set_ylabel(label(field))
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     style(axes, "both")
     return figure
@@ -186,14 +170,15 @@ def lower_words(metric: str) -> str:
 def sizes(scores: Mapping[str, Mapping[str, Any]], key: str) -> str:
     """Numbers of answers behind a row, once if all tasks have the same."""
     numbers = [task[key]["n"] for task in scores.values() if key in task]
-    return " / ".join(f"{size:,}" for size in (numbers[:1] if len(set(numbers)) == 1 else numbers))
+    shown = numbers[:1] if len(set(numbers)) == 1 else numbers
+    return " / ".join(f"{size:,}" for size in shown[:MAX_SIZES]) + (" ..." if len(shown) > MAX_SIZES else "")
 
 
 def draw_confusion(task: str, counts: Mapping[str, Mapping[str, int]]) -> Figure:
     """Expected answers (rows) against given ones (columns): numbers, coloured by the share of the row."""
     expected, given, table = confusion_table(counts)
     side = 0.42 * max(len(expected), len(given)) + 1.8
-    figure = Figure(figsize=(max(side + 1, 4), max(side, 3)), layout="constrained")
+    figure = new_figure(max(side + 1, 4), max(side, 3))
     axes = figure.subplots()
     shares = table / table.sum(axis=1, keepdims=True).clip(min=1)
     # The root makes single mistakes visible beside a diagonal that holds nearly everything.
@@ -201,11 +186,13 @@ def draw_confusion(task: str, counts: Mapping[str, Mapping[str, int]]) -> Figure
     for row, column in zip(*np.nonzero(table), strict=True):
         colour = "white" if shares[row, column] > 0.35 else "black"
         axes.text(column, row, f"{table[row, column]:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
-    axes.set_xticks(range(len(given)), given, rotation=60, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(expected)), expected)
+    axes.set_xticks(
+        range(len(given)), [label(name, 24) for name in given], rotation=60, ha="right", rotation_mode="anchor"
+    )
+    axes.set_yticks(range(len(expected)), [label(name) for name in expected])
     axes.set_xlabel("answer given")
     axes.set_ylabel("answer expected")
-    axes.set_title(f"{task}: number of answers", loc="left", fontweight="bold", fontsize=11)
+    axes.set_title(f"{label(task, 60)}: number of answers", loc="left", fontweight="bold", fontsize=11)
     bar = figure.colorbar(
         picture, ax=axes, shrink=0.8, label="share of the expected answer", ticks=[0, 0.01, 0.1, 0.5, 1]
     )
@@ -256,7 +243,7 @@ def draw_training(curves: Mapping[str, np.ndarray]) -> Figure:
     losses = {name: curve for name, curve in curves.items() if name in ("train/loss", "val/loss")}
     accuracies = {name: curve for name, curve in curves.items() if name not in losses and not outshone(name, curves)}
     panels = [panel for panel in (losses, accuracies) if panel]
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    figure = new_figure(WIDTH, 3.2)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         (draw_losses if panel is losses else draw_accuracies)(axes, panel)
         axes.set_xlabel("step")
@@ -280,6 +267,8 @@ def draw_losses(axes: Axes, curves: Mapping[str, np.ndarray]) -> None:
         axes.legend(frameon=False)
     axes.set_ylabel("loss (nats per answer token)")
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter())  # others write powers as mathematics
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))
 
 
 def running_mean(curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -292,11 +281,14 @@ def running_mean(curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def draw_accuracies(axes: Axes, curves: Mapping[str, np.ndarray]) -> None:
     """One line for each validation task; the mean over tasks is left to the table."""
-    tasks: Sequence[str] = [name for name in curves if name.count("/") > 1] or list(curves)
+    every: Sequence[str] = [name for name in curves if name.count("/") > 1] or list(curves)
+    tasks = every[:MAX_TASKS]
     for order, name in enumerate(tasks):
         task = name.removeprefix("val/").rpartition("/")[0] or name
-        axes.plot(*curves[name].T, color=COLOURS[order % 7], marker="os^Dv"[order % 5], markersize=3.5, label=task)
+        axes.plot(
+            *curves[name].T, color=COLOURS[order % 7], marker="os^Dv"[order % 5], markersize=3.5, label=label(task)
+        )
     metrics = dict.fromkeys(title(name.rpartition("/")[2]) for name in tasks)
-    axes.set_ylabel(f"validation {', '.join(metrics)}")
+    axes.set_ylabel(f"validation {label(', '.join(metrics))}{and_rest(len(tasks), len(every))}")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.legend(frameon=False, loc="lower right")

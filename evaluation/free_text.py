@@ -12,7 +12,7 @@ import numpy as np
 
 from evaluation.answer_metrics import AnswerMetric
 from evaluation.context import question_words
-from evaluation.markdown import table
+from evaluation.markdown import escaped, table
 from evaluation.metric_names import LOWER_IS_BETTER, number, title
 from evaluation.predict import Prediction
 
@@ -73,5 +73,5 @@ def example_lines(report: Mapping[str, Any]) -> list[str]:
             ]
             if rows:
                 head = ["id", *shown, title(found["metric"])]
-                lines += ["", f"## The {kind} answers, {task}", "", *table(head, rows)]
+                lines += ["", f"## The {kind} answers, {escaped(task)}", "", *table(head, rows)]
     return lines

@@ -17,6 +17,7 @@ from data.types import Modality, Sample
 from evaluation.answer_metrics import LARGEST_EXPONENT, METRICS, AnswerMetric
 from evaluation.attention import Attended, attended_media, draw_attention
 from evaluation.attention_mass import attention_mass, mass_scalars
+from evaluation.drawing import attempt
 from evaluation.likelihood import likelihoods
 from evaluation.metric_choice import default_metrics
 from evaluation.metric_names import ACCURACY, CHRF, LOSS, PERPLEXITY
@@ -162,7 +163,8 @@ class Monitor:
         examples = self._attention(model, chosen)
         if examples:
             caption = "attention of the position that begins the answer, mean over heads; or its rollout, where named"
-            tracker.image(step, "val/attention", draw_attention(examples), caption)
+            if (drawn := attempt("val/attention", lambda: draw_attention(examples))) is not None:
+                tracker.image(step, "val/attention", drawn, caption)
 
     def _log_mass(
         self, tracker: Gallery, model: FusionModel, step: int, predictions: Mapping[str, Sequence[Prediction]]

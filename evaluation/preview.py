@@ -12,7 +12,7 @@ from data.audio import read_audio, sample_rate
 from data.document import Document
 from data.image import read_image
 from data.types import AUDIO, IMAGE, SENTENCE, BadSampleError, Layout, Media, Modality, Sample, Segment, Text
-from evaluation.figures import pixels
+from evaluation.drawing import pixels
 
 RATE_OF_TENSORS = 16_000
 

@@ -3,48 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from evaluation.figures import BLIND, COLOURS, WIDTH, errors, save, style
-from evaluation.markdown import percent, table
+from evaluation.drawing import MAX_TASKS, Draw, and_rest, new_figure
+from evaluation.figures import BLIND, COLOURS, WIDTH, errors, style
+from evaluation.markdown import escaped, percent, table
 from evaluation.metric_names import ACCURACY, WORDS, is_share, number, title, unit
+from evaluation.plain_text import label
 
 ROBUSTNESS = "Robustness to corruption"
 DELETION = "Deletion of what is attributed most"
 
 
-def draw_probes(report: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """Draws what the report has content for; returns title -> file."""
-    figures = {}
-    if any(found["corruptions"] for found in report.get("robustness", {}).values()):
-        figures[ROBUSTNESS] = save(draw_robustness(report["robustness"]), folder / "robustness.png")
+def probe_pictures(report: Mapping[str, Any]) -> dict[str, tuple[str, Draw]]:
+    """What the report has content for: title -> name of the file, and what draws it."""
+    found: dict[str, tuple[str, Draw]] = {}
+    if any(measured["corruptions"] for measured in report.get("robustness", {}).values()):
+        found[ROBUSTNESS] = ("robustness", partial(draw_robustness, report["robustness"]))
     if any(report.get("attribution", {}).values()):
-        figures[DELETION] = save(draw_deletion(report["attribution"]), folder / "deletion.png")
-    return figures
+        found[DELETION] = ("deletion", partial(draw_deletion, report["attribution"]))
+    return found
 
 
 def panel_grid(
     content: Mapping[str, Mapping[str, Any]], draw: Callable[[Axes, Any], None]
 ) -> tuple[Figure, list[list[Axes]]]:
     """A row of panels for each task, a panel for each modality that any task has; `draw` fills it from its content."""
+    every, content = len(content), dict(islice(content.items(), MAX_TASKS))
     modalities = list(dict.fromkeys(modality for found in content.values() for modality in found))
-    figure = Figure(figsize=(max(WIDTH, 3.6 * len(modalities)), 3.1 * len(content)), layout="constrained")
+    figure = new_figure(max(WIDTH, 3.6 * len(modalities)), 3.1 * len(content))
     panels = figure.subplots(len(content), len(modalities), sharex=True, sharey="row", squeeze=False)
     for row, (task, found) in zip(panels, content.items(), strict=True):
         for axes, modality in zip(row, modalities, strict=True):
-            axes.set_title(f"{task}: {modality}", loc="left", fontweight="bold", fontsize=10)
+            axes.set_title(label(f"{task}: {modality}", 44), loc="left", fontweight="bold", fontsize=10)
             if modality in found:
                 draw(axes, found[modality])
             else:
-                axes.text(0.5, 0.5, f"no {modality} in this task", ha="center", transform=axes.transAxes, color=BLIND)
+                axes.text(
+                    0.5, 0.5, f"no {label(modality)} in this task", ha="center", transform=axes.transAxes, color=BLIND
+                )
             style(axes, "both")
         highest = max(float(axes.dataLim.ymax) for axes in row if axes.has_data())
         row[0].set_ylim(0, 1.03 if highest <= 1 else 1.05 * highest)  # a loss goes beyond 1
+    if rest := and_rest(len(content), every):
+        figure.supxlabel(rest.removeprefix("; "), fontsize=9)
     return figure, panels.tolist()
 
 
@@ -70,7 +78,9 @@ def draw_deleted(axes: Axes, found: Mapping[str, Any]) -> None:
         colour = BLIND if name == "random" else COLOURS[place % len(COLOURS)]
         shares = [0.0, *found["shares"]]
         values = [score["value"] for score in scores]
-        axes.errorbar(shares, values, yerr=bars, marker="os^Dv"[place % 5], color=colour, capsize=2, label=name)
+        axes.errorbar(
+            shares, values, yerr=bars, marker="os^Dv"[place % 5], color=colour, capsize=2, label=label(name, 24)
+        )
 
 
 def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
@@ -85,7 +95,7 @@ def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
             panel = content[task].setdefault(curve["modality"], {"clean": clean, "curves": {}, "metric": metric})
             panel["curves"][name] = curve
     figure, panels = panel_grid(content, draw_curves)
-    for row, found in zip(panels, robustness.values(), strict=True):
+    for row, found in zip(panels, robustness.values(), strict=False):  # of many tasks the first
         metric = found.get("metric", ACCURACY)
         row[0].set_ylabel(f"{title(metric)} with 95 % interval")
         if is_share(metric):
@@ -104,7 +114,9 @@ def draw_curves(axes: Axes, panel: Mapping[str, Any]) -> None:
         values = [score["value"] for score in scores]
         marker = "os^Dv"[place % 5]
         colour = COLOURS[place % len(COLOURS)]
-        axes.errorbar(range(len(scores)), values, yerr=bars, marker=marker, color=colour, capsize=2, label=name)
+        axes.errorbar(
+            range(len(scores)), values, yerr=bars, marker=marker, color=colour, capsize=2, label=label(name, 24)
+        )
         if curve["floor"] is not None:
             axes.axhline(curve["floor"]["value"], color=BLIND, linestyle="--", linewidth=1, zorder=0.5)
     axes.legend(frameon=False, loc="lower left", fontsize=8.5)
@@ -114,7 +126,7 @@ def probe_lines(report: Mapping[str, Any]) -> list[str]:
     """Markdown of what the report has content for."""
     lines: list[str] = []
     for task, found in report.get("robustness", {}).items():
-        lines += ["", f"## Numbers of robustness, {task}", "", *robustness_table(found)]
+        lines += ["", f"## Numbers of robustness, {escaped(task)}", "", *robustness_table(found)]
         if (metric := found.get("metric", ACCURACY)) != ACCURACY:
             lines += ["", f"{WORDS[metric]}."]
     if lines:

@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
-from evaluation.figures import BLIND, COLOURS, WIDTH, save, slug, style
+from evaluation.drawing import MAX_TASKS, Draw, new_figure, slug
+from evaluation.figures import BLIND, COLOURS, WIDTH, style
+from evaluation.plain_text import label
 
 COLUMNS = 3
 NAMES = {"model": "model", "ridge": "ridge regression on frozen features"}
 
 
-def draw_recall(report: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """One figure for each source of a retrieval; title -> file. Nothing for a report without curves."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = {}
+def recall_pictures(report: Mapping[str, Any]) -> dict[str, tuple[str, Draw]]:
+    """One figure for each source of a retrieval: title -> name of its file, and what draws it."""
+    found: dict[str, tuple[str, Draw]] = {}
     for source in report.get("sources", ()):
-        found = {task.rpartition("/"): curve for task, curve in report.get("recall_curves", {}).items()}
-        curves = {direction: curve for (task, _, direction), curve in found.items() if task == source}
+        by_task = {task.rpartition("/"): curve for task, curve in report.get("recall_curves", {}).items()}
+        curves = {direction: curve for (task, _, direction), curve in by_task.items() if task == source}
         if curves:
-            figures[f"Recall at k, {source}"] = save(draw_curves(curves), folder / f"recall_{slug(source)}.png")
-    return figures
+            found[f"Recall at k, {source}"] = (f"recall_{slug(source)}", partial(draw_curves, curves))
+    return found
 
 
 def draw_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     """A panel for each direction: recall of the model and of the regression with their intervals, and chance."""
+    curves = dict(list(curves.items())[:MAX_TASKS])
     num_rows, num_columns = -(-len(curves) // COLUMNS), min(COLUMNS, len(curves))
-    figure = Figure(figsize=(WIDTH, 2.5 * num_rows + 0.6), layout="constrained")
+    figure = new_figure(WIDTH, 2.5 * num_rows + 0.6)
     panels = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel()
     for axes, (direction, found) in zip(panels, curves.items(), strict=False):
         _draw_curve(axes, found)
-        axes.set_title(direction.replace("_to_", " to "), loc="left", fontsize=9.5, fontweight="bold", parse_math=False)
+        axes.set_title(label(direction.replace("_to_", " to ")), loc="left", fontsize=9.5, fontweight="bold")
     for axes in panels[len(curves) :]:
         axes.set_axis_off()
     for axes in panels[::num_columns]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from data.atomic_write import write_text
@@ -21,18 +22,21 @@ from evaluation.accuracy_report import (
     note_lines,
     terminal_cell,
 )
+from evaluation.answers import write_answers
 from evaluation.conditions import condition_name, context_of_report
 from evaluation.costs import renamed
-from evaluation.figures import breakdown_by_field, draw_all
+from evaluation.drawing import Draw, attempt, save_all
+from evaluation.figures import breakdown_by_field, pictures
 from evaluation.free_text import example_lines
-from evaluation.free_text_figures import draw_spreads
-from evaluation.markdown import percent, table
+from evaluation.free_text_figures import spread_pictures
+from evaluation.markdown import code, escaped, percent, table
 from evaluation.metric_names import ACCURACY, MAIN_RECALL, title, with_interval
 from evaluation.metrics import main_metric, with_metric
-from evaluation.probe_report import draw_probes, probe_lines
+from evaluation.probe_report import probe_lines, probe_pictures
 from evaluation.ranking import MEDIAN_RANK, RECALL_AT
-from evaluation.recall_figure import draw_recall
-from evaluation.retrieval_figures import draw_shared_spaces
+from evaluation.recall_figure import recall_pictures
+from evaluation.retrieval_figures import space_pictures
+from evaluation.terminal import marked_up
 
 # What an evaluation writes; the report itself is last, so that a folder that has it is whole.
 FILES = ("figures", "answers.jsonl", "report.md", "report.json")
@@ -96,20 +100,28 @@ def choose_folder(
     return folder
 
 
-def write_report(report: Mapping[str, Any], folder: Path, metrics: Path | None = None) -> None:
-    """Writes figures, `report.md` and last `report.json`, each under a temporary name that is then renamed.
+def write_report(
+    report: Mapping[str, Any], folder: Path, metrics: Path | None = None, answers: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Writes `answers.jsonl`, `report.md`, `report.json` and then the figures, each under a temporary name.
 
-    A report that says something else and lies in `folder` moves to `evaluations/step_M` there first.
+    What lies in `folder` and says something else moves to `evaluations/step_M` there first. A figure that cannot be drawn
+    is a warning; `report.md` is written again when the others are there, with them.
     """
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     keep_old_report(folder, report)
-    figures = draw_shared_spaces(report, folder / "figures") | draw_all(report, metrics, folder / "figures")
-    figures |= draw_spreads(report, folder / "figures")
-    figures |= draw_probes(report, folder / "figures")
-    figures = draw_recall(report, folder / "figures") | figures
-    write_text(folder / "report.md", to_markdown(report, figures))
+    write_answers(answers, folder)
+    write_text(folder / "report.md", to_markdown(report, {}))
     write_text(folder / "report.json", text)
+    found = attempt("all figures", lambda: all_pictures(report, metrics))
+    write_text(folder / "report.md", to_markdown(report, save_all(found or {}, folder / "figures")))
+
+
+def all_pictures(report: Mapping[str, Any], metrics: Path | None) -> dict[str, tuple[str, Draw]]:
+    """Every figure that the report has content for: title -> name of its file, and what draws it."""
+    found = recall_pictures(report) | space_pictures(report) | pictures(report, metrics)
+    return found | spread_pictures(report) | probe_pictures(report)
 
 
 def keep_old_report(folder: Path, report: Mapping[str, Any]) -> None:
@@ -136,19 +148,20 @@ def _findings(report: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
     """The report for a reader."""
-    lines = [f"# Report on {report['provenance'].get('run') or 'a run'}, step {report['train']['steps']}", ""]
+    run = escaped(report["provenance"].get("run") or "a run")
+    lines = [f"# Report on {run}, step {report['train']['steps']}", ""]
     lines += [*retrieval_lines(report), *accuracy_lines(report)]
     lines += [
-        f"- {task}, {condition_name(key, context_of_report(report, task))} left out: {reason}"
+        escaped(f"- {task}, {condition_name(key, context_of_report(report, task))} left out: {reason}")
         for task, found in report["omitted"].items()
         for key, reason in found.items()
     ]
     lines += family_lines(report)
     lines += example_lines(report)
     for name, path in figures.items():
-        lines += ["", f"## {name}", "", f"![{name}](figures/{path.name})"]
+        lines += ["", f"## {escaped(name)}", "", f"![{escaped(name)}](figures/{path.name})"]
     for field, scores in breakdown_by_field(report).items():
-        lines += ["", f"## Numbers by {field.replace('_', ' ')}", "", *breakdown_table(report, field, scores)]
+        lines += ["", f"## Numbers by {escaped(field.replace('_', ' '))}", "", *breakdown_table(report, field, scores)]
     return "\n".join([*lines, *probe_lines(report), "", *cost_and_origin(report), ""])
 
 
@@ -239,7 +252,7 @@ def as_text(value: Any) -> str:
         return ", ".join(f"{key} {as_text(item)}" for key, item in value.items())
     if value is None:
         return "unknown"
-    return f"`{value}`" if isinstance(value, str) else str(value)
+    return code(value) if isinstance(value, str) else escaped(value)
 
 
 def print_table(report: Mapping[str, Any], console: Console | None = None) -> None:
@@ -250,7 +263,7 @@ def print_table(report: Mapping[str, Any], console: Console | None = None) -> No
     for shown in accuracy_tables(report, console):
         console.print(shown)
     for line in filter(None, note_lines(report)):
-        console.print(line.removeprefix("- "), style="yellow", markup=False)
+        console.print(line.removeprefix("- "), style="yellow", markup=False, emoji=False)
 
 
 def retrieval_table(report: Mapping[str, Any]) -> Table:
@@ -267,7 +280,10 @@ def retrieval_table(report: Mapping[str, Any]) -> Table:
             "\n".join(
                 [
                     terminal_cell(scores[f"recall@{k}"], 1),
-                    *(f"[dim]{name} {100 * found[f'recall@{k}']['value']:.1f}[/dim]" for name, found in others.items()),
+                    *(
+                        f"[dim]{escape(name)} {100 * found[f'recall@{k}']['value']:.1f}[/dim]"
+                        for name, found in others.items()
+                    ),
                     f"[dim]chance {100 * random[f'recall@{k}']:.1f}[/dim]",
                 ]
             )
@@ -276,7 +292,7 @@ def retrieval_table(report: Mapping[str, Any]) -> Table:
         rank = scores[MEDIAN_RANK]
         cells.append(f"{rank['value']:,.1f}\n[dim]{rank['low']:,.1f}-{rank['high']:,.1f}[/dim]")
         for name, found in others.items():
-            cells[-1] += f"\n[dim]{name} {found[MEDIAN_RANK]['value']:,.1f}[/dim]"
+            cells[-1] += f"\n[dim]{escape(name)} {found[MEDIAN_RANK]['value']:,.1f}[/dim]"
         cells[-1] += f"\n[dim]chance {random[MEDIAN_RANK]:,.1f}[/dim]"
-        shown.add_row(f"{task}\n[dim]n={rank['n']:,} of {random['candidates']:,}[/dim]", *cells)
+        shown.add_row(f"{marked_up(task)}\n[dim]n={rank['n']:,} of {random['candidates']:,}[/dim]", *cells)
     return shown

@@ -17,7 +17,7 @@ from data.loader import MESSAGES
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from evaluation.answer_metrics import AnswerMetric
-from evaluation.answers import answer_rows, write_answers
+from evaluation.answers import answer_rows
 from evaluation.costs import training_flops
 from evaluation.predict import Prediction
 from evaluation.provenance import (
@@ -96,8 +96,7 @@ def evaluate_checkpoint(
     report["provenance"] |= origin(loaded, run_folder, step, checkpoint_hash, tokenizer)
     report["provenance"]["evaluation_hash"] = evaluation_hash
     report["provenance"]["evaluation_seconds"] = round(time.perf_counter() - started, 1)
-    write_report(report, folder, metrics)
-    write_answers(answers, folder)
+    write_report(report, folder, metrics, answers)
     return Evaluated(report, folder)
 
 

@@ -22,7 +22,7 @@ from evaluation.answer_metrics import METRICS
 from evaluation.audit import Prior
 from evaluation.metrics import bootstrap_ratio
 from evaluation.predict import Prediction
-from evaluation.probe_report import draw_probes, draw_robustness, probe_lines
+from evaluation.probe_report import draw_robustness, probe_lines, probe_pictures
 from evaluation.robustness import blind_table, curves, damaged, points
 from evaluation.run import chosen_evaluation, evaluate_checkpoint
 from evaluation.scoring import evaluate
@@ -236,7 +236,7 @@ def test_any_run_is_measured_by_naming_the_choices(
 
 def test_a_plain_report_has_neither_table_nor_figure(report: dict[str, object], tmp_path: Path) -> None:
     assert probe_lines(report) == []
-    assert draw_probes(report, tmp_path) == {}
+    assert probe_pictures(report) == {}
 
 
 def test_wrong_settings_are_named() -> None:
