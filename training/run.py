@@ -129,8 +129,6 @@ def _train(
     model = build_model(config, tokenizer.vocab_size)
     check_encoders(sources, validation, model.modalities)
     config, warnings = follow_encoders(config, model)
-    if processes.is_main:
-        _tell(choice, *warnings)
     processors = build_processors(config.data)
     check_processors(sources, validation, processors)
     interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
@@ -159,6 +157,7 @@ def _train(
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
     if processes.is_main:
+        _tell(choice, *warnings)
         tokenizer.save(run_folder / "tokenizer.json")
     workers = num_workers(config.data, processes.device)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
