@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from data.audio import read_audio, sample_rate
 from data.document import Document
 from data.image import read_image
 from data.types import AUDIO, IMAGE, SENTENCE, BadSampleError, Layout, Media, Modality, Sample, Segment, Text
-from evaluation.drawing import pixels
+from evaluation.drawing import new_figure, pixels
 
 RATE_OF_TENSORS = 16_000
 
@@ -45,7 +44,7 @@ def drawn_values(values: Tensor) -> np.ndarray:
 
 def drawn_line(values: np.ndarray) -> np.ndarray:
     """Values [S, X] over time as uint8 [H, W, 3]: a curve of one at a time, a picture of several, time to the right."""
-    figure = Figure(figsize=(2.4, 0.8), layout="constrained")
+    figure = new_figure(2.4, 0.8)
     axes = figure.subplots()
     axes.set_axis_off()
     if values.shape[1] == 1:

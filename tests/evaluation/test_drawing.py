@@ -69,12 +69,12 @@ def hostile(report: dict[str, Any]) -> dict[str, Any]:
     report = copy.deepcopy(report)
     score, audit = report["tasks"]["easy_vqa/typed"], report["audit"]["easy_vqa/typed"]
     report["tasks"] = {f"{text}/task": score for text in HOSTILE}
-    report["audit"] = dict.fromkeys(report["tasks"], {text: audit["majority"] for text in HOSTILE[::4]})
+    report["audit"] = dict.fromkeys(report["tasks"], dict.fromkeys(HOSTILE[::4], audit["majority"]))
     report["omitted"] = dict.fromkeys(report["tasks"], dict.fromkeys(HOSTILE, HOSTILE[0]))
     values = dict.fromkeys(HOSTILE, score["accuracy"])
     report["breakdown"] = dict.fromkeys(report["tasks"], {HOSTILE[0]: values})
     counts = {text: dict.fromkeys(HOSTILE, 1) for text in HOSTILE}
-    report["confusion"] = {task: counts for task in list(report["tasks"])[:1]}
+    report["confusion"] = dict.fromkeys(list(report["tasks"])[:1], counts)
     points = {text: [[0.1 * place, 0.2, text] for place, text in enumerate(HOSTILE)] for text in HOSTILE[:6]}
     report["embedding_map"] = {HOSTILE[0]: {"points": points, "field": HOSTILE[1], "explained": [0.5, 0.3]}}
     gap = {"counts": {"matched": [1, 2], "unmatched": [2, 1]}, "matched": 0.1, "unmatched": 0.2, "distance": 0.3}
