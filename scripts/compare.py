@@ -44,6 +44,9 @@ def run_bakeoff(config: DictConfig) -> None:
     from data.instantiate import instantiate
     from data.types import BadInputError
 
+    data = config.get("data")
+    if data and data.get("validation_file") is not None:
+        data.hold_out = None  # there is something else to tune on
     if config.name is None:
         raise BadInputError("name: a bake-off needs one, for the folder of its runs")
     results = run(instantiate(config.bakeoff, "bakeoff"), Path(config.runs), config.name)
