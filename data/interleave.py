@@ -75,6 +75,11 @@ class Interleaver:
         self._processors = dict(processors)
         self._num_tokens = dict(num_tokens)
 
+    @property
+    def processed(self) -> frozenset[Modality]:
+        """The modalities that have a processor."""
+        return frozenset(self._processors)
+
     def document(self, sample: Sample | AlignedSample, draws: Draws | None = None) -> Document:
         """The whole conversation with its labels; media are augmented if and only if there are `draws`.
 

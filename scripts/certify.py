@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
 from scripts.entry import entry_point
 
@@ -10,12 +14,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@entry_point("certify")
+@entry_point("certify", paths=("output", "runs", "data.train", "data.validation_file", "data.evaluation"))
 def main(config: DictConfig) -> None:
     """Prints the table of all checks, writes it, and exits with 1 when one fails."""
-    import sys
     import time
-    from pathlib import Path
 
     import torch
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
 from scripts.entry import entry_point
 
@@ -10,7 +14,12 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@entry_point("compare")
+@entry_point(
+    "compare",
+    texts=("name",),
+    paths=("output", "data.train", "data.validation_file", "data.evaluation"),
+    lists=("runs",),
+)
 def main(config: DictConfig) -> None:
     """Prints the table and writes it with a figure; of a bake-off, trains what is missing first."""
     if config.bakeoff is None:
@@ -21,8 +30,6 @@ def main(config: DictConfig) -> None:
 
 def compare_runs(config: DictConfig) -> None:
     """Runs that differ by their seed alone are shown as one row."""
-    from pathlib import Path
-
     from evaluation.compare import group_runs, load_runs
     from evaluation.comparison_report import print_comparison, write_comparison
 
@@ -36,8 +43,6 @@ def compare_runs(config: DictConfig) -> None:
 
 def run_bakeoff(config: DictConfig) -> None:
     """A killed bake-off goes on with what is missing."""
-    from pathlib import Path
-
     from bakeoff.report import track, write
     from bakeoff.run import run
     from bakeoff.terminal import print_results

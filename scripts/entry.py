@@ -2,91 +2,141 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import hydra
-from hydra.main import get_args_parser
-from omegaconf import DictConfig
+REPOSITORY = Path(__file__).resolve().parents[1]
 
-from scripts.choices import named_choices
-from scripts.error_lines import groups
 
-# `python scripts/certify.py` puts scripts/ first on the path, where certify.py would hide the package certify.
-sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != Path(__file__).resolve().parent]
+def own_packages_first() -> None:
+    """Lets nothing on the path hide a package of this project, here and in every process that is started from here.
+
+    A folder of the user's own on PYTHONPATH may hold a `data`, a `conf` or an `encoders.py`. And `python
+    scripts/certify.py` puts scripts/ first on the path, where certify.py would hide the package certify.
+    """
+    ours = (REPOSITORY, REPOSITORY / "scripts")
+    sys.path[:] = [str(REPOSITORY), *(folder for folder in sys.path if Path(folder).resolve() not in ours)]
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    others = [folder for folder in given if folder and Path(folder).resolve() != REPOSITORY]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *others])
+
+
+own_packages_first()
+
+import hydra  # noqa: E402
+from hydra.core.hydra_config import HydraConfig  # noqa: E402
+from hydra.main import get_args_parser  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
+
+from scripts.arguments import ArgumentError, Literals, hydra_arguments  # noqa: E402
+from scripts.choices import named_choices  # noqa: E402
+from scripts.error_lines import CONF, composition_line, groups, run_line, unexpected_line  # noqa: E402
+from scripts.help_page import offer_used_groups  # noqa: E402
 
 Main = Callable[[DictConfig], None]
-BAD_INPUT, INTERRUPTED = 2, 130
+UNEXPECTED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+# Hydra's own switch: tracebacks instead of its many lines.
+FULL_ERROR = "HYDRA_FULL_ERROR"
+SWEEP = "hydra.mode=MULTIRUN"
 
 
-def entry_point(config_name: str) -> Callable[[Main], Callable[[], None]]:
+def entry_point(
+    config_name: str,
+    texts: Sequence[str] = (),
+    paths: Sequence[str] = (),
+    lists: Sequence[str] = (),
+    media: bool = False,
+) -> Callable[[Main], Callable[[], None]]:
     """Turn `main(config)` into a command configured by `conf/CONFIG_NAME.yaml` and `sys.argv`.
 
-    Bad input prints `error: ...` and exits with 2, Ctrl-C exits with 130, and any other exception is a bug
-    that keeps its traceback. With HYDRA_FULL_ERROR=1 every exception does. Heavy imports belong inside `main`, so
-    that `--help` answers at once; `main.__wrapped__` is the plain function.
+    Bad input prints `error: ...` and exits with 2, Ctrl-C exits with 130, and any other exception is a bug: it prints
+    `error: unexpected ...` and exits with 1. With HYDRA_FULL_ERROR=1 every exception keeps its traceback. `texts`,
+    `paths`, `lists` and `media` are the options whose values are taken literally (see `Literals`), unless the command
+    sweeps over values. Heavy imports belong inside `main`, so that `--help` answers at once; `main.__wrapped__` is the
+    plain function.
     """
+    literals = Literals(texts, paths, lists, media)
 
     def decorate(main: Main) -> Callable[[], None]:
         @functools.wraps(main)
-        def job(config: DictConfig) -> None:
-            os.environ.pop("HYDRA_FULL_ERROR", None)  # programs that main starts report errors in one line
-            from scripts.checked import checked
-
-            try:
-                main(checked(config, config_name))
-            except Exception as error:
-                _exit_if_expected(error, config_name)
-                raise
-
-        # The version of Hydra's behaviour that the configuration was written for.
-        configured = functools.partial(hydra.main, config_path="pkg://conf", version_base="1.3")
-
-        @functools.wraps(main)
         def command() -> None:
-            if os.environ.get("HYDRA_FULL_ERROR") == "1":
-                configured(config_name=config_name)(main)()
-                return
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints its own many lines
+            typed, full_error = list(sys.argv), os.environ.get(FULL_ERROR) == "1"
+
+            @functools.wraps(main)
+            def job(config: DictConfig) -> None:
+                sys.argv[:] = typed  # what a run notes down of its command
+                from scripts.checked import checked
+
+                if full_error:
+                    main(checked(config, config_name))
+                    return
+                os.environ.pop(FULL_ERROR, None)  # programs that main starts report errors in one line
+                try:
+                    main(checked(config, config_name))
+                except Exception as error:
+                    _exit(error, run_line(error))
+
+            offer_used_groups()
+            # The version of Hydra's behaviour that the configuration was written for.
+            configured = hydra.main(config_path="pkg://conf", config_name=config_name, version_base="1.3")(job)
             try:
-                _refuse_unknown_flags()
-                sys.argv[1:] = named_choices(sys.argv[1:], groups())
-                configured(config_name=config_name)(job)()
+                sys.argv[1:] = named_choices(_arguments(literals, config_name), groups())
+                os.environ[FULL_ERROR] = "1"  # or Hydra prints its own many lines
+                configured()
             except KeyboardInterrupt:
+                if full_error:
+                    raise
                 print("interrupted", file=sys.stderr)
                 sys.exit(INTERRUPTED)
             except Exception as error:
-                _exit_if_expected(error, config_name, composing=True)
-                raise
+                if full_error:
+                    raise
+                _exit(error, run_line(error) or composition_line(error, config_name, sys.argv[1:]))
             finally:
-                os.environ.pop("HYDRA_FULL_ERROR", None)
+                sys.argv[:] = typed
+                HydraConfig.instance().cfg = None
+                if not full_error:
+                    os.environ.pop(FULL_ERROR, None)
 
         return command
 
     return decorate
 
 
-def _exit_if_expected(error: Exception, config_name: str, composing: bool = False) -> None:
-    from scripts.error_lines import composition_line, run_line
+def _arguments(literals: Literals, config_name: str) -> list[str]:
+    """What is typed as Hydra reads it: options first, for its parser takes none after a flag that follows another."""
+    typed = sys.argv[1:]
+    parser = get_args_parser()
+    parser.exit_on_error = False  # or it prints its usage
+    try:
+        flags, rest = parser.parse_known_args()
+    except argparse.ArgumentError as error:
+        _refuse(f"{error}; see --help")
+    unknown = [argument for argument in rest if argument.startswith("-")]
+    if unknown:
+        _refuse(f"{unknown[0]}: no such flag; options are given as name=value, see --help")
+    options = [*flags.overrides, *rest]
+    if flags.multirun or SWEEP in typed:
+        literals = Literals()  # a sweep takes a comma for the next value
+    typed = [item for item in typed if item in options] + [item for item in typed if item not in options]
+    try:
+        return hydra_arguments(typed, literals, CONF / f"{config_name}.yaml")
+    except ArgumentError as error:
+        _refuse(str(error))
 
-    line = run_line(error)
-    if line is None and composing:
-        line = composition_line(error, config_name, sys.argv[1:])
-    if line is not None:
-        _refuse(line, getattr(error, "exit_code", BAD_INPUT))
 
-
-def _refuse_unknown_flags() -> None:
-    _, rest = get_args_parser().parse_known_args()
-    flags = [argument for argument in rest if argument.startswith("-")]
-    if flags:
-        _refuse(f"{flags[0]}: no such flag; options are given as name=value, see --help")
+def _exit(error: Exception, line: str | None) -> NoReturn:
+    if line is None:
+        _refuse(unexpected_line(error), UNEXPECTED)
+    _refuse(line, getattr(error, "exit_code", BAD_INPUT))
 
 
 def _refuse(line: str, code: int = BAD_INPUT) -> NoReturn:
-    print(f"error: {line}", file=sys.stderr)
+    printable = line.encode("utf-8", "backslashreplace").decode()
+    print(f"error: {printable}", file=sys.stderr)
     sys.exit(code)

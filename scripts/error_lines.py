@@ -1,10 +1,11 @@
-"""One line for every error that the user can put right; None for a bug, which keeps its traceback."""
+"""One line for every error: None for one that the user cannot put right, which `unexpected_line` then names."""
 
 from __future__ import annotations
 
 import difflib
 import errno
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,12 +24,17 @@ from omegaconf.errors import (
 )
 
 import conf
+from scripts.arguments import quoted
 from scripts.choices import NONE
 
 CONF = Path(str(conf.__file__)).parent
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 # Libraries that write checkpoints turn a full disk into errors of their own.
 FULL_DISK = re.compile(r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing")
+
+# What a value may not hold unless it is quoted.
+UNUSUAL = re.compile(r"[^\w/\\+.$%*@?|,=:(){}\[\]-]|[^\x00-\x7f]")
+LONGEST, LONGEST_NAME = 300, 120
 
 
 def run_line(error: BaseException) -> str | None:
@@ -45,6 +51,8 @@ def run_line(error: BaseException) -> str | None:
         return f"{place}: {str(error).splitlines()[0]}"
     if (disk := _disk_line(error)) is not None:
         return disk
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{str(error.filename)[:LONGEST_NAME]}...: {error.strerror}"
     root = _root(error)
     if isinstance(root, ValueError) and (root is not error or _raised_by_constructor(root)):
         return _joined(root)
@@ -54,8 +62,7 @@ def run_line(error: BaseException) -> str | None:
 def composition_line(error: Exception, config_name: str, arguments: list[str]) -> str | None:
     """The line for an error that Hydra met while it put the configuration together."""
     if isinstance(error, OverrideParseException):
-        reason = next(line for line in error.message.splitlines() if not line.startswith("Error parsing"))
-        return f"{error.override}: cannot be read as name=value ({reason})"
+        return _unreadable(error)
     if isinstance(error, MissingConfigException):
         return _unknown_choice(error)
     if isinstance(error, yaml.MarkedYAMLError):
@@ -67,6 +74,21 @@ def composition_line(error: Exception, config_name: str, arguments: list[str]) -
             return _unknown_option(unknown[1] or unknown[2], config_name, arguments)
         return _joined(error)
     return _joined(error) if isinstance(error, OmegaConfBaseException) else None
+
+
+def unexpected_line(error: BaseException) -> str:
+    """The line for a bug."""
+    root = _root(error)
+    return f"unexpected {type(root).__name__}: {_joined(root)[:LONGEST]}; HYDRA_FULL_ERROR=1 shows where"
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    reason = next(line for line in error.message.splitlines() if not line.startswith("Error parsing"))
+    name, equals, value = error.override.partition("=")
+    if equals and UNUSUAL.search(value) and not value.startswith(("'", '"', "[", "{")):
+        remedy = shlex.quote(f"{name}={quoted(value)}")
+        return f"{error.override}: has characters that need quotes of their own: {remedy}"
+    return f"{error.override}: cannot be read as name=value ({reason})"
 
 
 def _unknown_choice(error: MissingConfigException) -> str:

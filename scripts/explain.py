@@ -1,8 +1,12 @@
-"""Show which parts of an image, a sound and a text an answer rests on."""
+"""Show which parts of an image, a sound, a text and files of any other modality an answer rests on."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
 from scripts.entry import entry_point
 
@@ -10,22 +14,22 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@entry_point("explain")
+@entry_point("explain", texts=("text", "answer"), paths=("checkpoint", "image", "audio", "output"), media=True)
 def main(config: DictConfig) -> None:
     """Prints the answer and writes the picture."""
-    from pathlib import Path
-
     from data.types import BadInputError, Message, Sample, Text
     from evaluation.explanation import draw_explanation, explain
     from evaluation.figures import save
-    from scripts.question import asked
-    from serving.session import Session
+    from scripts.question import asked, load_session
 
     output = Path(str(config.output))
     if output.exists():
         raise BadInputError(f"output={output}: exists already, and is not overwritten")
-    segments = tuple(asked(config))
-    session = Session.load(config.checkpoint, config.device)
+    nearest = next(folder for folder in output.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise BadInputError(f"output={output}: {nearest} is a file, not a folder")
+    session = load_session(config)
+    segments = tuple(asked(config, session))
     answer = config.answer
     if answer is None:
         answer = session.answer(*segments, max_new_tokens=config.max_new_tokens)

@@ -1,8 +1,12 @@
-"""Ask a checkpoint about an image, a sound and a text."""
+"""Ask a checkpoint about an image, a sound, a text and files of any other modality."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
 from scripts.entry import entry_point
 
@@ -10,16 +14,17 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@entry_point("generate")
+@entry_point("generate", texts=("text",), paths=("checkpoint", "image", "audio"), media=True)
 def main(config: DictConfig) -> None:
-    """Prints the answer; image, sound and text are read in this order."""
-    from scripts.question import asked
-    from serving.session import Session
+    """Prints the answer; what is asked is read in the order of the command line."""
+    from scripts.question import asked, load_session
 
-    segments = asked(config)
-    session = Session.load(config.checkpoint, config.device)
+    session = load_session(config)
     answer = session.answer(
-        *segments, max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed
+        *asked(config, session),
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        seed=config.seed,
     )
     print(answer)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
 from scripts.entry import entry_point
 
@@ -10,7 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@entry_point("prepare_data")
+@entry_point("prepare_data", paths=("output", "check", "clean"))
 def main(config: DictConfig) -> None:
     """Exports the chosen source, or each of its splits, to `output`."""
     from data.instantiate import instantiate

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
 from scripts.entry import entry_point
 
@@ -10,15 +14,14 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@entry_point("train")
+@entry_point("train", paths=("resume", "runs", "data.train", "data.validation_file", "data.evaluation"))
 def main(config: DictConfig) -> None:
     """Runs one training from configuration to report; under torchrun, one process of it."""
     from functools import partial
 
-    from hydra.core.hydra_config import HydraConfig
-
     from evaluation.alignment_monitor import make_monitor
     from evaluation.settings import has_tasks
+    from scripts.arguments import typed_overrides
     from scripts.checked import checked
     from training.run import train
     from training.run_folder import resumed_run
@@ -26,7 +29,7 @@ def main(config: DictConfig) -> None:
 
     step_folder = None
     if config.resume:
-        run_folder, step_folder, config = resumed_run(config.resume, HydraConfig.get().overrides.task)
+        run_folder, step_folder, config = resumed_run(config.resume, typed_overrides())
         config = checked(config, "train")
         print(f"resuming {run_folder} from {step_folder.name}")
     monitor = partial(make_monitor, on_bad_sample=config.data.on_bad_sample, image_cell=ImageCell, audio_cell=AudioCell)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import torch
 
 from data.build import build_interleaver, build_processors
 from data.collate import collate_prompts
+from data.instantiate import instantiate
 from data.interleave import Interleaver
+from data.loader import MESSAGES
 from data.tokenizer import END, Tokenizer
-from data.types import Message, Sample, Segment
-from fusion.checkpoint import load_model
+from data.types import TEXT, BadInputError, Message, Modality, Sample, Segment
+from fusion.checkpoint import LoadedModel, load_model
 from fusion.generation import generate
 from fusion.model import FusionModel
 
@@ -21,23 +23,50 @@ from fusion.model import FusionModel
 class Session:
     """Answers to conversations; keeps nothing between two of them."""
 
-    def __init__(self, model: FusionModel, tokenizer: Tokenizer, interleaver: Interleaver) -> None:
+    def __init__(
+        self,
+        model: FusionModel,
+        tokenizer: Tokenizer,
+        interleaver: Interleaver,
+        trained_on: Collection[Modality] | None = None,
+    ) -> None:
+        """trained_on: the modalities of the media that the training data held; None if that is not known."""
         self.model, self.tokenizer, self.interleaver = model.eval(), tokenizer, interleaver
+        self.trained_on = trained_on
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu") -> Session:
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Session:
         """The newest checkpoint of a run, or a given step.
 
         Raises:
-            BadInputError: the checkpoint is missing, damaged or of another architecture.
+            BadInputError: the checkpoint is missing, damaged or of another architecture, or has not learned to answer.
         """
         loaded = load_model(path, device)
+        _check_answers(loaded)
         tokenizer = Tokenizer.load(loaded.tokenizer_path)
         config = loaded.config.data
         interleaver = build_interleaver(
             config, tokenizer, build_processors(config), loaded.model.num_tokens, loaded.model.modalities
         )
-        return cls(loaded.model, tokenizer, interleaver)
+        return cls(loaded.model, tokenizer, interleaver, _trained_on(loaded.manifest))
+
+    @property
+    def media(self) -> tuple[Modality, ...]:
+        """The modalities other than text that can be asked about."""
+        return tuple(name for name in self.interleaver.modalities if name != TEXT and self.refusal(name) is None)
+
+    def refusal(self, modality: Modality) -> str | None:
+        """Why a medium of this modality cannot be asked about; None if it can."""
+        if modality == TEXT or modality not in self.interleaver.modalities:
+            known = ", ".join(name for name in self.interleaver.modalities if name != TEXT) or "none"
+            return f"the checkpoint has no encoder of {modality!r} (it has: {known})"
+        if modality not in self.interleaver.processed:
+            return f"the checkpoint has no processor of {modality!r}, which would read the file"
+        if modality in self.interleaver.withheld:
+            return f"{modality} was withheld from the training (data.modality_dropout.{modality}=1): the model saw none"
+        if self.trained_on is not None and modality not in self.trained_on:
+            return f"the training data held no {modality}: the model saw none"
+        return None
 
     def answer(self, *segments: Segment, max_new_tokens: int = 32, temperature: float = 0.0, seed: int = 0) -> str:
         """The answer to one question of text and media, in the order in which they are to be read.
@@ -75,3 +104,21 @@ class Session:
             generator=torch.Generator(device).manual_seed(seed),
         )
         return self.tokenizer.decode(tokens)
+
+
+def _check_answers(loaded: LoadedModel) -> None:
+    """Refuses a checkpoint whose objective never read a conversation."""
+    objective = loaded.config.get("objective")
+    if objective is not None and MESSAGES not in instantiate(objective, "objective").reads:
+        raise BadInputError(
+            f"{loaded.step_folder}: cannot answer: it was trained by a contrastive objective alone, without "
+            "conversations; evaluate.py measures its retrieval"
+        )
+
+
+def _trained_on(manifest: Mapping[str, Any]) -> frozenset[Modality] | None:
+    """The modalities of all training sources; None if one did not say its own, or a resume had others."""
+    data = manifest.get("data") or {"sources": {}}
+    held = [entry.get("modalities") for place, entry in data["sources"].items() if place.startswith("data.sources.")]
+    known = held and all(held) and not data.get("changes")
+    return frozenset(name for names in held for name in names) if known else None

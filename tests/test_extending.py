@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import torch
 
+from scripts.generate import main as generate
 from scripts.train import main
+from tests.scripts.in_process import run_command
 from training.trackers.jsonl import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -89,6 +91,47 @@ def test_a_size_was_found(followed: Path) -> None:
 def test_the_checkpoint_is_rebuilt_outside(followed: Path) -> None:
     first, again = (read(followed / name / "report.json") for name in ("runs/vibration/alternating", "again"))
     assert again["tasks"] == first["tasks"]
+
+
+@pytest.fixture
+def outside(followed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder, with its packages on the path of this process."""
+    monkeypatch.setenv("OUT", str(followed))
+    monkeypatch.setenv("INTERFUSE_PACKAGES", PACKAGES)
+    monkeypatch.syspath_prepend(followed)
+    return followed
+
+
+def test_the_new_modality_is_asked_about_by_its_name(outside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In any order; in that of the training the model is right about most readings."""
+    rows = [json.loads(line) for line in (outside / "readings" / "test.jsonl").read_text().splitlines()[:10]]
+    checkpoint, right = f"checkpoint={outside}/runs/vibration/alternating", 0
+    for row in rows:
+        reading = f"vibration={outside}/readings/{row['messages'][0]['content'][0]['path']}"
+        assert run_command(generate, [checkpoint, reading, "text=how does it turn?"]) == 0
+        right += capsys.readouterr().out.strip() == row["messages"][1]["content"][0]["text"]
+    assert right >= 8
+    assert (outside / "explanation.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("vibratoin={}/readings/test-0.txt", "the nearest valid name is vibration"),
+        ("vibration={}/readings/gone.txt", "gone.txt: no such file"),
+        ("vibration={}/vibration.py", "vibration.py: not readings"),
+        ("image={}/explanation.png", "the checkpoint has no encoder of 'image' (it has: vibration)"),
+    ],
+)
+def test_what_cannot_be_asked_about_ends_in_one_line(
+    typed: str, message: str, outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = f"checkpoint={outside}/runs/vibration/alternating"
+    assert run_command(generate, [checkpoint, typed.format(outside), "text=how does it turn?"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+    assert message in printed
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,13 @@ OPTION = "resume_with_changed_data"
 
 
 def describe(sources: Sources, validation: Mapping[str, Source]) -> dict[str, Any]:
-    """What a checkpoint keeps of the data: `sources`, place in the config -> {"samples", "fingerprint"}; `changes`."""
+    """What a checkpoint keeps of the data: `sources`, by their place in the config, and their `changes`.
+
+    Of a source it keeps the number of samples, the fingerprint, and the modalities of its media if it says them.
+    """
     places = {f"data.sources.{name}": source for name, (source, _) in sources.items()}
     places |= {f"data.validation.{name}": source for name, source in validation.items()}
-    held = {place: {"samples": len(source), "fingerprint": fingerprint(source)} for place, source in places.items()}
-    return {"sources": held, "changes": []}
+    return {"sources": {place: _described(source) for place, source in places.items()}, "changes": []}
 
 
 def compare(data: dict[str, Any], step_folder: Path, goes_on: bool) -> tuple[dict[str, Any], list[str]]:
@@ -41,6 +43,12 @@ def compare(data: dict[str, Any], step_folder: Path, goes_on: bool) -> tuple[dic
         raise BadInputError(f"{step_folder.name} was trained on other data: {said} ({OPTION}=true goes on with them)")
     change = f"from step {manifest['step']} on with other data: {said}"
     return data | {"changes": [*before["changes"], change]}, [change]
+
+
+def _described(source: Source) -> dict[str, Any]:
+    held = {"samples": len(source), "fingerprint": fingerprint(source)}
+    modalities = getattr(source, "modalities", None)
+    return held | {"modalities": sorted(modalities)} if modalities else held
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from data.atomic_write import write_text
@@ -60,7 +61,7 @@ def resumed_run(path: str, overrides: Sequence[str]) -> tuple[Path, Path, DictCo
     validate_targets(config)  # before anything asks for the signature of what it names
     OmegaConf.set_struct(config, True)
     for override in overrides:
-        key, _, value = override.partition("=")
+        key, _, _ = override.partition("=")
         if key == "resume":
             continue
         if key == OPTION:  # a run from before this option may be resumed with it
@@ -70,7 +71,7 @@ def resumed_run(path: str, overrides: Sequence[str]) -> tuple[Path, Path, DictCo
         node = OmegaConf.select(config, key, throw_on_missing=False)
         if (node is None and key not in config) or isinstance(node, DictConfig):
             raise BadInputError(f"{override}: a resumed run keeps its own groups; only values that it has may change")
-        OmegaConf.update(config, key, OmegaConf.create(f"value: {value}").value)
+        OmegaConf.update(config, key, OverridesParser.create().parse_override(override).value())
     return run_folder, step_folder, config
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -10,6 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from tests.scripts.in_process import run_command
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = sorted(path.stem for path in (REPOSITORY / "scripts").glob("*.py") if "\n@entry_point(" in path.read_text())
@@ -29,6 +34,8 @@ hydra: {help: {header: "Trains.", footer: "Examples: none"}}
     "experiment/broken.yaml": "# @package _global_\nseed: [5\n",
 }
 SCRIPT = """
+import conf  # of this folder: from the next line on the project's own would come first
+
 from scripts.entry import entry_point
 
 
@@ -104,8 +111,13 @@ def test_a_command_runs_and_leaves_nothing_behind(project: Path) -> None:
     assert sorted(path.name for path in project.iterdir()) == before
 
 
-def test_a_sweep_runs_every_value(project: Path) -> None:
-    done = command(project, "-m", "fusion=early,late", "seed=5", "tracker=[]")
+@pytest.mark.parametrize(
+    "arguments",
+    [["-m", "fusion=early,late", "seed=5", "tracker=[]"], ["fusion=early,late", "-m", "seed=5", "tracker=[]"]],
+    ids=["flag first", "flag between"],
+)
+def test_a_sweep_runs_every_value(project: Path, arguments: list[str]) -> None:
+    done = command(project, *arguments)
     assert done.returncode == 0
     assert [line for line in done.stdout.splitlines() if line.startswith("ran")] == ["ran 5 3 []", "ran 5 4 []"]
     assert not list(project.glob("*.log"))
@@ -126,6 +138,8 @@ WRONG = {
     "trainer.lr=[1": "trainer.lr=[1: cannot be read as name=value (",
     "seed=1,2": "Ambiguous value for argument 'seed=1,2'",
     "--epochs=3": "--epochs=3: no such flag; options are given as name=value, see --help",
+    "--cfg=jobs": "argument --cfg/-c: invalid choice: 'jobs'",
+    "seed=\udcff": "seed=\\udcff: holds bytes that are not UTF-8",
     "seed=1": "train.jsonl:12: field 'messages' is missing",
     "seed=4": "No space left on device; what was written before is untouched",
     "seed=7": "folder: has no value; give folder=VALUE",
@@ -158,18 +172,25 @@ def test_a_full_disk_is_one_clear_line(project: Path) -> None:
     assert "No space left on device" in done.stderr
 
 
-@pytest.mark.parametrize(("argument", "expected"), [("seed=2", "KeyError: 'a bug'"), ("seed=8", "invalid literal")])
-def test_a_bug_keeps_its_traceback(project: Path, argument: str, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("seed=2", "KeyError: 'a bug'"),
+        ("seed=8", "ValueError: invalid literal for int() with base 10: 'a bug too'"),
+    ],
+)
+def test_a_bug_is_one_line_and_no_refusal(project: Path, argument: str, expected: str) -> None:
     done = command(project, argument)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: unexpected {expected}; HYDRA_FULL_ERROR=1 shows where\n"
+
+
+@pytest.mark.parametrize(("argument", "expected"), [("trainer.lr=2", "in __init__"), ("seed=2", "KeyError: 'a bug'")])
+def test_the_traceback_can_be_asked_for(project: Path, argument: str, expected: str) -> None:
+    done = command(project, argument, HYDRA_FULL_ERROR="1")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert expected in done.stderr
-
-
-def test_the_traceback_can_be_asked_for(project: Path) -> None:
-    done = command(project, "trainer.lr=2", HYDRA_FULL_ERROR="1")
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
 
 
 def test_ctrl_c_is_no_error(project: Path) -> None:
@@ -192,28 +213,86 @@ def test_ctrl_c_is_no_error(project: Path) -> None:
 def test_help_lists_options_and_choices(project: Path) -> None:
     done = command(project, "--help")
     assert done.returncode == 0
-    for expected in ("Trains.", "lr: 0.1", "fusion: early, late", "tracker: far, local", "Examples: none"):
+    for expected in ("Trains.", "lr: 0.1", "fusion: early, late\n", "tracker: far, local\n", "Examples: none"):
         assert expected in done.stdout
     assert "Powered by" not in done.stdout
 
 
 @pytest.mark.parametrize("script", COMMANDS)
-def test_help_of_every_script_comes_without_torch(script: str) -> None:
-    """Heavy imports would make --help and completion wait."""
+def test_help_of_every_script_comes_without_torch(script: str, tmp_path: Path) -> None:
+    """Heavy imports would make --help and completion wait. It is the project's own, whatever lies on PYTHONPATH."""
+    for name in ("scripts", "conf"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('on PYTHONPATH')\n")
     program = (
-        f"import sys; sys.argv = ['{script}.py', '--help']\n"
-        f"from scripts.{script} import main\n"
-        "try: main()\n"
+        f"import runpy, sys; sys.argv = ['{script}.py', '--help']; sys.path[0] = 'scripts'\n"
+        f"try: runpy.run_path('scripts/{script}.py', run_name='__main__')\n"
         "except SystemExit as done: assert not done.code\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Groups and their choices" in done.stdout
+    assert "Examples:" in done.stdout
 
 
-def test_the_scripts_folder_hides_no_package() -> None:
+USED = {
+    "train": ({"fusion", "tracker", "experiment", "encoders/sentence", "fine_tuning", "evaluation"}, {"source"}),
+    "compare": ({"experiment/bakeoff", "tracker"}, {"experiment", "fusion", "data"}),
+    "evaluate": ({"evaluation", "evaluation/robustness"}, {"experiment", "tracker", "fusion"}),
+    "prepare_data": ({"source"}, {"data", "fusion", "tracker"}),
+}
+
+
+@pytest.mark.parametrize("script", USED)
+def test_help_lists_the_groups_that_a_script_uses(script: str, capsys: pytest.CaptureFixture[str]) -> None:
+    used, others = USED[script]
+    main = importlib.import_module(f"scripts.{script}").main
+    assert run_command(main, ["--help"]) == 0
+    page = capsys.readouterr().out
+    listed = {line.partition(":")[0] for line in page.partition("Groups and their choices")[2].splitlines()}
+    assert used <= listed
+    assert not others & listed
+    assert not {line for line in page.splitlines() if line.startswith("experiment:") and "bakeoff" in line}
+
+
+def test_help_of_a_script_without_groups_speaks_of_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(importlib.import_module("scripts.generate").main, ["--help"]) == 0
+    page = capsys.readouterr().out
+    assert "Groups" not in page
+    assert "temperature: 0.0" in page
+
+
+def test_groups_of_a_folder_of_one_s_own_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "encoders" / "vibration").mkdir(parents=True)
+    (tmp_path / "encoders" / "vibration" / "patches.yaml").write_text("_target_: vibration.Encoder\n")
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults: [/encoders/vibration: patches]\nname: vibration\n"
+    (tmp_path / "experiment" / "vibration.yaml").write_text(text)
+    main = importlib.import_module("scripts.train").main
+    assert run_command(main, [f"hydra.searchpath=[file://{tmp_path}]", "--help"]) == 0
+    page = capsys.readouterr().out
+    assert "encoders/vibration: patches\n" in page
+    assert ", vibration\n" in page.partition("\nexperiment: ")[2]
+
+
+@pytest.mark.parametrize("typed", ["name=été", "seed=it's", "name=~/x"])
+def test_a_value_that_needs_quotes_is_given_them(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    value = typed.partition("=")[2]
+    assert run_command(importlib.import_module("scripts.train").main, [typed]) == 2
+    said = capsys.readouterr().err.removeprefix(f"error: {typed}: has characters that need quotes of their own: ")
+    (argument,) = shlex.split(said)
+    assert OverridesParser.create().parse_override(argument).value() == value
+
+
+def test_the_scripts_folder_hides_no_package(tmp_path: Path) -> None:
     program = "import scripts.entry, certify; print(hasattr(certify, '__path__'))"
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "scripts")}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY / "scripts"), str(REPOSITORY)])}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.stdout == "True\n", done.stderr

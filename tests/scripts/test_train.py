@@ -16,6 +16,7 @@ from data.audio import AudioProcessor
 from data.image import ImageProcessor
 from data.types import Absent, BadInputError, BadSampleError, Media, Text
 from fusion.checkpoint import best_step, load_model, resolve, step_folders, verify
+from scripts.arguments import quoted
 from scripts.train import main
 from serving.session import Session
 from training.optimizers import muon
@@ -151,6 +152,8 @@ def test_a_modality_that_is_always_dropped_never_reaches_the_model(
     shuffled, same = (report[key]["manifest"]["image_shuffled"] for key in ("audit", "audited_rows"))
     assert shuffled["value"] == same["value"], "whatever picture a row has, the model reads the same"
     resumed = Session.load(run)
+    assert "image was withheld from the training" in str(resumed.refusal("image"))
+    assert resumed.refusal("audio") is None
     picture = Media("image", data.parent / "1.png")
     assert resumed.answer(picture, Text("?")) == resumed.answer(Absent("image"), Text("?"))
 
@@ -171,3 +174,10 @@ def test_a_resume_needs_the_configuration_of_the_run(data: Path) -> None:
     (run / "config.yaml").unlink()
     with pytest.raises(BadInputError, match=r"config\.yaml: missing"):
         resumed_run(str(run), [])
+
+
+@pytest.mark.parametrize("path", ["it's, [é].jsonl", "a\\b: ${x}.jsonl", "3.10"])
+def test_a_path_that_a_resume_changes_is_taken_literally(path: str, data: Path) -> None:
+    run = train(data, "trainer.max_steps=1")
+    _, _, config = resumed_run(str(run), [f"data.train={quoted(path)}", "trainer.max_steps=3", "optimizer.lr=1e-2"])
+    assert (config.data.train, config.trainer.max_steps, config.optimizer.lr) == (path, 3, 0.01)

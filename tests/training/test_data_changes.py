@@ -63,6 +63,7 @@ def test_a_checkpoint_keeps_length_and_fingerprint_of_every_source(run: Path) ->
     assert data["changes"] == []
     assert data["sources"].keys() == {"data.sources.manifest"}
     assert data["sources"]["data.sources.manifest"]["samples"] == 16
+    assert data["sources"]["data.sources.manifest"]["modalities"] == ["audio", "image"]
     assert training_data({"data": data}) == {"sources": data["sources"]}
 
 
