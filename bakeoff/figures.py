@@ -8,21 +8,31 @@ from matplotlib.ticker import PercentFormatter
 
 from bakeoff.results import Results, Row
 from bakeoff.statistics import Estimate
+from evaluation.drawing import MAX_TASKS, and_rest, new_figure
 from evaluation.figures import COLOURS, style
+from evaluation.plain_text import label
 
 MARKERS = {"flops": "o", "parameters": "s"}
+# Panels beside one another.
+MAX_COLUMNS = 4
 
 
 def draw(results: Results) -> Figure:
     """A point for each method and budget with its interval; colours are methods, shapes are budgets."""
-    tasks = results.tasks
-    figure = Figure(figsize=(1.6 + 4.2 * len(tasks), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+    tasks = results.tasks[:MAX_TASKS]
+    columns = min(len(tasks), MAX_COLUMNS)
+    lines = -(-len(tasks) // columns)
     methods = list(dict.fromkeys(row.method for row in results.rows))
-    for axes, task in zip(panels, tasks, strict=True):
+    figure = new_figure(1.6 + 4.2 * columns, max(4.2 * lines, 0.2 * len(results.rows)))
+    panels = figure.subplots(lines, columns, squeeze=False).flatten()
+    for axes in panels[len(tasks) :]:
+        axes.remove()
+    for axes, task in zip(panels, tasks, strict=False):
         draw_task(axes, task, results.rows, methods)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False)
+    if rest := and_rest(len(tasks), len(results.tasks)):
+        figure.supxlabel(rest.removeprefix("; "), fontsize=9)
     return figure
 
 
@@ -38,11 +48,11 @@ def draw_task(axes: Axes, task: str, rows: tuple[Row, ...], methods: list[str]) 
             color=COLOURS[methods.index(row.method) % len(COLOURS)],
             markersize=6,
             capsize=3,
-            label=f"{row.method} (equal {row.budget})",
+            label=f"{label(row.method)} (equal {row.budget})",
         )
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel("MFLOP per training sample (forward)")
-    axes.set_title(task, fontsize=10, fontweight="bold")
+    axes.set_title(label(task), fontsize=10, fontweight="bold")
     style(axes, "both")
 
 

@@ -11,9 +11,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from bakeoff.settings import Bakeoff
+from bakeoff.settings import Bakeoff, Tuning
 from data.instantiate import instantiate_source, resolved
 from data.types import BadInputError
+from evaluation.before_training import check_rows
 from evaluation.settings import given_tasks
 
 Config = dict[str, Any]
@@ -25,13 +26,17 @@ def prepared(bakeoff: Bakeoff) -> Bakeoff:
     Raises `BadInputError` if a contrast names a task that will not be evaluated, or the tuning another schedule.
     """
     shared = [*bakeoff.base, *bakeoff.methods[bakeoff.reference]]
-    compared, tuning = configuration(shared), configuration([*shared, *bakeoff.tuning.overrides])
+    compared = configuration(shared)
     check_tasks(bakeoff, compared)
-    return replace(bakeoff, tuning=replace(bakeoff.tuning, overrides=scaled_overrides(bakeoff, compared, tuning)))
+    check_files(compared)
+    if bakeoff.tuning is None:
+        return bakeoff
+    overrides = scaled_overrides(bakeoff.tuning, compared, configuration([*shared, *bakeoff.tuning.overrides]))
+    return replace(bakeoff, tuning=replace(bakeoff.tuning, overrides=overrides))
 
 
 def configuration(overrides: Sequence[str]) -> Config:
-    """Trainer, schedule and evaluation that train.py makes of some overrides, as plain values.
+    """Trainer, schedule, evaluation and `on_bad_sample` that train.py makes of some overrides, as plain values.
 
     Raises `BadInputError` if it does not know one of them.
     """
@@ -44,7 +49,8 @@ def configuration(overrides: Sequence[str]) -> Config:
         raise BadInputError(f"bakeoff: train.py cannot take these overrides: {' '.join(str(error).split())}") from error
     finally:
         GlobalHydra.instance().hydra = outer
-    return {name: resolved(config[name], name) for name in ("trainer", "schedule", "evaluation")}
+    found = {name: resolved(config[name], name) for name in ("trainer", "schedule", "evaluation")}
+    return {**found, "on_bad_sample": config.data.on_bad_sample}
 
 
 def check_tasks(bakeoff: Bakeoff, compared: Config) -> None:
@@ -60,7 +66,14 @@ def check_tasks(bakeoff: Bakeoff, compared: Config) -> None:
             raise BadInputError(f"{where} needs what is not installed here, so that nobody would be asked it")
 
 
-def scaled_overrides(bakeoff: Bakeoff, compared: Config, tuning: Config) -> Sequence[str]:
+def check_files(compared: Config) -> None:
+    """Raises `BadInputError` if a file of the evaluation, which comes after the tuning, cannot be asked."""
+    evaluation = compared.get("evaluation") or {}
+    if files := {name: entry for name, entry in given_tasks(evaluation).items() if "path" in entry}:
+        check_rows({**evaluation, "tasks": files}, compared["on_bad_sample"])
+
+
+def scaled_overrides(given: Tuning, compared: Config, tuning: Config) -> Sequence[str]:
     """The tuning's overrides, with a warm-up that is as large a part of its steps as in the compared runs.
 
     Fractions of a schedule scale by themselves; `schedule.warmup_steps`, a number of steps, does not. Raises
@@ -73,6 +86,11 @@ def scaled_overrides(bakeoff: Bakeoff, compared: Config, tuning: Config) -> Sequ
         )
     steps = compared["schedule"].get("warmup_steps")
     length, whole = tuning["trainer"]["max_steps"], compared["trainer"]["max_steps"]
+    if steps is not None and (length is None or whole is None):
+        raise BadInputError(
+            "schedule.warmup_steps: is scaled with trainer.max_steps, which bakeoff.base and bakeoff.tuning.overrides "
+            "must give; or give schedule.warmup_fraction"
+        )
     if steps is None or length == whole:
-        return bakeoff.tuning.overrides
-    return (*bakeoff.tuning.overrides, f"schedule.warmup_steps={round(steps * length / whole)}")
+        return given.overrides
+    return (*given.overrides, f"schedule.warmup_steps={round(steps * length / whole)}")

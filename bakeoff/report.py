@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bakeoff.figures import draw
 from bakeoff.results import Results, Row
 from bakeoff.statistics import Estimate, sign_flip_p
 from data.atomic_write import write_text
-from evaluation.figures import pixels, save
+from evaluation.drawing import attempt, pixels, save_all
 from evaluation.markdown import table
 from training.trackers.fan_out import build_tracker
 
@@ -23,12 +24,16 @@ TITLES = {"flops": "Equal operations per sample (forward)", "parameters": "Equal
 HOW_TO_READ = (
     "Accuracy in percent, mean over {seeds} seeds, with the 95 % interval for new seeds and new questions: seeds are "
     "the unit, and the variance of clusters of questions ({clusters}) is added to theirs, see docs/statistics.md. "
-    "Differences are paired: the same seeds and questions for both. Tuning took place at the size of the first budget."
+    "Differences are paired: the same seeds and questions for both."
+)
+TUNED_AT = "Tuning took place at the size of the first budget."
+NOT_TUNED = (
+    "Nothing was tuned: every method was trained with the values of the configuration, which may suit one better than "
+    "another."
 )
 ONE_SEED = (
     "Accuracy in percent of one seed. It cannot say how much another seed would differ, so nothing here has an "
-    "interval or a p: a difference may be one between two seeds of the same method. Tuning took place at the size of "
-    "the first budget."
+    "interval or a p: a difference may be one between two seeds of the same method."
 )
 ONE_CLUSTER = "All questions of {task} are one cluster, from which no interval and no p can be computed."
 NOT_TESTED = (
@@ -42,11 +47,11 @@ CONTRASTS = (*DIFFERENCES[:3], "equal", "difference", "simultaneous", "p", "p (H
 
 
 def write(results: Results, folder: Path) -> None:
-    """Writes bakeoff.png, bakeoff.md and bakeoff.json, each under a temporary name that is then renamed."""
+    """Writes bakeoff.md, bakeoff.json and then bakeoff.png, each under a temporary name that is then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
-    save(draw(results), folder / "bakeoff.png")
     write_text(folder / "bakeoff.md", to_markdown(results))
     write_text(folder / "bakeoff.json", json.dumps(to_json(results), indent=2) + "\n")
+    save_all({"Accuracy against operations": ("bakeoff", partial(draw, results))}, folder)
 
 
 def track(results: Results, config: Mapping[str, Any] | None, folder: Path, name: str) -> None:
@@ -56,7 +61,8 @@ def track(results: Results, config: Mapping[str, Any] | None, folder: Path, name
     tracker = build_tracker(config, own)
     tracker.start(f"{name}/comparison-{own.name}", {"runs": [row.method for row in results.rows]})
     try:
-        tracker.image(0, "bakeoff", pixels(draw(results)))
+        if (picture := attempt("bakeoff", lambda: pixels(draw(results)))) is not None:
+            tracker.image(0, "bakeoff", picture)
         if results.contrasts:
             tracker.table(0, "bakeoff/contrasts", CONTRASTS, [contrast(item) for item in results.contrasts])
         for budget, found in results.differences.items():
@@ -101,30 +107,30 @@ def to_markdown(results: Results) -> str:
         lines += [f"Costs are within {apart:.1%} of that of {results.reference}.", ""]
         if found:
             lines += [NOT_TESTED, "", *table(list(DIFFERENCES), [difference(item) for item in found]), ""]
+    return "\n".join([*lines, *about_tuning(results), ""])
+
+
+def about_tuning(results: Results) -> list[str]:
+    """What was tried, by method, or that nothing was."""
+    if results.option is None:
+        return ["## Tuning", "", NOT_TUNED]
     values = list(next(iter(results.tuning.values())))
-    tuning = [
+    rows = [
         [method, *(tried(scores[value]) for value in values), "yes" if at_edge(scores) else ""]
         for method, scores in results.tuning.items()
     ]
     title = f"Validation accuracy in percent of short trainings, by {results.option}; the best value was taken."
-    lines += [
-        "## Tuning",
-        "",
-        title,
-        "",
-        *table(["method", *(f"{value:g}" for value in values), "best at the edge"], tuning),
-        "",
-    ]
-    return "\n".join(lines)
+    return ["## Tuning", "", title, "", *table(["method", *(f"{v:g}" for v in values), "best at the edge"], rows)]
 
 
 def how_to_read(results: Results) -> str:
     """What the intervals are for, or why there are none."""
     if results.num_seeds < 2:
-        return ONE_SEED
+        return ONE_SEED if results.option is None else f"{ONE_SEED} {TUNED_AT}"
     clusters = ", ".join(f"{number:,} in {task}" for task, number in results.clusters.items())
     alone = [ONE_CLUSTER.format(task=task) for task, number in results.clusters.items() if number < 2]
-    return " ".join([HOW_TO_READ.format(seeds=results.num_seeds, clusters=clusters), *alone])
+    tuning = [] if results.option is None else [TUNED_AT]
+    return " ".join([HOW_TO_READ.format(seeds=results.num_seeds, clusters=clusters), *tuning, *alone])
 
 
 def about_contrasts(results: Results) -> str:
@@ -166,7 +172,7 @@ def head(results: Results) -> list[str]:
         "MFLOP per sample (training)",
         "training (s)",
         "peak memory (GB)",
-        results.option,
+        *([] if results.option is None else [results.option]),
     ]
 
 
@@ -182,7 +188,7 @@ def cells(row: Row, results: Results) -> list[str]:
         "unknown" if row.training_flops is None else f"{row.training_flops / 1e6:.1f}",
         f"{row.seconds:.0f}",
         f"{row.memory_gb:.2f}",
-        f"{row.tuned:g}",
+        *([] if row.tuned is None else [f"{row.tuned:g}"]),
     ]
 
 

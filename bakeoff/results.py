@@ -32,7 +32,7 @@ class Row:
 
     method: str
     budget: str
-    tuned: float
+    tuned: float | None
     d_model: int
     parameters: float
     active: float
@@ -48,10 +48,10 @@ class Results:
     """The whole bake-off.
 
     contrasts: the primary ones, tested; differences: all others, by budget. clusters: task -> how many its questions
-    make. tuning: scores by method and value.
+    make. option: what was tuned, None: nothing; tuning: scores by method and value.
     """
 
-    option: str
+    option: str | None
     reference: str
     num_seeds: int
     clusters: Mapping[str, int]
@@ -94,13 +94,13 @@ def gather(
         scores = answers[budget].scores()
         for method, runs in of_method.items():
             own = {task: scores[task][method] for task in scores}
-            rows.append(_row(method, budget, tuned[method], runs, own))
+            rows.append(_row(method, budget, tuned.get(method), runs, own))
     differences = {
         budget: plain_differences(found, bakeoff.baselines, [c for c in bakeoff.primary if c.budget == budget])
         for budget, found in answers.items()
     }
     return Results(
-        option=bakeoff.tuning.option,
+        option=bakeoff.tuning.option if bakeoff.tuning else None,
         reference=bakeoff.reference,
         num_seeds=len(bakeoff.seeds),
         clusters={task: len(set(names)) for task, names in next(iter(answers.values())).clusters.items()},
@@ -111,7 +111,7 @@ def gather(
     )
 
 
-def _row(method: str, budget: str, tuned: float, folders: Sequence[Path], scores: Mapping[str, Estimate]) -> Row:
+def _row(method: str, budget: str, tuned: float | None, folders: Sequence[Path], scores: Mapping[str, Estimate]) -> Row:
     runs = [load_run(folder) for folder in folders]
     spent = [costs(folder) for folder in folders]
     training = [found for folder in folders if (found := training_flops(folder)) is not None]

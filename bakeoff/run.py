@@ -12,7 +12,7 @@ from bakeoff.execute import Runner
 from bakeoff.prepare import prepared
 from bakeoff.results import Results, gather
 from bakeoff.settings import Bakeoff
-from bakeoff.trials import Trial, costs, entries, read_summary, size_of, tuning_trials
+from bakeoff.trials import Trial, costs, entries, first_entries, read_summary, size_of, tuning_trials
 from data.types import BadInputError
 
 # Method -> tuned value -> validation score.
@@ -27,7 +27,7 @@ def run(bakeoff: Bakeoff, runs: Path, name: str, visible: bool = True) -> Result
     """
     bakeoff = prepared(bakeoff)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -40,7 +40,7 @@ def run(bakeoff: Bakeoff, runs: Path, name: str, visible: bool = True) -> Result
             progress.update(bar, description=trial, advance=1 if done else 0)
 
         runner = Runner(runs, name, advance, bakeoff.parallel)
-        tuning, sizes, targets = tune(bakeoff, runner)
+        tuning, sizes, targets = tune(bakeoff, runner) if bakeoff.tuning else ({}, *find_sizes(bakeoff, runner))
         tuned = {method: max(scores, key=lambda value: scores[value]) for method, scores in tuning.items()}
         planned = entries(bakeoff, tuned, sizes, targets)
         trials = {entry.trial.name: entry.trial for entry in planned}
@@ -70,8 +70,19 @@ def tune(bakeoff: Bakeoff, runner: Runner) -> tuple[Scores, dict[str, tuple[str,
     return scores, sizes, targets
 
 
+def find_sizes(bakeoff: Bakeoff, runner: Runner) -> tuple[dict[str, tuple[str, ...]], Mapping[str, float]]:
+    """As `tune` where nothing is tuned: the runs of the first seed find the sizes for those of the others."""
+    reference = first_entries(bakeoff)[bakeoff.reference]
+    runner.run([reference])
+    targets = costs(runner.run_folder(reference))
+    trials = first_entries(bakeoff, targets)
+    runner.run(trials.values())
+    return {method: size_of(runner.run_folder(trial)) for method, trial in trials.items()}, targets
+
+
 def _scores(bakeoff: Bakeoff, runner: Runner, method: str, tried: Mapping[float, Trial]) -> dict[float, float]:
-    scores = {value: _score(bakeoff, runner, trial) for value, trial in tried.items()}
+    assert bakeoff.tuning is not None
+    scores = {value: _score(runner, trial, bakeoff.tuning.metric) for value, trial in tried.items()}
     if not any(math.isfinite(score) for score in scores.values()):
         values = ", ".join(f"{value:g}" for value in scores)
         raise BadInputError(
@@ -81,19 +92,19 @@ def _scores(bakeoff: Bakeoff, runner: Runner, method: str, tried: Mapping[float,
     return scores
 
 
-def _score(bakeoff: Bakeoff, runner: Runner, trial: Trial) -> float:
+def _score(runner: Runner, trial: Trial, metric: str) -> float:
     if runner.diverged(trial):
         return -math.inf
     summary = read_summary(runner.run_folder(trial))
-    if bakeoff.tuning.metric not in summary:
-        raise BadInputError(
-            f"{runner.run_folder(trial)}: summary.json has no {bakeoff.tuning.metric!r}, which tuning.metric names"
-        )
-    score = float(summary[bakeoff.tuning.metric])
+    if metric not in summary:
+        raise BadInputError(f"{runner.run_folder(trial)}: summary.json has no {metric!r}, which tuning.metric names")
+    score = float(summary[metric])
     return score if math.isfinite(score) else -math.inf
 
 
 def count(bakeoff: Bakeoff) -> int:
     """Trainings in all."""
     compared = len(bakeoff.seeds) * (1 + (len(bakeoff.methods) - 1) * len(bakeoff.budgets))
+    if bakeoff.tuning is None:  # the runs of the first seed are asked for their sizes, and then again as compared ones
+        return compared + 1 + len(bakeoff.methods)
     return compared + len(bakeoff.methods) * len(bakeoff.tuning.values)

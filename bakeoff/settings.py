@@ -57,6 +57,7 @@ class Bakeoff:
     reference: the method whose cost, as it is configured, all others are brought to. budgets: what is made equal,
     "flops" of the forward pass of a training sample and "parameters", each a comparison of its own. contrasts: the
     primary ones, each {method, against, task, budget}, at most 12; they alone are tested, corrected for their number.
+    tuning: None tunes nothing, so that every method has the value of the configuration.
     baselines: methods to which the difference of every other one is shown with an interval and without a test.
     seeds: of the runs that are compared. parallel: trainings at a time, which share the cores; their seconds are those
     of trainings with such neighbours.
@@ -64,7 +65,7 @@ class Bakeoff:
 
     base: Sequence[str]
     methods: Mapping[str, Sequence[str]]
-    tuning: Tuning
+    tuning: Tuning | None = None
     reference: str = "early"
     baselines: Sequence[str] = ("early",)
     budgets: Sequence[str] = BUDGETS
@@ -95,7 +96,7 @@ class Bakeoff:
             raise ValueError(f"budgets={list(self.budgets)} and seeds={list(self.seeds)} must not repeat anything")
         if not self.budgets or not self.seeds:
             raise ValueError("budgets and seeds must each name at least one")
-        if self.tuning.seed in self.seeds:
+        if self.tuning is not None and self.tuning.seed in self.seeds:
             raise ValueError(f"tuning.seed={self.tuning.seed} must not be one of seeds={list(self.seeds)}")
         if self.parallel < 1:
             raise ValueError(f"parallel={self.parallel} must be at least 1")

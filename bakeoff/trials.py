@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Entry:
 def tuning_trials(bakeoff: Bakeoff, method: str, targets: Mapping[str, float]) -> dict[float, Trial]:
     """Value -> the short training that tries it, at the size of the tuned budget and without a final evaluation."""
     tuning = bakeoff.tuning
+    assert tuning is not None
     return {
         value: Trial(
             f"tune-{method}-{value:g}",
@@ -64,19 +65,35 @@ def entries(
 ) -> list[Entry]:
     """All compared runs, seed by seed; the reference meets every budget as it is, and is trained once.
 
-    `sizes` are those that tuning found. Operations depend a little on the data, and the first samples on the seed, so
-    a method would be of another width for every seed if each were sized anew; parameters depend on nothing.
+    `sizes` are those that tuning found, or else the runs of the first seed. Operations depend a little on the data,
+    and the first samples on the seed, so a method would be of another width for every seed if each were sized anew;
+    parameters depend on nothing.
     """
     found = []
     for seed in bakeoff.seeds:
         for budget in bakeoff.budgets:
             for method, overrides in bakeoff.methods.items():
-                found_size = budget == bakeoff.tuned_budget and method != bakeoff.reference
+                finds_it = method == bakeoff.reference or (bakeoff.tuning is None and seed == bakeoff.seeds[0])
+                found_size = budget == bakeoff.tuned_budget and not finds_it
                 size = tuple(sizes[method]) if found_size else targeted(bakeoff, method, budget, targets)
-                given = (*bakeoff.base, *overrides, *size, f"{bakeoff.tuning.option}={tuned[method]}", f"seed={seed}")
+                value = () if bakeoff.tuning is None else (f"{bakeoff.tuning.option}={tuned[method]}",)
+                given = (*bakeoff.base, *overrides, *size, *value, f"seed={seed}")
                 name = f"{method}-{budget}-seed{seed}" if size else f"{method}-seed{seed}"
                 found.append(Entry(method, budget, seed, Trial(name, given)))
     return found
+
+
+def first_entries(bakeoff: Bakeoff, targets: Mapping[str, float] | None = None) -> dict[str, Trial]:
+    """Method -> its run of the first seed at the tuned budget, which finds its size where nothing is tuned.
+
+    Without `targets` only that of the reference, which gives them.
+    """
+    alone = replace(bakeoff, seeds=bakeoff.seeds[:1], budgets=(bakeoff.tuned_budget,))
+    if targets is None:
+        alone = replace(
+            alone, methods={bakeoff.reference: bakeoff.methods[bakeoff.reference]}, contrasts=(), baselines=()
+        )
+    return {entry.method: entry.trial for entry in entries(alone, {}, {}, targets or {})}
 
 
 def size_of(run_folder: Path) -> tuple[str, ...]:

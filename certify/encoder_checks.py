@@ -59,6 +59,8 @@ def tokens_are_counted(context: Context) -> Result:
                 made = len(encoder.projector(features, count)[0])
             expected = (1, encoder.encoder.num_tokens(shape), encoder.encoder.d_output)
             total += 1
+            if encoder.encoder.layout(shape).count != expected[1]:
+                wrong.append(f"{name} {shape}: a layout of {encoder.encoder.layout(shape).count} features")
             if tuple(features.shape) != expected or made != encoder.num_tokens(shape):
                 wrong.append(f"{name} {shape}: {tuple(features.shape)} and {made} tokens, not {expected}")
     return at_most("num_tokens = tokens returned", len(wrong), EXACT, wrong[0] if wrong else f"{total} shapes")

@@ -22,6 +22,7 @@ from certify.context import Context
 from certify.result import BIT_EQUAL, Result, at_most
 from certify.small_data import write_small_data
 from data.instantiate import instantiate
+from training.length import FEWEST_STEPS
 from training.trackers.jsonl import read_metrics
 
 TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
@@ -105,9 +106,10 @@ def write_config(config: DictConfig, folder: Path, modalities: Sequence[str]) ->
     config.evaluation, config.tracker, config.resume = None, {}, None
     config.runs, config.name = str(folder / "runs"), "certify"
     config.compute_threads = 1
-    shorter = STEPS / config.trainer.max_steps
+    shorter = STEPS / (config.trainer.max_steps or FEWEST_STEPS)
     few = {"max_steps": STEPS, "log_every": 1, "checkpoint_every": CHECKPOINT_EVERY, "compile": False}
-    for key, value in {**few, "max_seconds": None, "evaluate_every": STEPS // 2, "best_metric": None}.items():
+    unlimited = dict.fromkeys(("max_epochs", "max_seconds", "patience", "best_metric"))
+    for key, value in {**few, **unlimited, "evaluate_every": STEPS // 2}.items():
         config.trainer[key] = value
     for key, value in config.schedule.items():
         if str(key).endswith("_steps") and value is not None:

@@ -17,6 +17,7 @@ from certify.result import Result
 from data.atomic_write import write_text
 
 WIDE = 130
+FILE = "certify.json"
 
 
 def print_table(results: Sequence[Result], title: str, console: Console | None = None) -> None:
@@ -44,7 +45,7 @@ def write(results: Sequence[Result], folder: Path, provenance: Mapping[str, Any]
     folder.mkdir(parents=True, exist_ok=True)
     checks = [asdict(r) | {"deviation": _finite(r.deviation)} for r in results]
     report = {"passed": all(r.passed for r in results), "checks": checks, **provenance}
-    write_text(folder / "certify.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+    write_text(folder / FILE, json.dumps(report, indent=2, allow_nan=False) + "\n")
     write_text(folder / "certify.md", markdown(results, provenance))
 
 

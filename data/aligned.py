@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from data.mixture import Source
+from data.mixture import Source, read_sample
 from data.types import AlignedSample, BadSampleError, Modality, Segment
 
 
@@ -16,7 +16,7 @@ def is_aligned(source: Source) -> bool:
     """Whether the first sample that can be read is aligned; not if none can be."""
     for index in range(len(source)):
         try:
-            return isinstance(source.sample(index, np.random.default_rng(0)), AlignedSample)
+            return isinstance(read_sample(source, index, np.random.default_rng(0)), AlignedSample)
         except BadSampleError:
             continue
     return False

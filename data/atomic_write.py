@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes to a temporary name and renames it when all is on the disk.
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the name `path` when the block ends well and all is on the disk, and is removed otherwise.
 
     A reader sees the old file or the new one, never half of one, and if writing fails (`OSError`) the old one stays.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -23,6 +27,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """As `whole_file`, of content that is there."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
 def write_text(path: Path, text: str) -> None:
-    """As `write_bytes`, in UTF-8."""
-    write_bytes(path, text.encode())
+    """As `write_bytes`, in UTF-8; half a surrogate pair as `\\udXXX`, which JSON reads back."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))

@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -24,34 +23,42 @@ from torch import Tensor, nn
 
 from data.array_store import ArrayStore, StoredClip, build_once, write_store
 from data.audio_augmentation import SpectrogramAugmentation
+from data.bad_samples import reason
+from data.files import check_file
 from data.progress import with_progress
+from data.resampling import HIGHEST_RATE, resample
 from data.types import AUDIO, BadSampleError, Media
 
 MEANS = ("clip", "bins")
 # Hertz, of what a configuration asks for; the highest is four times that of studios.
 SampleRate = Annotated[int, Field(ge=1, le=768_000)]
+# Full scale is 1. Floats that hold 32-bit integers still pass; beyond, the power of a frame soon is no number.
+LOUDEST = 2.0**32
+# Values of a file that are decoded at most (1 GiB): half an hour at 48 kHz in three channels, for instance.
+LARGEST_SOUND = 2**28
 
 
 def read_audio(media: Media, sample_rate: int, max_seconds: float | None = None) -> Tensor:
     """One channel of sound at `sample_rate`, float [S]. A raw tensor is taken to have that rate already.
 
-    Raises `BadSampleError` when the file is missing, corrupt, empty, not finite, or longer than `max_seconds`; how long
-    a file is, is known before it is decoded.
+    Raises `BadSampleError` when the file is missing, corrupt, empty, not finite, far louder than sound can be, or
+    longer than `max_seconds`; how long a file is, is known before it is decoded.
     """
-    source = media.source
+    source, name = media.source, media.name
     if isinstance(source, Path | bytes):
-        name = str(source) if isinstance(source, Path) else "audio data"
         samples, rate = _decode(source, name, max_seconds)
     elif isinstance(source, Tensor):
-        name, samples, rate = "audio tensor", source, sample_rate
+        samples, rate = source, sample_rate
     else:
-        name, samples, rate = repr(source), source.read(), sample_rate
+        samples, rate = source.read(), sample_rate
         if isinstance(source, StoredClip):
             rate = int(source.store.metadata.get("sample_rate", sample_rate))
     if samples.ndim != 1 or len(samples) == 0 or not samples.is_floating_point():
         raise BadSampleError(f"{name}: must be non-empty float [samples], not {samples.dtype} {tuple(samples.shape)}")
     if not bool(samples.isfinite().all()):
         raise BadSampleError(f"{name}: holds samples that are not finite")
+    if (peak := float(samples.abs().max())) > LOUDEST:
+        raise BadSampleError(f"{name}: holds a sample of {peak:.3g}, where full scale is 1")
     _refuse_long(len(samples) / rate, max_seconds, name)
     return resample(samples, rate, sample_rate)
 
@@ -67,40 +74,38 @@ def sample_rate(media: Media) -> int | None:
         return None if rate is None else int(rate)
     if not isinstance(source, Path | bytes):
         return None
-    name = str(source) if isinstance(source, Path) else "audio data"
+    with _opened(source, media.name) as file:
+        return int(file.samplerate)
+
+
+@contextmanager
+def _opened(source: Path | bytes, name: str) -> Iterator[soundfile.SoundFile]:
+    """The file of a sound; whatever the library says in the block is the `BadSampleError` of this sound."""
+    if isinstance(source, Path):
+        check_file(source)
     try:
-        return int(soundfile.info(io.BytesIO(source) if isinstance(source, bytes) else source).samplerate)
-    except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise BadSampleError(f"{name}: not readable sound ({' '.join(str(error).split())})") from error
-
-
-def resample(samples_S: Tensor, rate: int, new_rate: int) -> Tensor:
-    """The same sound at another rate, by torchaudio's windowed sinc."""
-    if rate == new_rate:
-        return samples_S
-    # A convolution caches a plan for every length that it meets: few lengths are faster, and memory stays flat. The
-    # zeros change nothing, for torchaudio itself takes the sound to be silent beyond its end.
-    padded = nn.functional.pad(samples_S, (0, -len(samples_S) % rate))
-    length = math.ceil(len(samples_S) * new_rate / rate)
-    return _resampler(rate, new_rate)(padded)[:length].contiguous()
-
-
-@lru_cache(maxsize=16)
-def _resampler(rate: int, new_rate: int) -> torchaudio.transforms.Resample:
-    # Computing the filter takes longer than applying it.
-    return torchaudio.transforms.Resample(rate, new_rate)
+        with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+            if not 1 <= file.samplerate <= HIGHEST_RATE:
+                raise BadSampleError(f"{name}: has {file.samplerate} samples a second, must have 1 to {HIGHEST_RATE}")
+            yield file
+    except BadSampleError:
+        raise
+    except soundfile.LibsndfileError as error:  # its own words name the file again, or an address in memory
+        raise BadSampleError(f"{name}: not readable sound ({error.error_string.strip()})") from error
+    except Exception as error:  # TypeError: a suffix that promises raw samples
+        raise BadSampleError(f"{name}: not readable sound ({reason(error)})") from error
 
 
 def _decode(source: Path | bytes, name: str, max_seconds: float | None) -> tuple[Tensor, int]:
     """Samples of a file, its channels averaged, and their rate."""
-    if isinstance(source, Path) and not source.is_file():
-        raise BadSampleError(f"{name}: file not found")
-    try:
-        with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-            _refuse_long(file.frames / file.samplerate, max_seconds, name)
-            return torch.from_numpy(file.read(dtype="float32", always_2d=True).mean(axis=1)), file.samplerate
-    except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: a suffix that promises raw samples
-        raise BadSampleError(f"{name}: not readable sound ({' '.join(str(error).split())})") from error
+    with _opened(source, name) as file:
+        _refuse_long(file.frames / file.samplerate, max_seconds, name)
+        if file.frames * file.channels > LARGEST_SOUND:
+            raise BadSampleError(f"{name}: {file.frames} samples of {file.channels} channels, more than can be read")
+        # Of formats that only go forward (GSM 6.10, G.721, XI) the length has to be said.
+        samples = file.read(max(file.frames, 0), dtype="float32", always_2d=True)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+            return torch.from_numpy(samples.mean(axis=1)), file.samplerate
 
 
 def _refuse_long(seconds: float, max_seconds: float | None, name: str) -> None:

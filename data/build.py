@@ -14,14 +14,23 @@ from typing import Any
 from omegaconf import DictConfig
 
 from data.absence import withheld
+from data.aligned import is_aligned
+from data.fields import hint
 from data.instantiate import instantiate, instantiate_source, is_given, resolved
 from data.interleave import Interleaver
-from data.loader import MESSAGES, BatchStream
+from data.loader import ALIGNED, MESSAGES, BatchStream
 from data.mixture import Mixture, Source, block_counts
 from data.tokenizer import Tokenizer
-from data.types import TEXT, BadInputError, Modality, Processor
+from data.types import AUDIO, IMAGE, TEXT, BadInputError, Modality, Processor
 
 Sources = dict[str, tuple[Source, float]]
+KINDS = {MESSAGES: "conversations", ALIGNED: "aligned rows"}
+FITS = (
+    "choose objective=next_token for conversations, objective=infonce for aligned rows, objective=next_token_infonce "
+    "for both"
+)
+# Media of which every configuration of train.py chooses the encoder; that of any other is added to it.
+CHOSEN = (IMAGE, AUDIO)
 
 
 def build_sources(config: DictConfig) -> Sources:
@@ -127,8 +136,39 @@ def check_encoders(sources: Sources, validation: Mapping[str, Source], modalitie
             known = ", ".join(item for item in modalities if item != TEXT) or "none"
             raise BadInputError(
                 f"{place}: holds media of modality {modality!r}, for which the model has no encoder "
-                f"(it has: {known}); add one with +encoders/{modality}=NAME"
+                f"(it has: {known}{hint(modality, modalities)}); "
+                f"add one with {'' if modality in CHOSEN else '+'}encoders/{modality}=NAME"
             )
+
+
+def check_kinds(sources: Sources, reads: Collection[str], on_bad_sample: str = "error") -> None:
+    """Refuses sources of which an objective that learns from the kinds `reads` could read nothing, or not every row.
+
+    A manifest says what kinds of rows it holds; of any other source the first sample does. Other rows may be there
+    where they are skipped.
+    """
+    held: set[str] = set()
+    for name, (source, _) in sources.items():
+        place, kinds = f"data.sources.{name}", _kinds(source)
+        others = [kind for kind in kinds if kind not in reads]
+        if others and len(others) == len(kinds):
+            raise BadInputError(
+                f"{place}: holds {KINDS[others[0]]} only, from which the objective learns nothing; {FITS}"
+            )
+        if others and on_bad_sample == "error":
+            raise BadInputError(
+                f"{place}: holds {kinds[others[0]]:,} {KINDS[others[0]]} among others, from which the objective learns "
+                f"nothing; {FITS}, or data.on_bad_sample=skip"
+            )
+        held |= kinds.keys()
+    for kind in reads:
+        if held and kind not in held:
+            raise BadInputError(f"data.sources: hold no {KINDS[kind]}, which the objective learns from too; {FITS}")
+
+
+def _kinds(source: Source) -> Mapping[str, int]:
+    known = getattr(source, "kinds", None)
+    return known() if known is not None else {ALIGNED if is_aligned(source) else MESSAGES: len(source)}
 
 
 def check_processors(
@@ -141,10 +181,15 @@ def check_processors(
 
 
 def _held_media(sources: Sources, validation: Mapping[str, Source]) -> Iterator[tuple[str, Modality]]:
-    """The place in the config of each source that has `modalities`, with each of them."""
+    """The place in the config of each source that has `modalities`, with each of them.
+
+    Rows that a source skips where they cannot be used are skipped, and counted, for this reason too.
+    """
     places = {f"data.sources.{name}": source for name, (source, _) in sources.items()}
     places |= {f"data.validation.{name}": source for name, source in validation.items()}
     for place, source in places.items():
+        if getattr(source, "on_bad_sample", "error") == "skip":
+            continue
         for modality in sorted(getattr(source, "modalities", ())):
             yield place, modality
 

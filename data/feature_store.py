@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from data.array_store import ArrayStore, build_once, write_store
+from data.files import read_file
 from data.types import BadInputError, BadSampleError, Media, Processor
 
 Header = Mapping[str, str]
@@ -90,18 +91,15 @@ class CachedFeatures:
         key = media_key(media)
         if key not in self.store:
             self.processor(media)  # what cannot be decoded is refused with its own words
-            raise BadSampleError(f"{media.source!r}: is not in {self.store.folder}: has it changed since the start?")
+            raise BadSampleError(f"{media.name}: is not in {self.store.folder}: has it changed since the start?")
         return self.store[key]
 
 
 def media_key(media: Media) -> str:
-    """A hash of a medium's content, wherever it comes from. Raises `BadSampleError` for a file that is not there."""
+    """A hash of a medium's content, wherever it comes from. Raises `BadSampleError` for a file that cannot be read."""
     source = media.source
     if isinstance(source, Path):
-        try:
-            content = source.read_bytes()
-        except OSError as error:
-            raise BadSampleError(f"{source}: cannot be read: {error.strerror or error}") from error
+        content = read_file(source)
     elif isinstance(source, bytes):
         content = source
     else:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from data.array_store import StoredClip
+from data.bad_samples import reading
 from data.feature_store import media_key
-from data.mixture import Source
+from data.files import unreadable
+from data.mixture import Source, read_sample
 from data.randomness import generator
 from data.types import AlignedSample, BadInputError, Media, Sample, Segment, Text
 
@@ -42,6 +44,8 @@ def spread(count: int, wanted: int) -> list[int]:
 
 def file_key(path: Path) -> str:
     """A hash of a file's content, or that there is none."""
+    if unreadable(path):
+        return "missing"
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -51,12 +55,13 @@ def file_key(path: Path) -> str:
 
 def _content(source: Source, index: int) -> list[Any]:
     try:
-        sample = source.sample(index, generator(0, "fingerprint", index))
+        sample = read_sample(source, index, generator(0, "fingerprint", index))
+        with reading(sample.name):
+            if isinstance(sample, AlignedSample):
+                return [sample.id, _segments(sample.segments)]
+            return [sample.id, [dict(tool) for tool in sample.tools], *_turns(sample)]
     except BadInputError:
         return ["unusable"]
-    if isinstance(sample, AlignedSample):
-        return [sample.id, _segments(sample.segments)]
-    return [sample.id, [dict(tool) for tool in sample.tools], *_turns(sample)]
 
 
 def _turns(sample: Sample) -> list[Any]:

@@ -18,8 +18,10 @@ import numpy as np
 
 from data.absence import aligned_without, without
 from data.aligned import one_of_each
+from data.bad_samples import reading
 from data.content import source_key, tokens_key, values_key
 from data.document import Document, Turn, assemble
+from data.fields import hint
 from data.randomness import Draws
 from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
 from data.types import (
@@ -27,7 +29,6 @@ from data.types import (
     TEXT,
     Absent,
     AlignedSample,
-    BadInputError,
     BadSampleError,
     Media,
     Message,
@@ -113,6 +114,28 @@ class Interleaver:
             raise self._too_long(sample, total)
         return assemble(conversation, turns)
 
+    def answered(self, sample: Sample | AlignedSample, answers: Sequence[Message]) -> list[Document]:
+        """What the model is given to answer, followed by each of these answers, which alone is supervised.
+
+        As `document` makes them of a conversation that ends with that answer, but for the labels of earlier turns;
+        media are read once. Nothing is augmented or truncated: raises `BadSampleError` as `prompt` does, and for an
+        answer that there is no room for.
+        """
+        conversation = without(_conversation(sample), self.withheld)
+        messages = conversation.messages[:-1]
+        turns = self._turns(conversation, messages, _Augmentations(None))
+        for turn in turns:
+            turn.group = None
+        group = f"{sample.source}/{_modality_of_last(messages[-1]) if messages else TEXT}"
+        documents = []
+        for answer in answers:
+            turn = self._answer(answer, group, f"{sample.name}: answer", _Augmentations(None))
+            document = assemble(conversation, [*turns, turn])
+            if len(document) > self.max_tokens:
+                raise self._too_long(sample, len(document))
+            documents.append(document)
+        return documents
+
     def aligned(self, sample: Sample | AlignedSample, draws: Draws | None = None, number: int = 0) -> list[Document]:
         """As `segments`; and refuses, by a `BadSampleError`, what a contrastive objective cannot learn from: a
         conversation, and a sample with fewer than two modalities. Of a modality that a sample has several times (five
@@ -164,9 +187,8 @@ class Interleaver:
     def _turns(self, sample: Sample, messages: Sequence[Message], augmentations: _Augmentations) -> list[Turn]:
         turns, question = [], TEXT
         if sample.tools:
-            turn = Turn()
-            turn.add([self.tokenizer.id(TOOLS), *self.tokenizer.encode(_compact_json(list(sample.tools)))])
-            turns.append(turn)
+            with reading(f"{sample.name}: tools"):
+                turns.append(self._tools(sample.tools))
         for index, message in enumerate(messages):
             where = f"{sample.name}: messages[{index}]"
             if message.role == "assistant":
@@ -176,12 +198,18 @@ class Interleaver:
                 question = _modality_of_last(message)
         return turns
 
+    def _tools(self, tools: Sequence[Mapping[str, Any]]) -> Turn:
+        turn = Turn()
+        turn.add([self.tokenizer.id(TOOLS), *self.tokenizer.encode(_compact_json(list(tools)))])
+        return turn
+
     def _answer(self, message: Message, group: str, where: str, augmentations: _Augmentations) -> Turn:
         if not message.content and not message.tool_calls:
             raise BadSampleError(f"{where}: the assistant's turn has neither content nor tool calls")
         turn = self._message(message, Turn(group), where, augmentations)
         for call in message.tool_calls:
-            turn.add([self.tokenizer.id(TOOL_CALL), *self.tokenizer.encode(call_json(call))], supervised=True)
+            with reading(f"{where}.tool_calls"):
+                turn.add([self.tokenizer.id(TOOL_CALL), *self.tokenizer.encode(call_json(call))], supervised=True)
         turn.add([self.tokenizer.id(END)], supervised=True)
         return turn
 
@@ -198,8 +226,9 @@ class Interleaver:
             elif isinstance(segment, Absent):
                 self._add_absent(turn, segment.modality)
             else:
-                self._add_media(turn, segment, augmentations.next(segment.modality))
-        except BadInputError as error:
+                with reading(segment.name):
+                    self._add_media(turn, segment, augmentations.next(segment.modality))
+        except BadSampleError as error:
             raise BadSampleError(f"{where}: {error}") from error
 
     def _add_absent(self, turn: Turn, modality: Modality) -> None:
@@ -211,13 +240,26 @@ class Interleaver:
     def _check_configured(self, modality: Modality, what: str, configured: Sequence[Modality]) -> None:
         if modality not in configured:
             known = ", ".join(configured) or "none"
-            raise BadSampleError(f"modality {modality!r} has no {what}; configured: {known}")
+            meant = hint(modality, [TEXT, *configured])
+            raise BadSampleError(f"modality {modality!r} has no {what}; configured: {known}{meant}")
+
+    def check_media(self, modality: Modality, where: str) -> None:
+        """Raises `BadSampleError`, which begins with `where`, if media of this modality could not be read at all."""
+        try:
+            self._check_media(modality)
+        except BadSampleError as error:
+            raise BadSampleError(f"{where}: {error}") from error
+
+    def _check_media(self, modality: Modality) -> None:
+        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._num_tokens])
+        self._check_configured(modality, "processor", list(self._processors))
 
     def _add_media(self, turn: Turn, media: Media, rng: np.random.Generator | None) -> None:
         modality = media.modality
-        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._num_tokens])
-        self._check_configured(modality, "processor", list(self._processors))
+        self._check_media(modality)
         values = self._processors[modality](media, rng)
+        if values.is_floating_point() and not bool(values.isfinite().all()):
+            raise BadSampleError(f"{media.name}: becomes values that are not finite")
         shape = tuple(values.shape)
         try:
             count = self._num_tokens[modality](shape)

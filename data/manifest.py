@@ -8,44 +8,48 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import soundfile
 from PIL import Image
 
 from data.array_store import StoredClip, written_whole
+from data.bad_samples import reading, reason
+from data.file_format import suffix_of
+from data.files import file_size, read_file, unreadable
 from data.fingerprint import file_key, spread
+from data.loader import ALIGNED, MESSAGES
 from data.messages import format_row, parse_row
+from data.messages import named_segments as _segments
+from data.mixture import Readable, read_sample
 from data.progress import with_progress
 from data.randomness import generator
 from data.types import (
     AUDIO,
     IMAGE,
+    SENTENCE,
+    TEXT,
     AlignedSample,
     BadInputError,
     BadSampleError,
     Media,
     Sample,
-    Segment,
     Text,
+    one_line,
 )
 
 MANIFEST = "manifest.jsonl"
+# What the text of an aligned row may be read as.
+WORDS = (TEXT, SENTENCE)
 # For a fingerprint, the media of so many rows are measured, and so many files are read.
 MEASURED_ROWS, READ_FILES = 10_000, 256
-# First bytes of a file, and the suffix by which the file is recognised; encoded bytes do not say it otherwise.
-SIGNATURES = {
-    b"\x89PNG": ".png",
-    b"\xff\xd8\xff": ".jpg",
-    b"GIF8": ".gif",
-    b"RIFF": ".wav",
-    b"OggS": ".ogg",
-    b"fLaC": ".flac",
-    b"ID3": ".mp3",
-}
+LONGEST_PATH = 4096
 
 
 class ManifestSource:
@@ -56,19 +60,25 @@ class ManifestSource:
     read, where the loader counts it. A medium that is missing is found when its row is read, and a corrupt one when
     it is decoded.
 
+    words: what the text of aligned rows is read as: `text`, which the fusion model reads itself, or the medium
+    `sentence`, for a pretrained encoder of text. Conversations stay as they are.
     Raises `BadInputError` when the file is missing or holds no row.
     """
 
-    def __init__(self, path: str | Path, on_bad_sample: str = "error") -> None:
+    def __init__(self, path: str | Path, on_bad_sample: str = "error", words: str = TEXT) -> None:
         if on_bad_sample not in ("error", "skip"):
             raise ValueError(f"on_bad_sample={on_bad_sample!r} must be one of error, skip")
-        self.path = Path(path).expanduser()
+        if words not in WORDS:
+            raise ValueError(f"words={words!r} must be one of {', '.join(WORDS)}")
+        self.path, self.on_bad_sample, self.words = Path(path).expanduser(), on_bad_sample, words
         places = []
-        self.modalities: set[str] = set()  # of the media of all rows, as far as they are parsed here
+        self.modalities: set[str] = set()  # of the media of all rows that can be parsed
         for line_number, offset, line in self._lines():
-            if on_bad_sample == "error":
-                segments = (segment for _, segment in _segments(self._parse(line, line_number)))
-                self.modalities |= {segment.modality for segment in segments if isinstance(segment, Media)}
+            try:
+                self.modalities |= {media.modality for _, media in named_media(self._read(line, line_number))}
+            except BadSampleError:
+                if on_bad_sample == "error":
+                    raise
             places.append((line_number, offset))
         if not places:
             raise BadInputError(f"{self.path}: holds no rows")
@@ -83,10 +93,10 @@ class ManifestSource:
         line_number, offset = (int(n) for n in self._places[index])
         with self._open() as file:
             file.seek(offset)
-            sample = self._parse(file.readline(), line_number)
-        for field, segment in _segments(sample):
-            if isinstance(segment, Media) and isinstance(segment.source, Path) and not segment.source.is_file():
-                raise BadSampleError(f"{sample.origin}: {field}.path: file not found: {segment.source}")
+            sample = self._read(file.readline(), line_number)
+        for field, media in named_media(sample):
+            if isinstance(media.source, Path) and (problem := unreadable(media.source)):
+                raise BadSampleError(f"{sample.origin}: {field}.path: {problem}: {media.name}")
         return sample
 
     def texts(self) -> Iterator[str]:
@@ -97,6 +107,23 @@ class ManifestSource:
             except BadSampleError:
                 continue  # what to do about it is decided where the row is read
             yield from _texts(sample)
+
+    def rows(self) -> Iterator[tuple[int, bytes, Sample | AlignedSample | BadSampleError]]:
+        """Line number, line, and sample of every row, or why it cannot be read; files are not looked for."""
+        for line_number, _, line in self._lines():
+            try:
+                yield line_number, line, self._parse(line, line_number)
+            except BadSampleError as error:
+                yield line_number, line, error
+
+    def kinds(self) -> Counter[str]:
+        """How many rows of each kind there are, "messages" and "aligned", among those that can be parsed."""
+        found: Counter[str] = Counter()
+        for line_number, _, line in self._lines():
+            with suppress(BadSampleError):  # what to do about it is decided where the row is read
+                is_aligned = isinstance(self._parse(line, line_number), AlignedSample)
+                found[ALIGNED if is_aligned else MESSAGES] += 1
+        return found
 
     def fingerprint(self) -> str:
         """A hash of all rows, of the sizes of their media files, and of the contents of some.
@@ -110,7 +137,7 @@ class ManifestSource:
             if place in measured:
                 files |= dict.fromkeys(self._files(line, line_number))
         paths = list(files)
-        sizes = [path.stat().st_size if path.is_file() else -1 for path in paths]
+        sizes = [file_size(path) for path in paths]
         read = [file_key(paths[place]) for place in spread(len(paths), READ_FILES)]
         digest.update(json.dumps([sizes, read]).encode())
         return digest.hexdigest()[:16]
@@ -118,10 +145,10 @@ class ManifestSource:
     def _files(self, line: bytes, line_number: int) -> list[Path]:
         """The media files of a row; none if it cannot be parsed."""
         try:
-            segments = [segment for _, segment in _segments(self._parse(line, line_number))]
+            found = [media.source for _, media in named_media(self._parse(line, line_number))]
         except BadSampleError:
             return []
-        return [item.source for item in segments if isinstance(item, Media) and isinstance(item.source, Path)]
+        return [source for source in found if isinstance(source, Path)]
 
     def _lines(self) -> Iterator[tuple[int, int, bytes]]:
         """Number from 1, offset and bytes of every line that is not blank."""
@@ -133,32 +160,33 @@ class ManifestSource:
                 offset += len(line)
 
     def _open(self) -> io.BufferedReader:
+        name = one_line(str(self.path), LONGEST_PATH)
         try:
+            if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
+                raise BadInputError(f"{name}: is a pipe or a device, must be a file, which can be read again")
             return self.path.open("rb")
-        except OSError as error:
-            raise BadInputError(f"{self.path}: cannot be read: {error.strerror or error}") from error
+        except BadInputError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: a null byte, or a name that the system cannot hold
+            raise BadInputError(f"{name}: cannot be read: {reason(error)}") from error
+
+    def _read(self, line: bytes, line_number: int) -> Sample | AlignedSample:
+        """A row, with its words as the modality that they are read as."""
+        sample = self._parse(line, line_number)
+        return _with_sentences(sample) if self.words == SENTENCE and isinstance(sample, AlignedSample) else sample
 
     def _parse(self, line: bytes, line_number: int) -> Sample | AlignedSample:
-        origin = f"{self.path}:{line_number}"
-        try:
-            row = json.loads(line.decode("utf-8-sig").rstrip())
-        except UnicodeDecodeError as error:
-            raise BadSampleError(f"{origin}: not UTF-8 ({error.reason} at byte {error.start})") from error
-        except json.JSONDecodeError as error:
-            raise BadSampleError(f"{origin}: not JSON ({error.msg} at column {error.colno})") from error
-        except RecursionError as error:
-            raise BadSampleError(f"{origin}: nested too deeply") from error
-        return parse_row(row, self.path.parent, self.path.stem, origin)
-
-
-class Readable(Protocol):
-    """What can be exported; every source can."""
-
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int, rng: np.random.Generator) -> Sample | AlignedSample:
-        """Sample `index`."""
-        ...
+        origin = f"{one_line(str(self.path), LONGEST_PATH)}:{line_number}"
+        with reading(origin):
+            try:
+                row = json.loads(line.decode("utf-8-sig").rstrip())
+            except UnicodeDecodeError as error:
+                raise BadSampleError(f"{origin}: not UTF-8 ({error.reason} at byte {error.start})") from error
+            except json.JSONDecodeError as error:
+                raise BadSampleError(f"{origin}: not JSON ({error.msg} at column {error.colno})") from error
+            except ValueError as error:  # Python reads no whole number of more than 4,300 digits
+                raise BadSampleError(f"{origin}: not JSON (a whole number with too many digits)") from error
+            return parse_row(row, self.path.parent, one_line(self.path.stem), origin)
 
 
 def write_manifest(source: Readable, folder: str | Path, max_samples: int | None = None, seed: int = 0) -> Path:
@@ -173,10 +201,11 @@ def write_manifests(
     """Writes the first samples of each source to `folder/NAME.jsonl`, media beside them; returns the files' paths.
 
     Images become PNG, sound becomes WAV, other tensors become .npy; files and encoded bytes are copied as they are.
-    A file is named by the hash of its content, so that an image with ten questions is stored once. What a source draws
-    (turns, voices) is drawn with `seed`.
+    A file is named by the hash of its content, so that an image with ten questions is stored once, and its suffix says
+    what it holds (`data.file_format`). What a source draws (turns, voices) is drawn with `seed`.
 
-    Raises `BadInputError` when `folder` exists or cannot be written, and `BadSampleError` for a missing file.
+    Raises `BadInputError` when `folder` exists or cannot be written, and `BadSampleError` for a sample or a file that
+    cannot be read.
     """
     folder = Path(folder).expanduser()
     if folder.exists():
@@ -188,19 +217,21 @@ def write_manifests(
             count = len(source) if max_samples is None else min(max_samples, len(source))
             with (temporary / name).open("w", encoding="utf-8") as file:
                 for index in with_progress(range(count), f"writing {folder.name}/{name}"):
-                    sample = source.sample(index, generator(seed, "export", name, index))
-                    row = format_row(sample, lambda media: _store(media, temporary / "media"))
+                    sample = read_sample(source, index, generator(seed, "export", name, index), Path(name).stem)
+                    row = _row(sample, temporary / "media")
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return [folder / name for name in names]
 
 
-def _segments(sample: Sample | AlignedSample) -> Iterator[tuple[str, Segment]]:
-    """Every segment with the name of its field."""
-    if isinstance(sample, AlignedSample):
-        yield from ((f"aligned[{i}]", segment) for i, segment in enumerate(sample.segments))
-        return
-    for i, message in enumerate(sample.messages):
-        yield from ((f"messages[{i}].content[{j}]", segment) for j, segment in enumerate(message.content))
+def _with_sentences(sample: AlignedSample) -> AlignedSample:
+    """The sample with every text as a medium for a pretrained encoder."""
+    segments = (Media(SENTENCE, item.text.encode()) if isinstance(item, Text) else item for item in sample.segments)
+    return replace(sample, segments=tuple(segments))
+
+
+def named_media(sample: Sample | AlignedSample) -> Iterator[tuple[str, Media]]:
+    """Every medium with the name of its field in a row, "messages[0].content[1]"."""
+    return ((field, segment) for field, segment in _segments(sample) if isinstance(segment, Media))
 
 
 def _texts(sample: Sample | AlignedSample) -> Iterator[str]:
@@ -210,6 +241,14 @@ def _texts(sample: Sample | AlignedSample) -> Iterator[str]:
         functions = [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
         for value in (*sample.tools, *functions):
             yield json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _row(sample: Sample | AlignedSample, folder: Path) -> dict[str, Any]:
+    """The row of a sample, its media stored in `folder`."""
+    try:
+        return format_row(sample, lambda media: _store(media, folder))
+    except BadSampleError as error:
+        raise BadSampleError(f"{sample.name}: {error}") from error
 
 
 def _store(media: Media, folder: Path) -> str:
@@ -224,13 +263,17 @@ def _encoded(media: Media) -> tuple[bytes, str]:
     """A medium as the bytes of a file, and the file's suffix."""
     source = media.source
     if isinstance(source, Path):
-        try:
-            return source.read_bytes(), source.suffix
-        except OSError as error:
-            raise BadSampleError(f"{source}: cannot be read: {error.strerror or error}") from error
+        content = read_file(source)
+        return content, suffix_of(content) or source.suffix
     if isinstance(source, bytes):
-        return source, next((name for start, name in SIGNATURES.items() if source.startswith(start)), ".bin")
-    file = io.BytesIO()
+        return source, suffix_of(source) or (".txt" if media.modality == SENTENCE else ".bin")
+    with reading(media.name):
+        return _written(media)
+
+
+def _written(media: Media) -> tuple[bytes, str]:
+    """Raw values as the bytes of a file, and its suffix."""
+    source, file = media.source, io.BytesIO()
     if media.modality == AUDIO:
         samples, rate = _sound(source)
         # 16-bit samples stay what they are; floats are not rounded.

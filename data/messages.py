@@ -5,18 +5,20 @@
 
 Every type but "text" is a modality with a `path` (relative to the manifest), base64 `data`, or a `text` that an encoder
 reads, so that a new modality needs no change here; `"absent": true` in place of these says that such a medium is
-missing. Tools and tool calls have the shape of OpenAI's API. `source` and `metadata` are optional.
+missing. Tools and tool calls have the shape of OpenAI's API. `source` and `metadata` are optional. All fields stand in
+`data/fields.py`; null is the same as absent, but inside of arguments and parameters, which are the user's own.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from data.bad_samples import check_text, reason
+from data.fields import CALL, CALLED, FUNCTION, MESSAGE, ROW, SEGMENT, TOOL, Level, given, hint
 from data.types import (
     ROLES,
     TEXT,
@@ -41,7 +43,8 @@ def parse_row(row: Any, folder: Path, source: str, origin: str) -> Sample | Alig
     was read ("train.jsonl:12").
     Raises `BadSampleError` that names the origin and the field, "train.jsonl:12: messages[0].role: ...".
     """
-    row = _typed(row, dict, origin, "a row must be an object")
+    check_text(row, origin)
+    row = given(_typed(row, dict, origin, "a row must be an object"), ROW, f"{origin}: ")
     if ("messages" in row) == ("aligned" in row):
         raise BadSampleError(f"{origin}: must have either messages or aligned")
     metadata = _typed(row.get("metadata", {}), dict, f"{origin}: metadata")
@@ -49,7 +52,7 @@ def parse_row(row: Any, folder: Path, source: str, origin: str) -> Sample | Alig
         "id": str(_typed(row.get("id", origin), (str, int), f"{origin}: id")),
         "source": _typed(row.get("source", source), str, f"{origin}: source"),
         "origin": origin,
-        "metadata": {key: str(value) for key, value in metadata.items()},
+        "metadata": {key: _as_text(value) for key, value in metadata.items() if value is not None},
     }
     if "aligned" in row:
         return AlignedSample(segments=_segments(row["aligned"], folder, f"{origin}: aligned"), **common)
@@ -57,9 +60,12 @@ def parse_row(row: Any, folder: Path, source: str, origin: str) -> Sample | Alig
     if not messages:
         raise BadSampleError(f"{origin}: messages: must not be empty")
     parsed = tuple(_message(item, folder, f"{origin}: messages[{i}]") for i, item in enumerate(messages))
-    tools = _typed(row.get("tools") or [], list, f"{origin}: tools")
+    tools = _typed(row.get("tools", []), list, f"{origin}: tools")
     return Sample(
-        messages=parsed, tools=tuple(_tool(item, f"{origin}: tools[{i}]") for i, item in enumerate(tools)), **common
+        messages=parsed,
+        tools=tuple(_tool(item, f"{origin}: tools[{i}]") for i, item in enumerate(tools)),
+        choices=_choices(row.get("choices", []), f"{origin}: choices"),
+        **common,
     )
 
 
@@ -72,6 +78,8 @@ def format_row(sample: Sample | AlignedSample, write: Callable[[Media], str]) ->
         row["messages"] = [_format_message(message, write) for message in sample.messages]
         if sample.tools:
             row["tools"] = [dict(tool) for tool in sample.tools]
+        if sample.choices:
+            row["choices"] = list(sample.choices)
     if sample.source:
         row["source"] = sample.source
     if sample.metadata:
@@ -79,12 +87,30 @@ def format_row(sample: Sample | AlignedSample, write: Callable[[Media], str]) ->
     return row
 
 
+def named_segments(sample: Sample | AlignedSample) -> Iterator[tuple[str, Segment]]:
+    """Every segment of a sample with the name of its field, "messages[0].content[1]" or "aligned[2]"."""
+    if isinstance(sample, AlignedSample):
+        yield from ((f"aligned[{i}]", segment) for i, segment in enumerate(sample.segments))
+        return
+    for i, message in enumerate(sample.messages):
+        yield from ((f"messages[{i}].content[{j}]", segment) for j, segment in enumerate(message.content))
+
+
+def _choices(value: Any, where: str) -> tuple[str, ...]:
+    texts = [_typed(item, str, f"{where}[{i}]") for i, item in enumerate(_typed(value, list, where))]
+    if texts and (len(set(texts)) < 2 or "" in texts or len(set(texts)) < len(texts)):
+        raise BadSampleError(f"{where}: must be two different answers or more, none of them empty or twice")
+    return tuple(texts)
+
+
 def _message(value: Any, folder: Path, where: str) -> Message:
-    value = _typed(value, dict, where)
-    role = _required(value, "role", where)
+    value = _object(value, MESSAGE, where)
+    role = _typed(_required(value, "role", where), str, f"{where}.role")
     if role not in ROLES:
-        raise BadSampleError(f"{where}.role: {role!r} must be one of {', '.join(ROLES)}")
-    calls = _typed(value.get("tool_calls") or [], list, f"{where}.tool_calls")
+        raise BadSampleError(f"{where}.role: {role!r} must be one of {', '.join(ROLES)}{hint(role, ROLES)}")
+    for field in ("tool_call_id", "name"):
+        _typed(value.get(field, ""), str, f"{where}.{field}")
+    calls = _typed(value.get("tool_calls", []), list, f"{where}.tool_calls")
     if calls and role != "assistant":
         raise BadSampleError(f"{where}.tool_calls: only the assistant calls tools, not role {role!r}")
     content = value.get("content") if calls else _required(value, "content", where)
@@ -105,13 +131,18 @@ def _segments(value: Any, folder: Path, where: str) -> tuple[Segment, ...]:
 
 
 def _segment(value: Any, folder: Path, where: str) -> Segment:
-    value = _typed(value, dict, where)
+    value = _object(value, SEGMENT, where)
     kind = _typed(_required(value, "type", where), str, f"{where}.type")
+    if not kind:
+        raise BadSampleError(f"{where}.type: must not be empty")
     if "absent" in value:
-        if value["absent"] is not True or kind == TEXT or {"path", "data"} & set(value):
-            raise BadSampleError(f"{where}.absent: must be true, and of a medium without path and data")
+        if value["absent"] is not True or kind == TEXT or {"path", "data", "text"} & set(value):
+            raise BadSampleError(f"{where}.absent: must be true, and of a medium without path, data and text")
         return Absent(kind)
     if kind == TEXT:
+        for field in ("path", "data"):
+            if field in value:
+                raise BadSampleError(f"{where}.{field}: a segment of type 'text' holds its text itself, in text")
         return Text(_typed(_required(value, "text", where), str, f"{where}.text"))
     if sum(field in value for field in ("path", "data", "text")) != 1:
         raise BadSampleError(f"{where}: a segment of type {kind!r} must have exactly one of path, data and text")
@@ -124,28 +155,38 @@ def _segment(value: Any, folder: Path, where: str) -> Segment:
         return Media(kind, folder / path)
     try:
         return Media(kind, base64.b64decode(_typed(value["data"], str, f"{where}.data"), validate=True))
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or characters beyond ASCII
         raise BadSampleError(f"{where}.data: not base64 ({error})") from error
 
 
 def _tool(value: Any, where: str) -> Mapping[str, Any]:
-    value = _typed(value, dict, where)
-    function = _typed(_required(value, "function", where), dict, f"{where}.function")
+    value = _object(value, TOOL, where)
+    function = _object(_required(value, "function", where), FUNCTION, f"{where}.function")
     _typed(_required(function, "name", f"{where}.function"), str, f"{where}.function.name")
-    return value
+    return {**value, "function": function}
 
 
 def _tool_call(value: Any, where: str) -> ToolCall:
-    value = _typed(value, dict, where)
-    function = _typed(_required(value, "function", where), dict, f"{where}.function")
+    value = _object(value, CALL, where)
+    function = _object(_required(value, "function", where), CALLED, f"{where}.function")
     name = _typed(_required(function, "name", f"{where}.function"), str, f"{where}.function.name")
     arguments, field = _required(function, "arguments", f"{where}.function"), f"{where}.function.arguments"
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except ValueError as error:
-            raise BadSampleError(f"{field}: not JSON ({error})") from error
+        except (ValueError, RecursionError) as error:
+            raise BadSampleError(f"{field}: not JSON ({reason(error)})") from error
+        check_text(arguments, field, depth=1)
     return ToolCall(name, _typed(arguments, dict, field), _typed(value.get("id", ""), str, f"{where}.id"))
+
+
+def _as_text(value: Any) -> str:
+    """A value of metadata: text as it is, anything else as JSON, with the keys of an object in order."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _object(value: Any, level: Level, where: str) -> dict[str, Any]:
+    return given(_typed(value, dict, where), level, f"{where}.")
 
 
 def _required(value: Mapping[str, Any], field: str, where: str) -> Any:

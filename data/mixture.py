@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from data.bad_samples import check_text, reading
 from data.epochs import apart
+from data.messages import format_row
 from data.randomness import Draws, generator
 from data.types import AlignedSample, BadInputError, Sample
 
@@ -20,8 +23,8 @@ from data.types import AlignedSample, BadInputError, Sample
 BLOCK = 1000
 
 
-class Source(Protocol):
-    """A set of samples that can be read in any order."""
+class Readable(Protocol):
+    """A set of samples that can be read in any order, and exported."""
 
     def __len__(self) -> int: ...
 
@@ -29,9 +32,28 @@ class Source(Protocol):
         """Sample `index` of `len(self)`; `rng` decides what varies between epochs (turns, voices)."""
         ...
 
+
+class Source(Readable, Protocol):
+    """A set of samples that can be trained on."""
+
     def texts(self) -> Iterable[str]:
         """All text that the samples hold, to train the tokenizer from."""
         ...
+
+
+def read_sample(
+    source: Readable, index: int, rng: np.random.Generator, name: str | None = None
+) -> Sample | AlignedSample:
+    """Sample `index` of a source, for everything that reads samples.
+
+    name: what errors call the source, where it does not say the row itself. Whatever the source meets raises
+    `BadSampleError`, and so does text in the sample that no file could hold.
+    """
+    where = f"{name or type(source).__name__}[{index}]"
+    with reading(where):
+        sample = source.sample(index, rng)
+        check_text(format_row(sample, lambda media: str(media.source) if isinstance(media.source, Path) else ""), where)
+    return sample
 
 
 class Mixture:
@@ -77,11 +99,11 @@ class Mixture:
     def at(self, position: int) -> tuple[str, Sample | AlignedSample, Draws]:
         """The source's name, the sample, and the generators of whatever else is drawn at this position.
 
-        Raises what the source raises for a sample that it cannot read (`BadSampleError`).
+        Raises `BadSampleError` for a sample that cannot be read, whatever the source raises for it.
         """
         name, index = self.locate(position)
         draws = Draws(self.seed, position)
-        return name, self.sources[name].sample(index, draws("sample")), draws
+        return name, read_sample(self.sources[name], index, draws("sample"), name), draws
 
     def _block_pattern(self, block: int) -> np.ndarray:
         """Which source has each place of a block, as indices into `names`, [BLOCK]."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.files import read_file
 from data.locate import first_line, library, locate
 from data.types import BadSampleError, Media
 
@@ -50,11 +51,9 @@ def _read(media: Media) -> str:
     source = media.source
     if not isinstance(source, Path | bytes):
         raise BadSampleError(f"a sentence must be a file or UTF-8 bytes, not {type(source).__name__}")
-    name = str(source) if isinstance(source, Path) else "sentence"
+    name = media.name if isinstance(source, Path) else "sentence"
     try:
-        text = (source if isinstance(source, bytes) else source.read_bytes()).decode("utf-8")
-    except OSError as error:
-        raise BadSampleError(f"{name}: cannot be read: {error.strerror or error}") from error
+        text = (source if isinstance(source, bytes) else read_file(source)).decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadSampleError(f"{name}: not UTF-8 ({error.reason} at byte {error.start})") from error
     if not text.strip():

@@ -19,10 +19,11 @@ import torch
 from rich.console import Console
 
 from data.array_store import ArrayStore, StoredClip, build_once, write_store
-from data.audio import one_thread, resample
+from data.audio import one_thread
 from data.cache import cache_folder
 from data.progress import with_progress
 from data.randomness import generator
+from data.resampling import resample
 from data.synthesisers.base import ClipSpec, Synthesiser
 from data.synthesisers.espeak import EspeakVoices
 from data.synthesisers.flite import FliteVoices

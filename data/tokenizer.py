@@ -15,7 +15,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from data.atomic_write import write_text
-from data.types import BadInputError
+from data.types import BadInputError, BadSampleError
 
 PAD, MEDIA, END = "<|pad|>", "<|media|>", "<|end|>"
 SYSTEM, USER, ASSISTANT, TOOL = "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>"
@@ -68,7 +68,7 @@ class Tokenizer:
         try:
             return self._backend.encode(text, add_special_tokens=False).ids
         except (TypeError, UnicodeError) as error:
-            raise BadInputError(f"text {text[:40]!a} cannot be written as UTF-8") from error
+            raise BadSampleError(f"text {text[:40]!a} cannot be written as UTF-8") from error
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`; special tokens stay visible, an incomplete character becomes U+FFFD."""

@@ -27,6 +27,16 @@ ABSENT_SHAPE: tuple[int, ...] = ()
 PADDING_DOCUMENT = -1
 
 
+def one_line(text: str, longest: int = 300) -> str:
+    """A name as any file and terminal can hold it: what is not printed, half a surrogate pair too, by its number.
+
+    What is longer than `longest` loses its middle.
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= longest else f"{text[: longest // 2 - 3]} ... {text[2 - longest // 2 :]}"
+
+
 class BadInputError(ValueError):
     """Something that the user gave cannot be used; the message is one line and says what and where.
 
@@ -73,6 +83,17 @@ class Media:
     modality: Modality
     source: Path | bytes | Tensor | Clip
 
+    @property
+    def name(self) -> str:
+        """How error messages call this medium: its path, or what it is, the same on every run."""
+        if isinstance(self.source, Path):
+            return one_line(str(self.source))
+        if isinstance(self.source, bytes):
+            return f"{self.modality} data"
+        if isinstance(self.source, Tensor) or type(self.source).__repr__ is object.__repr__:
+            return f"{self.modality} {type(self.source).__name__.lower()}"
+        return one_line(repr(self.source))
+
 
 @dataclass(frozen=True)
 class Absent:
@@ -118,7 +139,8 @@ class Sample:
     """A conversation to be generated: the assistant's turns are supervised, nothing else is.
 
     `origin` says where the sample was read ("train.jsonl:12"), for error messages. `metadata` holds fields
-    by which scores are broken down, such as the type of the question.
+    by which scores are broken down, such as the type of the question. `choices` are the answers among which an
+    evaluation lets the model choose, the expected one among them; a model never reads them.
     """
 
     id: str
@@ -127,11 +149,12 @@ class Sample:
     source: str = ""
     origin: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    choices: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """How error messages call this sample."""
-        return f"{self.origin or self.source or 'sample'} (id {self.id})"
+        return f"{self.origin or self.source or 'sample'} (id {one_line(self.id)})"
 
 
 @dataclass(frozen=True)
@@ -147,7 +170,7 @@ class AlignedSample:
     @property
     def name(self) -> str:
         """How error messages call this sample."""
-        return f"{self.origin or self.source or 'sample'} (id {self.id})"
+        return f"{self.origin or self.source or 'sample'} (id {one_line(self.id)})"
 
 
 class Processor(Protocol):
@@ -159,6 +182,28 @@ class Processor(Protocol):
         Raises `BadSampleError` when the medium is missing, corrupt or empty.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the features of one item lie, as its encoder says.
+
+    count: how many there are. grid: rows and columns of those that lie on one, row by row over the last two axes of the
+    item's values; what comes before them, such as a class token, has no place. None: a line of time, all features
+    after one another along the first axis.
+    """
+
+    count: int
+    grid: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.grid is not None and not 0 < self.grid[0] * self.grid[1] <= self.count:
+            raise ValueError(f"grid={self.grid} must hold 1 to {self.count} features, as many as there are")
+
+    @property
+    def without_place(self) -> int:
+        """How many features come before those of the grid."""
+        return 0 if self.grid is None else self.count - self.grid[0] * self.grid[1]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from data.audio import SampleRate, read_audio
+from data.bad_samples import reason
 from data.locate import first_line, library, locate
 from data.types import BadSampleError, Media
 
@@ -17,15 +18,19 @@ from data.types import BadSampleError, Media
 class WaveformProcessor:
     """Sound -> one channel at `sample_rate` -> mean 0 and variance 1 (`normalise`) -> [S]; never augmented.
 
-    The normalisation is that of transformers' `Wav2Vec2FeatureExtractor`; check whether your weights expect it.
+    The normalisation is that of transformers' `Wav2Vec2FeatureExtractor`. `sample_rate` and `normalise` follow the
+    encoder in a training where they are None; elsewhere None is 16 kHz, normalised.
     """
 
     augments = False
 
-    def __init__(self, sample_rate: SampleRate = 16_000, max_seconds: float = 30.0, normalise: bool = True) -> None:
+    def __init__(
+        self, sample_rate: SampleRate | None = None, max_seconds: float = 30.0, normalise: bool | None = None
+    ) -> None:
+        sample_rate = 16_000 if sample_rate is None else sample_rate
         if sample_rate < 1 or max_seconds <= 0:
             raise ValueError(f"sample_rate={sample_rate} and max_seconds={max_seconds} must be positive")
-        self.sample_rate, self.max_seconds, self.normalise = sample_rate, max_seconds, normalise
+        self.sample_rate, self.max_seconds, self.normalise = sample_rate, max_seconds, normalise is not False
 
     def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
         """Values [S]. Raises `BadSampleError` for sound that cannot be read or is too long."""
@@ -62,6 +67,7 @@ class ExtractorProcessor:
         samples_S = read_audio(media, rate, self.max_seconds)
         try:
             extracted = self.extractor(samples_S.numpy(), sampling_rate=rate, return_tensors="np")
-        except (ValueError, RuntimeError) as error:
-            raise BadSampleError(f"{media.source!r}: refused by {type(self.extractor).__name__}: {error}") from error
+        except Exception as error:  # a library with an extractor for every model, each of which fails in its own way
+            extractor = type(self.extractor).__name__
+            raise BadSampleError(f"{media.name}: refused by {extractor}: {reason(error)}") from error
         return torch.from_numpy(np.asarray(extracted[self.extractor.model_input_names[0]][0], dtype=np.float32))

@@ -6,11 +6,12 @@ Shape legend: N items, T features of an item, C width of the features, D `d_mode
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from data.types import MediaBatch
+from data.types import Layout, MediaBatch
 from encoders.projector import Projector, padding_mask
 
 
@@ -28,6 +29,8 @@ class Encoder(nn.Module):
     lr_scale: float = 1.0
     # Whether its features are computed once and kept on disk; then an item may also be given as its features [T, C].
     cache: bool = False
+    # Whether its weights were trained elsewhere, so that they expect what `preprocessing` says.
+    is_pretrained: bool = False
 
     def num_tokens(self, shape: tuple[int, ...]) -> int:
         """Features that one item of `shape` (before padding) becomes."""
@@ -36,6 +39,17 @@ class Encoder(nn.Module):
     def forward(self, media: MediaBatch) -> Tensor:
         """Features [N, T, C]; item n has `num_tokens(shapes[n])` of them, and what follows is padding."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        """How the features of one item of `shape` lie: along a line of time, unless it says a grid."""
+        return Layout(self.num_tokens(shape))
+
+    def preprocessing(self) -> dict[str, Any]:
+        """The node of a processor (its `_target_` and options) that prepares what the weights expect.
+
+        Empty where the weights expect nothing of the kind: then the data decide.
+        """
+        return {}
 
     def example_features(self) -> Tensor:
         """Features [1, T, C] of one small item of zeros, which depend on every weight that is trained."""

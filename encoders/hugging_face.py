@@ -6,7 +6,7 @@ Shape legend: N items, T features, C width.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -15,8 +15,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from data.locate import first_line, library, locate
+from data.types import Layout
 from encoders.fine_tuning import FineTuning, find_blocks
-from encoders.pretrained import PretrainedEncoder, shortest_input, strided_length, tokens_of
+from encoders.pretrained import (
+    PretrainedEncoder,
+    image_preprocessing,
+    shortest_input,
+    square,
+    strided_length,
+    tokens_of,
+)
 
 IMAGES, TEXT_IDS = "pixel_values", "input_ids"
 # Probes of certification are numbers of any kind; spread out, they name many tokens.
@@ -33,7 +41,9 @@ class TransformersEncoder(PretrainedEncoder):
 
     model: a name on the hub, a folder, or `package:NAME/FOLDER`; null: random weights of `architecture`, a mapping with
     `model_type` and any sizes of that type's configuration.
-    image_size: of an image model; it must be the model's own, and is an option only for processors to refer to.
+    image_size: of an image model; it must be the model's own, and is an option only to say so.
+    mean, std: what the weights expect of the pixels, which `data.processors.image` follows; None: what the model's own
+    image processor says.
     part: which module of the model, such as `vision_model`; null: the encoder of an encoder-decoder, else all of it.
     layer: null (the last, with the final norm if there is one), or after how many blocks. For the others see
     `PretrainedEncoder`.
@@ -49,9 +59,13 @@ class TransformersEncoder(PretrainedEncoder):
         layer: int | None = None,
         lr_scale: float = 1.0,
         cache: bool = False,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         if (model is None) == (architecture is None):
             raise ValueError("exactly one of model and architecture must be given")
+        self.is_pretrained = model is not None
+        self.model, self.mean, self.std = model, mean, std
         whole = _random(architecture) if architecture is not None else _pretrained(str(model))
         backbone = _part(whole, part)
         self.last_block: str | None = None
@@ -107,6 +121,28 @@ class TransformersEncoder(PretrainedEncoder):
             raise ValueError(f"an item of shape {shape} does not fit the encoder, which takes {self.example_shape}")
         return self.example_length
 
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        """Of an image a square of patches, behind the class token if there is one; a line of time otherwise."""
+        count = self.num_tokens(shape)
+        return square(count) if self.input_name == IMAGES else Layout(count)
+
+    def preprocessing(self) -> dict[str, Any]:
+        """What the model's own image processor, feature extractor or tokenizer does; of random ones what is known."""
+        if self.input_name == IMAGES:
+            said = _image_statistics(self.model) if self.model and not (self.mean and self.std) else {}
+            mean, std = self.mean or said.get("image_mean"), self.std or said.get("image_std")
+            return image_preprocessing(self.example_shape[-1], mean, std)
+        if self.strides:
+            said = _extractor(self.model) if self.model else {}
+            options = {"sample_rate": "sampling_rate", "normalise": "do_normalize"}
+            told = {option: said[name] for option, name in options.items() if name in said}
+            return {"_target_": "data.waveform.WaveformProcessor", **told}
+        if self.model is None:
+            return {}
+        text = self.input_name == TEXT_IDS
+        target = "data.sentence.SentenceProcessor" if text else "data.waveform.ExtractorProcessor"
+        return {"_target_": target, "model": self.model}
+
 
 def _pretrained(model: str) -> nn.Module:
     place = locate(model) or model
@@ -116,6 +152,27 @@ def _pretrained(model: str) -> nn.Module:
             return transformers.AutoModel.from_pretrained(place, dtype=torch.float32)
         except Exception as error:  # the library and the hub fail in many ways, and none is a bug of this project
             raise ValueError(f"transformers cannot load model={model!r}: {first_line(error)}") from error
+
+
+def _image_statistics(model: str) -> dict[str, Any]:
+    """What a model's own image processor says of itself; nothing of one without."""
+    with _quiet() as transformers:
+        try:
+            processor = transformers.AutoImageProcessor.from_pretrained(locate(model) or model)
+        except Exception:  # a model without, in the many ways in which the library says so
+            return {}
+    if getattr(processor, "do_normalize", True):
+        return dict(vars(processor))
+    return {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
+
+
+def _extractor(model: str) -> dict[str, Any]:
+    """What a model's own feature extractor says of itself; nothing of one without."""
+    with _quiet() as transformers:
+        try:
+            return dict(vars(transformers.AutoFeatureExtractor.from_pretrained(locate(model) or model)))
+        except Exception:  # as above
+            return {}
 
 
 def _random(architecture: Mapping[str, Any]) -> nn.Module:

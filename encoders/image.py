@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from data.types import MediaBatch
+from data.types import Layout, MediaBatch
 from encoders.base import Encoder, check_convolutions
 from encoders.transformer import BidirectionalTransformer
 
@@ -62,6 +62,10 @@ class ImageEncoder(Encoder):
         if shape != self.example_shape:
             raise ValueError(f"an image of shape {shape} does not fit the encoder, which takes {self.example_shape}")
         return self.side**2
+
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        """A square of patches."""
+        return Layout(self.num_tokens(shape), (self.side, self.side))
 
     def forward(self, media: MediaBatch) -> Tensor:
         """Features [N, T, C], patches row by row."""

@@ -5,13 +5,15 @@ Shape legend: N items, T features of an item, C width of the features.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from data.locate import first_line
-from data.types import MediaBatch
+from data.types import Layout, MediaBatch
 from encoders.base import Encoder
 from encoders.fine_tuning import FineTuning
 
@@ -133,6 +135,20 @@ class PretrainedEncoder(Encoder):
             parameter.grad = None
         if not any(parameter.requires_grad for parameter in self.backbone.parameters()):
             raise ValueError("fine_tuning chooses only weights on which the features do not depend")
+
+
+def square(count: int) -> Layout:
+    """The layout of `count` features of a square image: the largest square of patches, behind what has no place.
+
+    Class tokens and registers come first in every library, and are fewer than what the next larger square would need.
+    """
+    return Layout(count, (math.isqrt(count), math.isqrt(count)))
+
+
+def image_preprocessing(size: int, mean: Sequence[float] | None, std: Sequence[float] | None) -> dict[str, Any]:
+    """The node of a processor of images; null where the statistics are not known."""
+    statistics = {"mean": mean and [float(x) for x in mean], "std": std and [float(x) for x in std]}
+    return {"_target_": "data.image.ImageProcessor", "size": size, **statistics}
 
 
 def accepts(encoder: Encoder, shape: tuple[int, ...]) -> bool:

@@ -6,15 +6,16 @@ Shape legend: N images, H x W pixels, T features, C width.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from data.locate import first_line, library, locate
+from data.types import Layout
 from encoders.fine_tuning import FineTuning
-from encoders.pretrained import PretrainedEncoder, tokens_of
+from encoders.pretrained import PretrainedEncoder, image_preprocessing, square, tokens_of
 from encoders.weights import load_weights
 
 HUB = "hub"
@@ -27,7 +28,9 @@ class TimmEncoder(PretrainedEncoder):
 
     model: a name of timm, with its tag if weights come from the hub (`vit_tiny_patch16_224.augreg_in21k`).
     weights: null (random), `hub` (what timm publishes under that name), a file, or `package:NAME/FILE`.
-    image_size: S; `data.processors.image` must have the same size, and the mean and std of the weights.
+    image_size: S; None: what the model was made for.
+    mean, std: what the weights expect of the pixels, which `data.processors.image` follows; None: what timm says of the
+    model.
     layer: null (the last), or a feature level counted from 1: a block of a transformer, a stage of a convolutional net.
     options: passed on to `timm.create_model`. For the others see `PretrainedEncoder`.
     """
@@ -35,17 +38,23 @@ class TimmEncoder(PretrainedEncoder):
     def __init__(
         self,
         model: str,
-        image_size: Annotated[int, Field(ge=1)],
+        image_size: Annotated[int, Field(ge=1)] | None,
         fine_tuning: FineTuning,
         weights: str | None = None,
         layer: int | None = None,
         lr_scale: float = 1.0,
         cache: bool = False,
         options: Mapping[str, Any] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
-        if image_size < 1:
-            raise ValueError(f"image_size={image_size} must be positive")
+        if image_size is not None and image_size < 1:
+            raise ValueError(f"image_size={image_size} must be positive, or null for the model's own")
         backbone = _create(model, image_size, weights, dict(options or {}))
+        published: Any = backbone.pretrained_cfg
+        image_size = image_size or max(published["input_size"][1:])
+        self.is_pretrained = weights is not None
+        self.mean, self.std = mean or published["mean"], std or published["std"]
         levels = len(backbone.feature_info)  # type: ignore[arg-type]
         if layer is not None and not 1 <= layer <= levels:
             raise ValueError(f"layer={layer} must be in [1, {levels}], the feature levels of {model}, or null")
@@ -74,8 +83,16 @@ class TimmEncoder(PretrainedEncoder):
             raise ValueError(f"an image of shape {shape} does not fit the encoder, which takes {self.example_shape}")
         return self.example_length
 
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        """A square of patches, behind the class token if there is one."""
+        return square(self.num_tokens(shape))
 
-def _create(model: str, image_size: int, weights: str | None, options: dict[str, Any]) -> nn.Module:
+    def preprocessing(self) -> dict[str, Any]:
+        """Images of the size, with the mean and the deviation, that the weights expect."""
+        return image_preprocessing(self.image_size, self.mean, self.std)
+
+
+def _create(model: str, image_size: int | None, weights: str | None, options: dict[str, Any]) -> nn.Module:
     timm = library("timm")
     if ":" not in model and not timm.is_model(model):
         nearest = difflib.get_close_matches(model, timm.list_models(), n=1, cutoff=0.0)[0]
@@ -84,7 +101,7 @@ def _create(model: str, image_size: int, weights: str | None, options: dict[str,
     if weights not in (None, HUB) and path is None:
         raise ValueError(f"weights={weights!r} must be null, {HUB}, a file that exists, or package:NAME/FILE")
     published = timm.get_pretrained_cfg(model) if ":" not in model else None
-    if published is not None and published.fixed_input_size:
+    if image_size is not None and published is not None and published.fixed_input_size:
         options = {"img_size": image_size, **options}
     try:
         backbone = timm.create_model(model, pretrained=weights == HUB, **options)

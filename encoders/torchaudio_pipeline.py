@@ -36,6 +36,8 @@ class PipelineEncoder(PretrainedEncoder):
     ) -> None:
         if (pipeline is None) == (architecture is None):
             raise ValueError("exactly one of pipeline and architecture must be given")
+        self.is_pretrained = pipeline is not None
+        self.pipeline = pipeline
         backbone = _random(architecture) if architecture is not None else _pretrained(str(pipeline), folder)
         blocks = find_blocks(backbone)
         if layer is not None and not 1 <= layer <= len(blocks):
@@ -59,6 +61,15 @@ class PipelineEncoder(PretrainedEncoder):
             shortest = shortest_input(1, self.strides)
             raise ValueError(f"a waveform of shape {shape} does not fit the encoder, which takes ({shortest} or more,)")
         return count
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Raw sound at the pipeline's rate, normalised if its weights expect that."""
+        options: dict[str, Any] = {}
+        if self.pipeline is not None:
+            bundle = getattr(library("torchaudio.pipelines"), self.pipeline)
+            # Its model would normalise all clips of a batch as one; clips that are normalised already stay as they are.
+            options = {"sample_rate": int(bundle.sample_rate), "normalise": bool(bundle._normalize_waveform)}
+        return {"_target_": "data.waveform.WaveformProcessor", **options}
 
 
 def _pretrained(pipeline: str, folder: str | None) -> nn.Module:

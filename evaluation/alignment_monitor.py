@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,24 +13,44 @@ from data.aligned import is_aligned
 from data.interleave import Interleaver
 from data.mixture import Source
 from data.tokenizer import Tokenizer
-from evaluation.embedding import embed, read_aligned
+from data.types import AUDIO, IMAGE, AlignedSample, BadSampleError, Media, Modality
+from evaluation.embedding import Embedded, embed, read_aligned
 from evaluation.metrics import MAIN_RECALL
-from evaluation.monitor import Gallery, Monitor
+from evaluation.monitor import Gallery, Monitor, spread
+from evaluation.preview import picture, sound
 from evaluation.retrieval import directions, possible_directions
+from evaluation.retrieval_answers import WITHIN, Direction, hits, segment_of, words_of
 
-WITHIN = 10
+# Options that a monitor of either kind has.
+OF_BOTH = ("on_bad_sample", "num_examples", "image_cell", "audio_cell")
+# How many of the first candidates an example shows.
+NUM_FIRST = 3
+COLUMNS = ("task", "query", "right", "rank", "first", "second", "third")
 CHANCE = "_chance"
 # Directions are averaged as far as chance is at most so many times what it is in the hardest one.
 COMPARABLE = 2.0
 
 
 class AlignmentMonitor:
-    """Called as `monitor(model, step, tracker)`: asks every modality of every source for every other."""
+    """Called as `monitor(model, step, tracker)`: asks every modality of every source for every other.
 
-    def __init__(self, sources: Mapping[str, Source], interleaver: Interleaver, on_bad_sample: str = "error") -> None:
+    Logs to the tracker a table of about `num_examples` queries, spread evenly over and within the directions, with what
+    they found; `image_cell` and `audio_cell` as in `Monitor`.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        interleaver: Interleaver,
+        on_bad_sample: str = "error",
+        num_examples: int = 8,
+        image_cell: Callable[..., Any] | None = None,
+        audio_cell: Callable[..., Any] | None = None,
+    ) -> None:
         self._skipped: list[str] | None = [] if on_bad_sample == "skip" else None
         self._samples = {name: read_aligned(source, self._skipped) for name, source in sources.items()}
-        self._interleaver = interleaver
+        self._interleaver, self._num_examples = interleaver, num_examples
+        self._image_cell, self._audio_cell = image_cell, audio_cell
 
     @property
     def metrics(self) -> list[str]:
@@ -48,17 +69,54 @@ class AlignmentMonitor:
         are about as hard as the hardest, which has the least chance. `model` is a `FusionModel`.
         """
         found: dict[str, tuple[float, float]] = {}
+        rows: list[list[Any]] = []
         for name, samples in self._samples.items():
             embedded = embed(model, self._interleaver, samples, skipped=self._skipped)  # type: ignore[arg-type]
-            for direction, asked in directions(embedded).items():
+            asked_of = directions(embedded)
+            shown = -(-self._num_examples // max(len(asked_of) * len(self._samples), 1)) if tracker is not None else 0
+            for direction, asked in asked_of.items():
+                rows += self._rows(f"{name}/{direction}", asked, embedded, samples, shown)
                 recall = float((asked.ranks <= WITHIN).mean())
                 found[f"val/{name}/{direction}/{MAIN_RECALL}"] = (recall, asked.chance()[MAIN_RECALL])
+        if tracker is not None and rows:
+            tracker.table(step, "val/retrieval", COLUMNS, rows)
         found[f"val/{MAIN_RECALL}"] = comparable_mean(list(found.values()))
         return {
             name + suffix: value
             for name, pair in found.items()
             for suffix, value in zip(("", CHANCE), pair, strict=True)
         }
+
+    def _rows(
+        self,
+        task: str,
+        asked: Direction,
+        embedded: Mapping[Modality, Embedded],
+        samples: Sequence[AlignedSample],
+        count: int,
+    ) -> list[list[Any]]:
+        """Some queries at even distances: what was asked, what is right, its rank, and what came first."""
+        if not count:
+            return []
+        places = spread(range(len(asked.ranks)), count)
+        first, second = asked.modalities
+        rows = []
+        for hit in hits(asked, embedded, places, NUM_FIRST):
+            found = [self._cell(samples[place], second) for place in hit.candidates]
+            found += [""] * (NUM_FIRST - len(found))
+            query, right = self._cell(samples[hit.query], first), self._cell(samples[hit.right], second)
+            rows.append([task, query, right, hit.rank, *found])
+        return rows
+
+    def _cell(self, sample: AlignedSample, modality: Modality) -> Any:
+        """A picture, a playable clip, or words, as of a medium that an encoder reads and nobody can look at."""
+        medium, words = segment_of(sample, modality), words_of(sample, modality)
+        with suppress(BadSampleError):
+            if isinstance(medium, Media) and modality == IMAGE and self._image_cell is not None:
+                return self._image_cell(picture(medium))
+            if isinstance(medium, Media) and modality == AUDIO and self._audio_cell is not None:
+                return self._audio_cell(*sound(medium), caption=words)
+        return words
 
 
 def comparable_mean(found: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -97,5 +155,6 @@ def make_monitor(
     if asked:
         monitors.append(Monitor(asked, tokenizer, interleaver, **options))
     if aligned:
-        monitors.append(AlignmentMonitor(aligned, interleaver, options.get("on_bad_sample", "error")))
+        shared = {name: options[name] for name in OF_BOTH if name in options}
+        monitors.append(AlignmentMonitor(aligned, interleaver, **shared))
     return Monitors(monitors)

@@ -9,13 +9,21 @@ from typing import Any
 
 from data.atomic_write import write_text
 from data.types import BadInputError
+from evaluation.answer_metrics import AnswerMetric
+from evaluation.metric_names import ACCURACY
 from evaluation.predict import Prediction, clusters
 
 FILE = "answers.jsonl"
 
 
-def answer_rows(task: str, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """One row a question: its task, id and metadata, what was expected and given, and with what it is resampled."""
+def answer_rows(
+    task: str, predictions: Sequence[Prediction], metrics: Sequence[AnswerMetric] = ()
+) -> list[dict[str, Any]]:
+    """One row a question: its task, id and metadata, what was expected and given, and with what it is resampled.
+
+    `scores` holds what each metric but accuracy says of this answer alone, where any was measured; with a likelihood,
+    `tokens` are those of the expected answer, and `chosen` is the likeliest candidate where there was a choice.
+    """
     return [
         {
             "task": task,
@@ -24,10 +32,24 @@ def answer_rows(task: str, predictions: Sequence[Prediction]) -> list[dict[str, 
             "expected": item.expected,
             "answer": item.answer,
             "correct": item.correct,
+            **measured(item, metrics),
             **({"metadata": dict(item.sample.metadata)} if item.sample.metadata else {}),
         }
         for item, own in zip(predictions, clusters(predictions), strict=True)
     ]
+
+
+def measured(item: Prediction, metrics: Sequence[AnswerMetric]) -> dict[str, Any]:
+    """What metrics say of one answer."""
+    known = [metric for metric in metrics if metric.name != ACCURACY and metric.measurable([item])]
+    found: dict[str, Any] = {}
+    if known:
+        found["scores"] = {metric.name: float(metric.of_each([item])[0]) for metric in known}
+    if item.likelihood is not None:
+        found["tokens"] = item.likelihood.tokens[0]
+        if item.likelihood.choice is not None:
+            found["chosen"] = item.likelihood.chosen
+    return found
 
 
 def write_answers(rows: Sequence[dict[str, Any]], folder: Path) -> None:

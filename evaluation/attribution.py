@@ -14,7 +14,6 @@ Shape legend: B documents, one a row, L tokens in a row, R regions of a document
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -27,7 +26,7 @@ from data.collate import collate_prompts
 from data.document import Document
 from data.interleave import Interleaver
 from data.tokenizer import SPECIAL_TOKENS, USER, Tokenizer
-from data.types import IMAGE, TEXT, UNSUPERVISED, BadSampleError, InterleavedBatch, Message, Modality, Sample, Text
+from data.types import TEXT, UNSUPERVISED, InterleavedBatch, Layout, Message, Modality, Sample, Text
 from evaluation.rollout import rollout
 from fusion.attention_maps import attention_maps
 from fusion.model import FusionModel
@@ -39,7 +38,8 @@ GRADIENT, MAGNITUDE, ATTENTION = "gradient", "magnitude", "attention"
 class Region:
     """A part of a document that is scored and can be deleted.
 
-    item: place in `document.media`, None for a word. part: where in its values. tokens: places in the document; empty
+    item: place in `document.media`, None for a word. part: where in its values. layout: how the features of the item
+    lie. tokens: places in the document; empty
     where a projector mixes the features of an item into other tokens, so that attention does not say its place.
     """
 
@@ -48,6 +48,7 @@ class Region:
     tokens: tuple[int, ...]
     item: int | None = None
     part: tuple[slice, ...] = ()
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -69,50 +70,40 @@ def answered(
 
     Raises `BadSampleError` when a medium cannot be read, or the prompt leaves no room for the answer.
     """
-    prompt = interleaver.prompt(sample)
-    whole = (*sample.messages[:-1], Message("assistant", (Text(answer),)))
-    document = interleaver.document(replace(sample, messages=whole))
-    begin = len(prompt) - 1
-    if len(document) <= len(prompt):
-        raise BadSampleError(f"{sample.name}: there is no room for the answer behind the prompt")
-    labels = document.labels.copy()
-    labels[:begin] = UNSUPERVISED
-    document = replace(document, labels=labels)
+    (document,) = interleaver.answered(sample, [Message("assistant", (Text(answer),))])
+    begin = int(np.flatnonzero(document.labels != UNSUPERVISED)[0])
     regions = (*_media_regions(model, document), *_words(tokenizer, document, begin))
     return Answered(document, regions, begin)
 
 
 def _media_regions(model: FusionModel, document: Document) -> list[Region]:
-    """A region for each feature of each encoder, in the order of the media."""
+    """A region for each feature of each encoder that has a place, in the order of the media."""
     found: list[Region] = []
     taken = dict.fromkeys(model.modalities, 0)
     for item, (modality, values) in enumerate(document.media):
-        features = model.num_features[modality](tuple(values.shape))
+        layout = model.layouts[modality](tuple(values.shape))
         count = model.num_tokens[modality](tuple(values.shape))
         places = np.flatnonzero(document.modality_ids == model.modalities.index(modality))[taken[modality] :][:count]
         taken[modality] += count
-        parts = parts_of(modality, values, features)
-        by_part = places.reshape(len(parts), -1).tolist() if count == features else [[]] * len(parts)
+        parts = parts_of(values, layout)
+        kept = [[place] for place in places[layout.without_place :].tolist()]
+        by_part = kept if count == layout.count else [[]] * len(parts)
         for number, (part, mine) in enumerate(zip(parts, by_part, strict=True)):
-            found.append(Region(modality, f"{modality} {number + 1}", tuple(mine), item, part))
+            found.append(Region(modality, f"{modality} {number + 1}", tuple(mine), item, part, layout))
     return found
 
 
-def parts_of(modality: Modality, values: Tensor, count: int) -> list[tuple[slice, ...]]:
-    """Where in its values each of `count` features lies: patches of an image row by row, else spans of the first axis.
+def parts_of(values: Tensor, layout: Layout) -> list[tuple[slice, ...]]:
+    """Where in its values each feature lies: a patch of the last two axes, row by row, or a span of the first axis."""
+    if layout.grid is None:
+        return [(span,) for span in _spans(len(values), layout.count)]
+    rows, columns = (_spans(size, number) for size, number in zip(values.shape[-2:], layout.grid, strict=True))
+    return [(..., row, column) for row in rows for column in columns]  # type: ignore[misc]
 
-    The features of an image that are no square of patches are not told apart.
-    """
-    if modality != IMAGE:
-        edges = np.linspace(0, len(values), count + 1).round().astype(int)
-        return [(slice(a, b),) for a, b in pairwise(edges.tolist())]
-    side = math.isqrt(count) if math.isqrt(count) ** 2 == count else 1
-    rows, columns = (np.linspace(0, size, side + 1).round().astype(int).tolist() for size in values.shape[1:])
-    return [
-        (slice(None), slice(top, bottom), slice(left, right))
-        for top, bottom in pairwise(rows)
-        for left, right in pairwise(columns)
-    ]
+
+def _spans(size: int, number: int) -> list[slice]:
+    edges = np.linspace(0, size, number + 1).round().astype(int).tolist()
+    return [slice(begin, end) for begin, end in pairwise(edges)]
 
 
 def _words(tokenizer: Tokenizer, document: Document, begin: int) -> list[Region]:
@@ -134,14 +125,14 @@ def _words(tokenizer: Tokenizer, document: Document, begin: int) -> list[Region]
     ]
 
 
-def neutral(modality: Modality, values: Tensor) -> Tensor:
-    """What a region becomes when it is deleted: the image's mean colour, else the mean over the first axis.
+def neutral(values: Tensor, layout: Layout) -> Tensor:
+    """What a region becomes when it is deleted: the mean over the grid (an image's mean colour), else over the time.
 
     Of whole numbers, such as the tokens of a sentence, it is the first, for they have no mean.
     """
     if not values.is_floating_point():
         return values[:1].expand_as(values)
-    return values.mean(dim=(1, 2) if modality == IMAGE else 0, keepdim=True).expand_as(values)
+    return values.mean(dim=0 if layout.grid is None else (-2, -1), keepdim=True).expand_as(values)
 
 
 def answer_scores(model: FusionModel, batch: InterleavedBatch, hidden_BLD: Tensor) -> tuple[Tensor, Tensor]:
@@ -192,7 +183,10 @@ def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answ
     by_modality |= {name: None if g is None else iter(g.cpu()) for name, g in zip(media, gradients, strict=True)}
     result = []
     for item, by_token_LD in zip(items, by_token_BLD, strict=True):
-        products = [_product(by_modality[modality], modality, values) for modality, values in item.document.media]
+        products = [
+            _product(by_modality[modality], values, model.layouts[modality](tuple(values.shape)))
+            for modality, values in item.document.media
+        ]
         inside = []
         for region in item.regions:
             product = None if region.item is None else products[region.item]
@@ -202,14 +196,14 @@ def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answ
     return result
 
 
-def _product(gradients: Iterator[Tensor] | None, modality: Modality, values: Tensor) -> Tensor | None:
+def _product(gradients: Iterator[Tensor] | None, values: Tensor, layout: Layout) -> Tensor | None:
     """Gradient times input of the next item of a modality; items come in the order of the documents, each in its size.
 
     None for an encoder that lets no gradient through: its regions are scored where their tokens enter the sequence.
     """
     if gradients is None:
         return None
-    return next(gradients)[tuple(map(slice, values.shape))] * (values - neutral(modality, values))
+    return next(gradients)[tuple(map(slice, values.shape))] * (values - neutral(values, layout))
 
 
 def _attention(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answered]) -> np.ndarray:

@@ -17,7 +17,8 @@ from rich.text import Text
 
 from data.atomic_write import write_text
 from evaluation.compare import Group, Spread, task_names, to_json, warnings
-from evaluation.figures import COLOURS, errors, save, style
+from evaluation.drawing import new_figure, save
+from evaluation.figures import COLOURS, errors, style
 from evaluation.markdown import table, turned
 from evaluation.metrics import main_metric, main_score
 from evaluation.terminal import fits
@@ -138,7 +139,7 @@ def draw_comparison(groups: Sequence[Group]) -> Figure:
     if has_many_tasks(groups):
         lines, ratios = -(-len(ratios) // PANELS), [2.0] * PANELS
     size = (2.5 + 1.05 * sum(ratios), lines * (0.55 * len(groups) + 1.4))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(*size)
     grid = figure.subplots(lines, len(ratios), sharey=True, squeeze=False, width_ratios=ratios).flatten()
     panels, rest = np.split(grid, [len(tasks) + len(COSTS)])
     for axes in rest:

@@ -102,9 +102,11 @@ def probabilities(model: FusionModel, documents: Sequence[Document], batch_size:
 def deleted(document: Document, regions: Sequence[Region]) -> Document:
     """The document with these regions made neutral; the original is left as it was."""
     media = [(modality, values) for modality, values in document.media]
-    for number in {region.item for region in regions if region.item is not None}:
+    layouts = {region.item: region.layout for region in regions if region.item is not None}
+    for number, layout in layouts.items():
+        assert layout is not None
         modality, values = media[number]
-        values, filler = values.clone(), neutral(modality, values)
+        values, filler = values.clone(), neutral(values, layout)
         for region in regions:
             if region.item == number:
                 values[region.part] = filler[region.part]

@@ -15,7 +15,7 @@ from data.aligned import every_choice
 from data.collate import collate
 from data.document import Document
 from data.interleave import Interleaver
-from data.mixture import Source
+from data.mixture import Source, read_sample
 from data.packing import pack
 from data.randomness import generator
 from data.types import (
@@ -68,15 +68,24 @@ def read_aligned(source: Source, skipped: list[str] | None = None) -> list[Align
     samples = []
     for index in range(len(source)):
         try:
-            sample = source.sample(index, generator(0, "evaluated sample", index))
+            sample = read_sample(source, index, generator(0, "evaluated sample", index))
             if not isinstance(sample, AlignedSample):
-                raise BadSampleError(f"{sample.name}: is a conversation; a retrieval needs aligned samples")
+                raise BadSampleError(
+                    f"{sample.name}: is a conversation; a retrieval needs aligned samples (for conversations choose "
+                    "evaluation=manifest)"
+                )
             samples += every_choice(sample)
         except BadSampleError as reason:
             if skipped is None:
                 raise
             skipped.append(str(reason))
     return samples
+
+
+def check_shared_space(model: FusionModel) -> None:
+    """Raises `BadInputError` if the model has no shared space."""
+    if model.shared_space is None:
+        raise BadInputError("the model has no shared space to compare modalities in; train with shared_space=linear")
 
 
 @torch.inference_mode()
@@ -96,8 +105,8 @@ def embed(
     Raises:
         BadInputError: the model has no shared space; or a sample cannot be read, and `skipped` is None.
     """
-    if model.shared_space is None:
-        raise BadInputError("the model has no shared space to compare modalities in; train with shared_space=linear")
+    check_shared_space(model)
+    assert model.shared_space is not None
     device = next(model.parameters()).device
     found: dict[Modality, list[tuple[int, int, np.ndarray]]] = {name: [] for name in model.modalities}
     for start in range(0, len(samples), batch_size):

@@ -16,10 +16,12 @@ from matplotlib.figure import Figure
 
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
-from data.types import AUDIO, IMAGE, Sample
+from data.types import Sample
 from evaluation.attribution import ATTENTION, GRADIENT, MAGNITUDE, Region, answered, attribute
 from evaluation.deletion import probabilities
-from evaluation.preview import picture, prompt_media
+from evaluation.drawing import and_rest, new_figure
+from evaluation.plain_text import label
+from evaluation.preview import appearance, shown_media
 from fusion.model import FusionModel
 
 TITLES = {
@@ -30,13 +32,15 @@ TITLES = {
 # Diverging for signed scores, sequential for weights.
 MAPS = {GRADIENT: "RdBu_r", MAGNITUDE: "Reds", ATTENTION: "Reds"}
 WORDS_PER_LINE = 5
+# Media and lines of words that are drawn at most.
+MAX_ITEMS, MAX_LINES = 8, 24
 
 
 @dataclass(frozen=True)
 class Explanation:
     """An answer and the scores of the regions of its prompt.
 
-    shown: what each medium looks like: uint8 [H, W, 3] for an image, else its values with time first. scores: method ->
+    shown: what each medium looks like: see `preview.appearance`. scores: method ->
     [R]. probability: of the answer, given the prompt.
     """
 
@@ -55,10 +59,9 @@ def explain(
     Raises `BadSampleError` when a medium cannot be read, or the prompt leaves no room for the answer.
     """
     item = answered(model, tokenizer, interleaver, sample, answer)
-    pictures = iter(prompt_media(sample, IMAGE))
     shown = [
-        picture(next(pictures)) if modality == IMAGE else values.reshape(len(values), -1).cpu().numpy()
-        for modality, values in item.document.media
+        appearance(medium, values, model.layouts[modality](tuple(values.shape)))
+        for modality, medium, values in shown_media(sample, item.document)
     ]
     probability = float(probabilities(model, [item.document], batch_size=1)[0][0])
     return Explanation(answer, probability, item.regions, tuple(shown), attribute(model, [item])[0])
@@ -66,14 +69,17 @@ def explain(
 
 def draw_explanation(explanation: Explanation) -> Figure:
     """Columns: the prompt, then each method; rows: each medium, then the words."""
-    items = list(range(len(explanation.shown)))
+    items = list(range(len(explanation.shown)))[:MAX_ITEMS]
     has_words = any(region.item is None for region in explanation.regions)
     rows: list[int | None] = [*items, *([None] if has_words else [])]
     methods = list(explanation.scores)
-    heights = [1.0 if item is not None else 0.4 for item in rows]
-    figure = Figure(figsize=(3.1 * (len(methods) + 1), 3.0 * sum(heights) + 0.7), layout="constrained")
+    num_lines = -(-sum(region.item is None for region in explanation.regions) // WORDS_PER_LINE)
+    heights = [1.0 if item is not None else max(0.4, 0.07 * min(num_lines, MAX_LINES)) for item in rows]
+    figure = new_figure(3.1 * (len(methods) + 1), 3.0 * sum(heights) + 0.7)
+    answer = label(explanation.answer, 24 * len(methods))
+    rest = and_rest(len(items), len(explanation.shown), "media")
     figure.suptitle(
-        f"answer: {explanation.answer!r}, probability {explanation.probability:.1%}", fontsize=11, fontweight="bold"
+        f"answer: {answer!r}, probability {explanation.probability:.1%}{rest}", fontsize=11, fontweight="bold"
     )
     panels = figure.subplots(len(rows), len(methods) + 1, squeeze=False, height_ratios=heights)
     for row, item in zip(panels, rows, strict=True):
@@ -82,7 +88,7 @@ def draw_explanation(explanation: Explanation) -> Figure:
         for axes, method in zip(row, ["prompt", *methods], strict=True):
             axes.set_xticks([])
             axes.set_yticks([])
-            axes.set_title(f"{regions[0].modality}: {TITLES.get(method, method)}", fontsize=9, loc="left")
+            axes.set_title(f"{label(regions[0].modality, 20)}: {TITLES.get(method, method)}", fontsize=9, loc="left")
             scores = explanation.scores[method][places] if method in explanation.scores else None
             colours = None if scores is None else region_colours(scores, method)
             if item is None:
@@ -104,26 +110,26 @@ def region_colours(scores: np.ndarray, method: str) -> np.ndarray:
 
 def draw_medium(axes: Axes, regions: Sequence[Region], shown: np.ndarray, colours: np.ndarray | None) -> None:
     """An image, or values over time as a grey picture, under the colours of its regions."""
-    extent = (0.0, 1.0, 1.0, 0.0)
-    if regions[0].modality == IMAGE:
+    extent, layout = (0.0, 1.0, 1.0, 0.0), regions[0].layout
+    assert layout is not None
+    if layout.grid is not None:
         axes.imshow(shown, extent=extent, interpolation="nearest")
     else:
         axes.imshow(shown.T[::-1], extent=extent, cmap="gray", aspect="auto", interpolation="nearest")
-        axes.set_xlabel("time" if regions[0].modality == AUDIO else "first axis", fontsize=8)
+        axes.set_xlabel("time", fontsize=8)
     if colours is None:
         return
-    is_image = regions[0].modality == IMAGE
-    grid = colours.reshape(round(len(regions) ** 0.5) if is_image else 1, -1, 4)
-    axes.imshow(grid, extent=extent, interpolation="nearest", aspect="equal" if is_image else "auto")
+    grid = colours.reshape(*(layout.grid or (1, -1)), 4)
+    axes.imshow(grid, extent=extent, interpolation="nearest", aspect="equal" if layout.grid else "auto")
 
 
 def draw_words(axes: Axes, regions: Sequence[Region], colours: np.ndarray | None) -> None:
     """Words in reading order, each on its colour."""
-    num_lines = -(-len(regions) // WORDS_PER_LINE)
-    for place, region in enumerate(regions):
+    num_lines = min(-(-len(regions) // WORDS_PER_LINE), MAX_LINES)
+    for place, region in enumerate(regions[: num_lines * WORDS_PER_LINE]):
         line, column = divmod(place, WORDS_PER_LINE)
         box = None if colours is None else {"facecolor": colours[place], "edgecolor": "none", "pad": 3}
         where = ((column + 0.5) / WORDS_PER_LINE, 1 - (line + 0.5) / num_lines)
-        axes.text(*where, region.label, ha="center", va="center", fontsize=10, bbox=box)
+        axes.text(*where, label(region.label, 14), ha="center", va="center", fontsize=10, bbox=box)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)

@@ -9,7 +9,8 @@ from pathlib import Path
 from torch import Tensor
 
 from data.array_store import StoredClip
-from data.types import SENTENCE, Absent, AlignedSample, Media, Message, Sample, Segment, Text
+from data.files import read_file
+from data.types import SENTENCE, Absent, AlignedSample, BadSampleError, Media, Message, Sample, Segment, Text
 
 
 def media_key(media: Media) -> Hashable:
@@ -47,6 +48,8 @@ def data_fingerprint(samples: Iterable[Sample | AlignedSample]) -> str:
     known: dict[Hashable, str] = {}
     for sample in samples:
         total.update(f"sample {sample.id!r}".encode())
+        if isinstance(sample, Sample) and sample.choices:
+            total.update(f"choices {sample.choices!r}".encode())
         turns = sample.messages if isinstance(sample, Sample) else [Message("user", sample.segments)]
         for message in turns:
             total.update(f"message {message.role!r}".encode())
@@ -73,12 +76,19 @@ def media_hash(media: Media, known: dict[Hashable, str]) -> bytes:
 
 
 def digest(source: object) -> str:
-    """sha256 of a file, of bytes, of a tensor or of a stored clip. A file that is missing hashes as missing."""
+    """sha256 of a file, of bytes, of a tensor or of a stored clip. A file that cannot be read hashes as missing."""
     if isinstance(source, Path):
-        content = source.read_bytes() if source.is_file() else b"missing"
+        content = _content(source)
     elif isinstance(source, bytes):
         content = source
     else:
         tensor = source if isinstance(source, Tensor) else source.read()  # type: ignore[attr-defined]
         content = tensor.detach().cpu().contiguous().numpy().tobytes()
     return hashlib.sha256(content).hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_file(path)
+    except BadSampleError:
+        return b"missing"

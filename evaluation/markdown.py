@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from evaluation.plain_text import one_line
+
 
 def percent(score: Mapping[str, float], digits: int = 1) -> str:
     """A score with its interval, in percent."""
@@ -11,12 +13,28 @@ def percent(score: Mapping[str, float], digits: int = 1) -> str:
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+# What begins something else than text. A backslash first, for the others become one and themselves.
+MARKS = (("\\", "\\\\"), ("|", "\\|"), ("`", "\\`"), ("$", "\\$"), ("<", "&lt;"), ("](", "]\\("))
+
+
+def escaped(text: object) -> str:
+    """A text of data on one line, which neither ends a cell nor becomes a tag, code, mathematics or a link."""
+    line = one_line(text)
+    for mark, shown in MARKS:
+        line = line.replace(mark, shown)
+    return line
+
+
+def code(text: object) -> str:
+    """A text of data between backticks, which it has none of."""
+    return "`" + one_line(text).replace("`", "'") + "`"
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A markdown table; the first column is text, the others numbers."""
-    # Templates of questions hold "<colour>", which a browser would take for a tag.
-    cells = [[cell.replace("|", "\\|").replace("<", "&lt;") for cell in row] for row in rows]
+    """A markdown table; the first column is text, the others numbers. Cells may be bold, and are nothing else."""
+    cells = [[escaped(cell) for cell in row] for row in (head, *rows)]
     rule = ["---", *["---:"] * (len(head) - 1)]
-    return ["| " + " | ".join(row) + " |" for row in [list(head), rule, *cells]]
+    return ["| " + " | ".join(row) + " |" for row in [cells[0], rule, *cells[1:]]]
 
 
 def turned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:

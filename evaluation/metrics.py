@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.metric_names import MAIN_RECALL
 from evaluation.proportions import CONFIDENCE, FEW, exact_interval, failures
 
 # Resampled counts are drawn in slices of about this many numbers, so that memory stays flat.
 SLICE = 4_000_000
-# The metric by which retrievals are compared.
-MAIN_RECALL = "recall@10"
 
 
 @dataclass(frozen=True)
@@ -173,10 +172,19 @@ def with_metric(report: Mapping[str, Any], name: str) -> dict[str, Mapping[str, 
 
 
 def main_metric(scores: Mapping[str, Any]) -> str:
-    """By what runs are compared in a task: accuracy, or recall of a retrieval."""
-    return "accuracy" if "accuracy" in scores else MAIN_RECALL
+    """By what runs are compared in a task: the first of its metrics, or recall@10 of a retrieval."""
+    return MAIN_RECALL if MAIN_RECALL in scores else next(iter(scores))
 
 
 def main_score(scores: Mapping[str, Any]) -> Mapping[str, Any]:
     """The score of the main metric."""
     return scores[main_metric(scores)]
+
+
+def tasks_by_metric(report: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Main metric -> the tasks that have it; no retrievals."""
+    found: dict[str, list[str]] = {}
+    for task, scores in report["tasks"].items():
+        if (metric := main_metric(scores)) != MAIN_RECALL:
+            found.setdefault(metric, []).append(task)
+    return found

@@ -25,11 +25,43 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
+class Likelihood:
+    """The candidates of a question, the expected answer first, with the loss of each.
+
+    losses: negative log-likelihood, summed over its tokens, in nats. tokens: how many, the end among them.
+    """
+
+    answers: tuple[str, ...]
+    losses: tuple[float, ...]
+    tokens: tuple[int, ...]
+
+    @property
+    def per_token(self) -> list[float]:
+        """Mean negative log-likelihood of a token of each candidate, by which they are compared."""
+        return [loss / count for loss, count in zip(self.losses, self.tokens, strict=True)]
+
+    @property
+    def choice(self) -> float | None:
+        """1 if the expected answer is the likeliest by token, 0 if not, the share of a tie; None without a choice."""
+        if len(self.answers) < 2:
+            return None
+        losses = self.per_token
+        return losses.count(losses[0]) ** -1 if losses[0] == min(losses) else 0.0
+
+    @property
+    def chosen(self) -> str:
+        """The candidate that is the likeliest by token, the first of several."""
+        losses = self.per_token
+        return self.answers[losses.index(min(losses))]
+
+
+@dataclass(frozen=True)
 class Prediction:
     """An answer beside the expected one, both as `evaluation.reply` writes them.
 
     `skipped` says why a sample could not be asked, else it is empty. `cluster` names the answers with which this one
-    stands or falls (see `evaluation.clusters`); empty, it is alone.
+    stands or falls (see `evaluation.clusters`); empty, it is alone. `likelihood` is that of the expected answer and of
+    other candidates, where it was measured.
     """
 
     sample: Sample
@@ -37,6 +69,7 @@ class Prediction:
     answer: str
     skipped: str = ""
     cluster: str = ""
+    likelihood: Likelihood | None = None
 
     @property
     def correct(self) -> bool:

@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from evaluation.figures import BLIND, COLOURS, WIDTH, errors, save, style
-from evaluation.markdown import percent, table
+from evaluation.drawing import MAX_TASKS, Draw, and_rest, new_figure
+from evaluation.figures import BLIND, COLOURS, WIDTH, errors, style
+from evaluation.markdown import escaped, percent, table
+from evaluation.metric_names import ACCURACY, WORDS, is_share, number, title, unit
+from evaluation.plain_text import label
 
 ROBUSTNESS = "Robustness to corruption"
 DELETION = "Deletion of what is attributed most"
 
 
-def draw_probes(report: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """Draws what the report has content for; returns title -> file."""
-    figures = {}
-    if any(found["corruptions"] for found in report.get("robustness", {}).values()):
-        figures[ROBUSTNESS] = save(draw_robustness(report["robustness"]), folder / "robustness.png")
+def probe_pictures(report: Mapping[str, Any]) -> dict[str, tuple[str, Draw]]:
+    """What the report has content for: title -> name of the file, and what draws it."""
+    found: dict[str, tuple[str, Draw]] = {}
+    if any(measured["corruptions"] for measured in report.get("robustness", {}).values()):
+        found[ROBUSTNESS] = ("robustness", partial(draw_robustness, report["robustness"]))
     if any(report.get("attribution", {}).values()):
-        figures[DELETION] = save(draw_deletion(report["attribution"]), folder / "deletion.png")
-    return figures
+        found[DELETION] = ("deletion", partial(draw_deletion, report["attribution"]))
+    return found
 
 
 def panel_grid(
     content: Mapping[str, Mapping[str, Any]], draw: Callable[[Axes, Any], None]
 ) -> tuple[Figure, list[list[Axes]]]:
     """A row of panels for each task, a panel for each modality that any task has; `draw` fills it from its content."""
+    every, content = len(content), dict(islice(content.items(), MAX_TASKS))
     modalities = list(dict.fromkeys(modality for found in content.values() for modality in found))
-    figure = Figure(figsize=(max(WIDTH, 3.6 * len(modalities)), 3.1 * len(content)), layout="constrained")
-    panels = figure.subplots(len(content), len(modalities), sharex=True, sharey=True, squeeze=False)
+    figure = new_figure(max(WIDTH, 3.6 * len(modalities)), 3.1 * len(content))
+    panels = figure.subplots(len(content), len(modalities), sharex=True, sharey="row", squeeze=False)
     for row, (task, found) in zip(panels, content.items(), strict=True):
         for axes, modality in zip(row, modalities, strict=True):
-            axes.set_title(f"{task}: {modality}", loc="left", fontweight="bold", fontsize=10)
+            axes.set_title(label(f"{task}: {modality}", 44), loc="left", fontweight="bold", fontsize=10)
             if modality in found:
                 draw(axes, found[modality])
             else:
-                axes.text(0.5, 0.5, f"no {modality} in this task", ha="center", transform=axes.transAxes, color=BLIND)
-            axes.set_ylim(0, 1.03)
+                axes.text(
+                    0.5, 0.5, f"no {label(modality)} in this task", ha="center", transform=axes.transAxes, color=BLIND
+                )
             style(axes, "both")
+        highest = max(float(axes.dataLim.ymax) for axes in row if axes.has_data())
+        row[0].set_ylim(0, 1.03 if highest <= 1 else 1.05 * highest)  # a loss goes beyond 1
+    if rest := and_rest(len(content), every):
+        figure.supxlabel(rest.removeprefix("; "), fontsize=9)
     return figure, panels.tolist()
 
 
@@ -62,29 +72,34 @@ def draw_deletion(attribution: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 def draw_deleted(axes: Axes, found: Mapping[str, Any]) -> None:
     """A line with intervals for each order in which regions are deleted."""
-    for number, (name, curve) in enumerate(found["curves"].items()):
+    for place, (name, curve) in enumerate(found["curves"].items()):
         scores = [found["full"], *curve["probability"]]
         bars = [[float(errors(score)[side, 0]) for score in scores] for side in (0, 1)]
-        colour = BLIND if name == "random" else COLOURS[number % len(COLOURS)]
+        colour = BLIND if name == "random" else COLOURS[place % len(COLOURS)]
         shares = [0.0, *found["shares"]]
         values = [score["value"] for score in scores]
-        axes.errorbar(shares, values, yerr=bars, marker="os^Dv"[number % 5], color=colour, capsize=2, label=name)
+        axes.errorbar(
+            shares, values, yerr=bars, marker="os^Dv"[place % 5], color=colour, capsize=2, label=label(name, 24)
+        )
 
 
 def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Accuracy over severity, a line for each corruption."""
+    """The main metric of each task over severity, a line for each corruption."""
     content: dict[str, dict[str, Any]] = {}
     for task, found in robustness.items():
         content[task] = {}
         for name, curve in found["corruptions"].items():
             # Of the questions that have the modality; older reports have one score for all.
             clean = curve.get("clean", found["clean"])
-            panel = content[task].setdefault(curve["modality"], {"clean": clean, "curves": {}})
+            metric = found.get("metric", ACCURACY)
+            panel = content[task].setdefault(curve["modality"], {"clean": clean, "curves": {}, "metric": metric})
             panel["curves"][name] = curve
     figure, panels = panel_grid(content, draw_curves)
-    for row in panels:
-        row[0].set_ylabel("accuracy with 95 % interval")
-        row[0].yaxis.set_major_formatter(PercentFormatter(1.0))
+    for row, found in zip(panels, robustness.values(), strict=False):  # of many tasks the first
+        metric = found.get("metric", ACCURACY)
+        row[0].set_ylabel(f"{title(metric)} with 95 % interval")
+        if is_share(metric):
+            row[0].yaxis.set_major_formatter(PercentFormatter(1.0, symbol=unit(metric)))
     for axes in panels[-1]:
         axes.set_xlabel("severity (0: undamaged); dashed: blind floor")
         axes.set_xticks(range(6))
@@ -93,13 +108,15 @@ def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 def draw_curves(axes: Axes, panel: Mapping[str, Any]) -> None:
     """One line for each corruption from the clean score on, with intervals, and the floor they share."""
-    for number, (name, curve) in enumerate(panel["curves"].items()):
-        scores = [panel["clean"], *curve["accuracy"]]
+    for place, (name, curve) in enumerate(panel["curves"].items()):
+        scores = [panel["clean"], *curve[panel["metric"]]]
         bars = [[float(errors(score)[side, 0]) for score in scores] for side in (0, 1)]
         values = [score["value"] for score in scores]
-        marker = "os^Dv"[number % 5]
-        colour = COLOURS[number % len(COLOURS)]
-        axes.errorbar(range(len(scores)), values, yerr=bars, marker=marker, color=colour, capsize=2, label=name)
+        marker = "os^Dv"[place % 5]
+        colour = COLOURS[place % len(COLOURS)]
+        axes.errorbar(
+            range(len(scores)), values, yerr=bars, marker=marker, color=colour, capsize=2, label=label(name, 24)
+        )
         if curve["floor"] is not None:
             axes.axhline(curve["floor"]["value"], color=BLIND, linestyle="--", linewidth=1, zorder=0.5)
     axes.legend(frameon=False, loc="lower left", fontsize=8.5)
@@ -109,7 +126,9 @@ def probe_lines(report: Mapping[str, Any]) -> list[str]:
     """Markdown of what the report has content for."""
     lines: list[str] = []
     for task, found in report.get("robustness", {}).items():
-        lines += ["", f"## Numbers of robustness, {task}", "", *robustness_table(found)]
+        lines += ["", f"## Numbers of robustness, {escaped(task)}", "", *robustness_table(found)]
+        if (metric := found.get("metric", ACCURACY)) != ACCURACY:
+            lines += ["", f"{WORDS[metric]}."]
     if lines:
         lines += ["", HOW_TO_READ_ROBUSTNESS]
     if report.get("attribution"):
@@ -120,12 +139,12 @@ def probe_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def robustness_table(found: Mapping[str, Any]) -> list[str]:
-    """Rows: corruptions; columns: accuracy at each severity, relative and effective robustness."""
-    head = ["corruption", "clean", *(f"severity {number}" for number in range(1, 6)), "relative", "effective"]
-    rows = []
+    """Rows: corruptions; columns: the score at each severity, relative and effective robustness."""
+    head = ["corruption", "clean", *(f"severity {severity}" for severity in range(1, 6)), "relative", "effective"]
+    metric, rows = found.get("metric", ACCURACY), []
     for name, curve in found["corruptions"].items():
-        values = [curve.get("clean", found["clean"]), *curve["accuracy"]]
-        cells = [f"{100 * score['value']:.1f}" for score in values]
+        values = [curve.get("clean", found["clean"]), *curve[metric]]
+        cells = [number(metric, score["value"]) for score in values]
         rows.append([f"{curve['modality']}: {name}", *cells, ratio(curve["relative"]), ratio(curve["effective"])])
         levels = [f"{level:g}" for level in curve["levels"]]
         rows.append([f"- {curve['unit']}", "", *levels, "", ""])
@@ -155,8 +174,8 @@ HOW_TO_READ_DELETION = """Probability of the model's own answer, in percent, whe
 words) become neutral, those with the highest attribution first: none of them, then a growing share (the same
 in all rows, see the figure). Harm: probability under random deletion minus that under this one, averaged over the
 shares, with 95 % interval; above 0, the attribution finds what the answer depends on."""
-HOW_TO_READ_ROBUSTNESS = """Accuracy in percent. Relative robustness: accuracy under corruption, averaged over the five
-severities, over clean accuracy, both on the questions that have the medium. Effective robustness: (corrupted - floor) /
-(clean - floor); the floor is the most frequent training answer, to the same question where the question is not what is
-damaged. 1: nothing is lost; 0: nothing is left of what the medium adds. (Taori et al., arXiv:2007.00644, fit the
-expected loss over many models; one run has no such fit.)"""
+HOW_TO_READ_ROBUSTNESS = """Accuracy in percent, if no other score is named. Relative robustness: accuracy (or chrF)
+under corruption, averaged over the five severities, over that without, both on the questions that have the medium.
+Effective robustness: (corrupted - floor) / (clean - floor); the floor is the most frequent training answer, to the same
+question where the question is not what is damaged. 1: nothing is lost; 0: nothing is left of what the medium adds.
+(Taori et al., arXiv:2007.00644, fit the expected loss over many models; one run has no such fit.)"""

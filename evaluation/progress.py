@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from evaluation.plain_text import label
+
 
 class RateColumn(ProgressColumn):
     """Questions per second."""
@@ -37,7 +39,7 @@ class QuestionProgress:
 
     def stage(self, name: str) -> None:
         """Shows what is being asked."""
-        self._bar.update(self._task, description=name)
+        self._bar.update(self._task, description=label(name, 60))
 
     def advance(self, done: int) -> None:
         """Counts `done` more questions."""
@@ -47,7 +49,13 @@ class QuestionProgress:
 @contextmanager
 def question_progress(total: int, shown: bool = True) -> Iterator[QuestionProgress]:
     """A bar on standard error for `total` questions, cleared at the end; invisible if not `shown`."""
-    columns = (SpinnerColumn(), TextColumn("{task.description:<36}"), BarColumn(), MofNCompleteColumn(), RateColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<36}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+    )
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown) as bar:
         yield QuestionProgress(bar, total)

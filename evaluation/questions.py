@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data.mixture import Source
+from data.mixture import Source, read_sample
 from data.randomness import generator
 from data.tokenizer import Tokenizer
-from data.types import AlignedSample, BadSampleError, Sample
+from data.types import AlignedSample, BadSampleError, Message, Sample
+from evaluation.answer_metrics import METRICS, AnswerMetric
 from evaluation.audit import Condition, conditions, expected_answer
+from evaluation.candidates import candidates_of
 from evaluation.clusters import Clusters, clusters_of
 from evaluation.context import modalities, roles
+from evaluation.metric_choice import default_metrics
 from evaluation.predict import Prediction
 from evaluation.reply import answer_length, canonical
 from evaluation.settings import Settings
@@ -30,7 +33,7 @@ def read_samples(source: Source, skipped: list[str] | None = None) -> list[Sampl
     samples = []
     for index in range(len(source)):
         try:
-            samples.append(with_answer(source.sample(index, generator(0, "evaluated sample", index))))
+            samples.append(with_answer(read_sample(source, index, generator(0, "evaluated sample", index))))
         except BadSampleError as reason:
             if skipped is None:
                 raise
@@ -45,10 +48,17 @@ def with_answer(sample: Sample | AlignedSample) -> Sample:
         BadSampleError: no answer is expected, or saying nothing would be right; or the question is not where the
             sample says (see `evaluation.context`).
     """
-    if not isinstance(sample, Sample) or not sample.messages or sample.messages[-1].role != "assistant":
+    if isinstance(sample, AlignedSample):
+        raise BadSampleError(
+            f"{sample.name}: is aligned, with no expected answer to score (for aligned rows choose "
+            "evaluation=retrieval_manifest)"
+        )
+    if not sample.messages or sample.messages[-1].role != "assistant":
         raise BadSampleError(f"{sample.name}: must end with the assistant's expected answer to be evaluated")
     if not canonical(expected_answer(sample)):
         raise BadSampleError(f"{sample.name}: expects an answer without words or tool calls, so silence would be right")
+    if sample.choices and canonical(expected_answer(sample)) not in map(canonical, sample.choices):
+        raise BadSampleError(f"{sample.name}: choices: must hold the expected answer {expected_answer(sample)[:60]!r}")
     roles(sample)
     return sample
 
@@ -57,11 +67,14 @@ def with_answer(sample: Sample | AlignedSample) -> Sample:
 class Questions:
     """The samples of a task with their clusters, and what the audit makes of a random part of them.
 
+    metrics: what is measured, the main one first. candidates: of each sample, for a choice; the expected answer first.
     changed: the places of the samples of a condition are those in `samples`.
     """
 
     samples: list[Sample]
     clusters: Clusters
+    metrics: tuple[AnswerMetric, ...]
+    candidates: list[tuple[Message, ...]]
     changed: dict[str, Condition]
     omitted: dict[str, str]
 
@@ -69,8 +82,13 @@ class Questions:
     def prepare(task: str, samples: list[Sample], settings: Settings) -> Questions:
         """Draws the audit's samples and applies its conditions; the same for the same seed and task name."""
         found = clusters_of(samples, settings.cluster)
+        metrics = tuple(METRICS[name] for name in settings.metrics or default_metrics(samples))
+        if any(metric.uses_candidates for metric in metrics):
+            candidates = candidates_of(task, samples, found.names, settings.choices, settings.bootstrap.seed)
+        else:
+            candidates = [(sample.messages[-1],) for sample in samples]
         if not settings.audit:
-            return Questions(samples, found, {}, {})
+            return Questions(samples, found, metrics, candidates, {}, {})
         rng = generator(settings.bootstrap.seed, "audited samples", task)
         size = min(settings.audit_samples or len(samples), len(samples))
         drawn = np.sort(rng.choice(len(samples), size, replace=False)).tolist()
@@ -80,7 +98,12 @@ class Questions:
         placed = {
             name: Condition([drawn[place] for place in item.places], item.samples) for name, item in changed.items()
         }
-        return Questions(samples, found, placed, omitted)
+        return Questions(samples, found, metrics, candidates, placed, omitted)
+
+    @property
+    def main(self) -> AnswerMetric:
+        """By which the audit, breakdowns and curves are scored."""
+        return self.metrics[0]
 
     @property
     def size(self) -> int:

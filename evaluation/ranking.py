@@ -13,6 +13,8 @@ import numpy as np
 from evaluation.metrics import CONFIDENCE, SLICE, Score, bootstrap
 
 RECALL_AT = (1, 5, 10)
+# Where a curve of recall has its points, times 1, 10, 100 and so on.
+CURVE_STEPS = (1, 2, 5)
 MEDIAN_RANK = "median_rank"
 # Queries whose similarities to all candidates are held at once.
 QUERIES_AT_ONCE = 1024
@@ -43,6 +45,22 @@ def ranks(queries_QE: np.ndarray, candidates_CE: np.ndarray, right_P2: np.ndarra
     return np.concatenate(found)
 
 
+def best(queries_QE: np.ndarray, candidates_CE: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The candidates that are most similar to each query, best first, and how similar they are, both [Q, count].
+
+    `count` is cut to the number of candidates; of equally similar ones the first comes first.
+    """
+    count, places, values = min(count, len(candidates_CE)), [], []
+    for start in range(0, len(queries_QE), QUERIES_AT_ONCE):
+        similarity = queries_QE[start : start + QUERIES_AT_ONCE] @ candidates_CE.T
+        least = -np.partition(-similarity, count - 1, axis=1)[:, count - 1 : count]
+        # Those below the last that is shown are sorted to the end, without being told apart.
+        order = np.argsort(-np.where(similarity >= least, similarity, -np.inf), axis=1, kind="stable")[:, :count]
+        places.append(order)
+        values.append(np.take_along_axis(similarity, order, axis=1))
+    return np.concatenate(places), np.concatenate(values)
+
+
 def one_to_one(targets_Q: np.ndarray) -> np.ndarray:
     """The pairs [Q, 2] where the only right candidate of query i is `targets_Q[i]`."""
     return np.stack([np.arange(len(targets_Q)), targets_Q], axis=1)
@@ -56,6 +74,26 @@ def retrieval_scores(
     return {**scores, MEDIAN_RANK: bootstrap_median(ranks_Q, clusters, resamples, seed)}
 
 
+def curve_points(num_candidates: int) -> list[int]:
+    """Where a curve of recall has its points: 1, 2, 5, 10, 20 and so on, up to the number of candidates."""
+    powers = range(len(str(num_candidates)))
+    return [step * 10**power for power in powers for step in CURVE_STEPS if step * 10**power <= num_candidates]
+
+
+def recall_curve(
+    ranks_Q: np.ndarray, points: Sequence[int], clusters: Sequence[str], resamples: int = 2000, seed: int = 0
+) -> list[Score]:
+    """Recall at each of `points`, with intervals as `retrieval_scores` has them."""
+    return [bootstrap(ranks_Q <= k, clusters, resamples, seed) for k in points]
+
+
+def chance_curve(num_candidates: int, num_right_Q: np.ndarray | Sequence[int], points: Sequence[int]) -> list[float]:
+    """What `chance` gives, at each of `points`."""
+    sizes, counts = np.unique(np.asarray(num_right_Q), return_counts=True)
+    shares = counts / counts.sum()
+    return [float(shares @ [_found(num_candidates, int(m), k) for m in sizes]) for k in points]
+
+
 def chance(num_candidates: int, num_right_Q: np.ndarray | Sequence[int] = (1,)) -> dict[str, float]:
     """What random orders of the candidates reach on average, over queries with so many right candidates each.
 
@@ -63,7 +101,8 @@ def chance(num_candidates: int, num_right_Q: np.ndarray | Sequence[int] = (1,)) 
     """
     sizes, counts = np.unique(np.asarray(num_right_Q), return_counts=True)
     shares = counts / counts.sum()
-    recalls = {f"recall@{k}": float(shares @ [_found(num_candidates, int(m), k) for m in sizes]) for k in RECALL_AT}
+    reached = chance_curve(num_candidates, num_right_Q, RECALL_AT)
+    recalls = {f"recall@{k}": recall for k, recall in zip(RECALL_AT, reached, strict=True)}
     return {**recalls, MEDIAN_RANK: _median_rank(num_candidates, sizes.tolist(), shares)}
 
 

@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from data.atomic_write import write_text
 from data.types import BadInputError
 from evaluation.accuracy_report import (
     accuracy_lines,
-    accuracy_table,
+    accuracy_tables,
     family_lines,
     interval_lines,
     note_lines,
     terminal_cell,
 )
+from evaluation.answers import write_answers
 from evaluation.conditions import condition_name, context_of_report
 from evaluation.costs import renamed
-from evaluation.figures import breakdown_by_field, draw_all
-from evaluation.markdown import percent, table
-from evaluation.metrics import MAIN_RECALL, with_metric
-from evaluation.probe_report import draw_probes, probe_lines
+from evaluation.drawing import Draw, attempt, save_all
+from evaluation.figures import breakdown_by_field, pictures
+from evaluation.free_text import example_lines
+from evaluation.free_text_figures import spread_pictures
+from evaluation.markdown import code, escaped, percent, table
+from evaluation.metric_names import ACCURACY, MAIN_RECALL, title, with_interval
+from evaluation.metrics import main_metric, with_metric
+from evaluation.probe_report import probe_lines, probe_pictures
 from evaluation.ranking import MEDIAN_RANK, RECALL_AT
-from evaluation.retrieval_figures import draw_shared_spaces
+from evaluation.recall_figure import recall_pictures
+from evaluation.retrieval_figures import space_pictures
+from evaluation.terminal import marked_up
 
+# What an evaluation writes; the report itself is last, so that a folder that has it is whole.
+FILES = ("figures", "answers.jsonl", "report.md", "report.json")
 # Other methods in a retrieval, as tables call them.
 BASELINE_NAMES = {"ridge": "ridge regression on the features of the frozen encoders"}
 
@@ -52,73 +62,106 @@ def read_report(folder: Path) -> dict[str, Any] | None:
 
 
 def choose_folder(
-    run_folder: Path, step: int, checkpoint_hash: str, tasks: Sequence[str], newest: bool, output: Path | None
+    run_folder: Path,
+    step: int,
+    checkpoint_hash: str,
+    tasks: Sequence[str],
+    newest: bool,
+    output: Path | None,
+    evaluation_hash: str | None = None,
 ) -> Path:
     """Where a report goes, decided before any work is done.
 
-    `output` if given; else the run folder for the newest checkpoint, `evaluations/step_N` for another.
+    `output` if given; else the run folder for the newest checkpoint, `evaluations/step_N` for another, where the same
+    evaluation may be repeated (see `keep_old_report`).
 
     Raises:
-        BadInputError: the folder holds a report that must not be overwritten: of other tasks, or in `output` of
-            another checkpoint.
+        BadInputError: `output` holds a report already, or the other folder one of the same checkpoint on other tasks,
+            or by other settings.
     """
-    folder = output or (run_folder if newest else run_folder / "evaluations" / f"step_{step}")
+    if output is not None:
+        if output.exists() and not output.is_dir():
+            raise BadInputError(f"output={output}: is a file; choose a folder")
+        if written := [name for name in reversed(FILES) if (output / name).exists()]:
+            raise BadInputError(
+                f"output={output}: holds {written[0]} already, and nothing is overwritten; choose another folder"
+            )
+        return output
+    folder = run_folder if newest else run_folder / "evaluations" / f"step_{step}"
     old = read_report(folder)
-    if old is None:
+    if old is None or old["provenance"].get("checkpoint_hash") != checkpoint_hash:
         return folder
-    if output is not None and old["provenance"].get("checkpoint_hash") != checkpoint_hash:
-        raise BadInputError(f"output={output}: holds the report of another checkpoint; choose another folder")
-    same_checkpoint = old["provenance"].get("checkpoint_hash") == checkpoint_hash
     # Those of a retrieval have a task for each direction in which a source is asked.
-    if same_checkpoint and set(old.get("sources", old["tasks"])) != set(tasks):
+    if set(old.get("sources", old["tasks"])) != set(tasks):
         there = ", ".join(old["tasks"])
         raise BadInputError(f"{folder}: holds a report on other tasks ({there}); choose a folder with output=...")
+    if evaluation_hash not in (None, old["provenance"].get("evaluation_hash", evaluation_hash)):
+        raise BadInputError(f"{folder}: holds a report on other files or settings; choose a folder with output=...")
     return folder
 
 
-def write_report(report: Mapping[str, Any], folder: Path, metrics: Path | None = None) -> None:
-    """Writes figures, `report.md` and last `report.json`, each under a temporary name that is then renamed.
+def write_report(
+    report: Mapping[str, Any], folder: Path, metrics: Path | None = None, answers: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Writes `answers.jsonl`, `report.md`, `report.json` and then the figures, each under a temporary name.
 
-    A report of another checkpoint that lies in `folder` moves to `evaluations/step_M` there first.
+    What lies in `folder` and says something else moves to `evaluations/step_M` there first. A figure that cannot be drawn
+    is a warning; `report.md` is written again when the others are there, with them.
     """
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
-    keep_old_report(folder, report["provenance"]["checkpoint_hash"])
-    figures = draw_shared_spaces(report, folder / "figures") | draw_all(report, metrics, folder / "figures")
-    figures |= draw_probes(report, folder / "figures")
-    write_text(folder / "report.md", to_markdown(report, figures))
-    write_text(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    keep_old_report(folder, report)
+    write_answers(answers, folder)
+    write_text(folder / "report.md", to_markdown(report, {}))
+    write_text(folder / "report.json", text)
+    found = attempt("all figures", lambda: all_pictures(report, metrics))
+    write_text(folder / "report.md", to_markdown(report, save_all(found or {}, folder / "figures")))
 
 
-def keep_old_report(folder: Path, checkpoint_hash: str) -> None:
-    """Moves the report of another checkpoint out of the way."""
+def all_pictures(report: Mapping[str, Any], metrics: Path | None) -> dict[str, tuple[str, Draw]]:
+    """Every figure that the report has content for: title -> name of its file, and what draws it."""
+    found = recall_pictures(report) | space_pictures(report) | pictures(report, metrics)
+    return found | spread_pictures(report) | probe_pictures(report)
+
+
+def keep_old_report(folder: Path, report: Mapping[str, Any]) -> None:
+    """Moves what lies in `folder` to `evaluations/step_M` there, or `step_M-2` and so on, so that nothing is lost; a
+    report of the same checkpoint that found the same is left to be replaced.
+    """
     old = read_report(folder)
-    if old is None or old["provenance"].get("checkpoint_hash") == checkpoint_hash:
+    if old is None or _findings(old) == _findings(report):
         return
-    archive = folder / "evaluations" / f"step_{old['provenance'].get('step')}"
-    if archive.exists():
-        archive = archive.with_name(f"{archive.name}_{str(old['provenance'].get('checkpoint_hash'))[:8]}")
-    archive.mkdir(parents=True, exist_ok=True)
-    for name in ("figures", "answers.jsonl", "report.md", "report.json"):
+    name = f"step_{old['provenance'].get('step')}"
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    archive = next(path for name in names if not (path := folder / "evaluations" / name).exists())
+    archive.mkdir(parents=True)
+    for name in FILES:
         if (folder / name).exists():
-            if (archive / name).is_dir():
-                shutil.rmtree(archive / name)
             (folder / name).replace(archive / name)
+
+
+def _findings(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A report without the circumstances in which it was made, as JSON has it."""
+    found = {key: value for key, value in report.items() if key != "provenance"}
+    return json.loads(json.dumps({**found, "checkpoint_hash": report["provenance"].get("checkpoint_hash")}))
 
 
 def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
     """The report for a reader."""
-    lines = [f"# Report on {report['provenance'].get('run') or 'a run'}, step {report['train']['steps']}", ""]
+    run = escaped(report["provenance"].get("run") or "a run")
+    lines = [f"# Report on {run}, step {report['train']['steps']}", ""]
     lines += [*retrieval_lines(report), *accuracy_lines(report)]
     lines += [
-        f"- {task}, {condition_name(key, context_of_report(report, task))} left out: {reason}"
+        escaped(f"- {task}, {condition_name(key, context_of_report(report, task))} left out: {reason}")
         for task, found in report["omitted"].items()
         for key, reason in found.items()
     ]
     lines += family_lines(report)
-    for title, path in figures.items():
-        lines += ["", f"## {title}", "", f"![{title}](figures/{path.name})"]
+    lines += example_lines(report)
+    for name, path in figures.items():
+        lines += ["", f"## {escaped(name)}", "", f"![{escaped(name)}](figures/{path.name})"]
     for field, scores in breakdown_by_field(report).items():
-        lines += ["", f"## Numbers by {field.replace('_', ' ')}", "", *breakdown_table(field, scores)]
+        lines += ["", f"## Numbers by {escaped(field.replace('_', ' '))}", "", *breakdown_table(report, field, scores)]
     return "\n".join([*lines, *probe_lines(report), "", *cost_and_origin(report), ""])
 
 
@@ -164,14 +207,20 @@ def ranks_cell(score: Mapping[str, float]) -> str:
     return f"{value:,.1f} [{low:,.1f}, {high:,.1f}]"
 
 
-def breakdown_table(field: str, scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Rows: values of the field; columns: tasks."""
-    keys = sorted({key for task in scores.values() for key in task})
+def breakdown_table(report: Mapping[str, Any], field: str, scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Rows: values of the field; columns: tasks, by the main metric of each."""
+    metrics = {task: main_metric(report["tasks"][task]) for task in scores}
+
+    def cell(task: str, key: str) -> str:
+        if key not in scores[task]:
+            return ""
+        return f"{with_interval(metrics[task], scores[task][key])} n={scores[task][key]['n']}"
+
     rows = [
-        [key, *(f"{percent(task[key])} n={task[key]['n']}" if key in task else "" for task in scores.values())]
-        for key in keys
+        [key, *(cell(task, key) for task in scores)] for key in sorted({k for found in scores.values() for k in found})
     ]
-    return table([field.replace("_", " "), *scores], rows)
+    heads = [task if metric == ACCURACY else f"{task}, {title(metric)}" for task, metric in metrics.items()]
+    return table([field.replace("_", " "), *heads], rows)
 
 
 def cost_and_origin(report: Mapping[str, Any]) -> list[str]:
@@ -203,18 +252,18 @@ def as_text(value: Any) -> str:
         return ", ".join(f"{key} {as_text(item)}" for key, item in value.items())
     if value is None:
         return "unknown"
-    return f"`{value}`" if isinstance(value, str) else str(value)
+    return code(value) if isinstance(value, str) else escaped(value)
 
 
 def print_table(report: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints retrievals, and accuracy and interval of every other task beside its audit, in percent."""
+    """Prints retrievals, and the main score and interval of every other task beside its audit."""
     console = console or Console()
     if with_metric(report, MAIN_RECALL):
         console.print(retrieval_table(report))
-    if with_metric(report, "accuracy"):
-        console.print(accuracy_table(report, console))
+    for shown in accuracy_tables(report, console):
+        console.print(shown)
     for line in filter(None, note_lines(report)):
-        console.print(line.removeprefix("- "), style="yellow", markup=False)
+        console.print(line.removeprefix("- "), style="yellow", markup=False, emoji=False)
 
 
 def retrieval_table(report: Mapping[str, Any]) -> Table:
@@ -231,7 +280,10 @@ def retrieval_table(report: Mapping[str, Any]) -> Table:
             "\n".join(
                 [
                     terminal_cell(scores[f"recall@{k}"], 1),
-                    *(f"[dim]{name} {100 * found[f'recall@{k}']['value']:.1f}[/dim]" for name, found in others.items()),
+                    *(
+                        f"[dim]{escape(name)} {100 * found[f'recall@{k}']['value']:.1f}[/dim]"
+                        for name, found in others.items()
+                    ),
                     f"[dim]chance {100 * random[f'recall@{k}']:.1f}[/dim]",
                 ]
             )
@@ -240,7 +292,7 @@ def retrieval_table(report: Mapping[str, Any]) -> Table:
         rank = scores[MEDIAN_RANK]
         cells.append(f"{rank['value']:,.1f}\n[dim]{rank['low']:,.1f}-{rank['high']:,.1f}[/dim]")
         for name, found in others.items():
-            cells[-1] += f"\n[dim]{name} {found[MEDIAN_RANK]['value']:,.1f}[/dim]"
+            cells[-1] += f"\n[dim]{escape(name)} {found[MEDIAN_RANK]['value']:,.1f}[/dim]"
         cells[-1] += f"\n[dim]chance {random[MEDIAN_RANK]:,.1f}[/dim]"
-        shown.add_row(f"{task}\n[dim]n={rank['n']:,} of {random['candidates']:,}[/dim]", *cells)
+        shown.add_row(f"{marked_up(task)}\n[dim]n={rank['n']:,} of {random['candidates']:,}[/dim]", *cells)
     return shown

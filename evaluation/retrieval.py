@@ -6,7 +6,7 @@ Shape legend: Q queries, C candidates.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
@@ -22,9 +22,9 @@ from evaluation.embedding import Embedded, embed, embed_texts, first_batch, read
 from evaluation.frozen_baseline import RidgeBaseline, frozen_modalities
 from evaluation.identity import data_fingerprint
 from evaluation.metrics import bootstrap, interval_words
-from evaluation.partners import search
 from evaluation.progress import question_progress
-from evaluation.ranking import chance, ranks, retrieval_scores
+from evaluation.ranking import chance_curve, curve_points, recall_curve, retrieval_scores
+from evaluation.retrieval_answers import Direction, retrieval_rows, words_of
 from evaluation.settings import Bootstrap, check_tasks
 from evaluation.shared_space import embedding_map, modality_gap
 from fusion.model import FusionModel
@@ -77,16 +77,18 @@ def evaluate_retrieval(
     settings: RetrievalSettings,
     on_bad_sample: str = "error",
     progress: bool = True,
+    keep: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
 ) -> dict[str, Any]:
     """Everything in a report that depends only on model, data and settings.
 
+    `keep` is told the answers to the queries of each direction, and the classes that were given, as rows.
     Samples that cannot be read count as skipped, and are no candidates either, if `on_bad_sample` is "skip".
     """
     skipped: list[str] = []
     unread = skipped if on_bad_sample == "skip" else None
     tasks = {name: read_aligned(source, unread) for name, source in settings.tasks.items()}
     report: dict[str, Any] = {"sources": list(tasks), "tasks": {}, "chance": {}, "audit": {}, "omitted": {}}
-    report |= {"embedding_map": {}, "modality_gap": {}, "baselines": {}, "clusters": {}}
+    report |= {"embedding_map": {}, "modality_gap": {}, "baselines": {}, "clusters": {}, "recall_curves": {}}
     frozen = frozen_modalities(model)
     training = read_aligned(settings.ridge, unread) if settings.ridge is not None and len(frozen) > 1 else []
     with question_progress(_num_questions(tasks, training), progress) as bar:
@@ -101,11 +103,13 @@ def evaluate_retrieval(
                 raise BadSampleError(f"{name}: has no samples of two modalities that can be used{reason}")
             drawn = clusters_of(samples, settings.cluster)
             report["clusters"][name] = drawn.to_json()
-            _add_directions(report, name, drawn, embedded, settings)
+            for direction in directions(embedded).values():
+                _add_direction(report, name, drawn, direction, settings)
+                keep(retrieval_rows(name, direction, embedded, samples, drawn.of(direction.asked)))
             if settings.ridge is not None:
                 _add_ridge(report, name, drawn, ridge.directions(samples, embedded), settings, frozen)
             if settings.classes is not None:
-                _add_classification(report, name, samples, drawn, embedded, settings, (model, interleaver))
+                keep(_add_classification(report, name, samples, drawn, embedded, settings, (model, interleaver)))
             seed = settings.bootstrap.seed
             key = settings.classes or settings.cluster
             report["embedding_map"][name] = embedding_map(embedded, samples, key, settings.map_samples, seed)
@@ -121,32 +125,10 @@ def evaluate_retrieval(
     return report
 
 
-@dataclass(frozen=True)
-class Direction:
-    """One modality asked for another: the rank of the best right candidate of each query [Q], from which sample each
-    query is [Q], how many candidates are right for it [Q], and how many there are.
-    """
-
-    ranks: np.ndarray
-    asked: np.ndarray
-    num_right: np.ndarray
-    num_candidates: int
-
-    def chance(self) -> dict[str, float]:
-        """What random orders reach here."""
-        return chance(self.num_candidates, self.num_right)
-
-
 def directions(embedded: Mapping[Modality, Embedded]) -> dict[str, Direction]:
-    """Every modality to every other, by name ("image_to_text"). Equal contents are asked, and offered, once."""
-    found = {}
-    for first, second in permutations(embedded, 2):
-        queries, candidates = embedded[first].values, embedded[second].values
-        asked = search(embedded[first], embedded[second])
-        if asked is not None:
-            placed = ranks(queries[asked.queries], candidates[asked.candidates], asked.right)
-            found[f"{first}_to_{second}"] = Direction(placed, asked.asked, asked.num_right, len(asked.candidates))
-    return found
+    """Every modality to every other that some sample has beside it, by name ("image_to_text")."""
+    found = (Direction.ask(embedded, first, second) for first, second in permutations(embedded, 2))
+    return {asked.name: asked for asked in found if asked is not None}
 
 
 def possible_directions(samples: Sequence[AlignedSample], modalities: Sequence[Modality]) -> list[str]:
@@ -155,19 +137,22 @@ def possible_directions(samples: Sequence[AlignedSample], modalities: Sequence[M
     return [f"{a}_to_{b}" for a, b in permutations(modalities, 2) if any({a, b} <= found for found in present)]
 
 
-def _add_directions(
-    report: dict[str, Any],
-    task: str,
-    drawn: Clusters,
-    embedded: Mapping[Modality, Embedded],
-    settings: RetrievalSettings,
+def _add_direction(
+    report: dict[str, Any], task: str, drawn: Clusters, found: Direction, settings: RetrievalSettings
 ) -> None:
-    options = (settings.bootstrap.resamples, settings.bootstrap.seed)
-    for direction, found in directions(embedded).items():
-        scores = retrieval_scores(found.ranks, drawn.of(found.asked), *options)
-        report["tasks"][f"{task}/{direction}"] = {name: score.to_json() for name, score in scores.items()}
-        counts = {"candidates": found.num_candidates, "right": float(found.num_right.mean())}
-        report["chance"][f"{task}/{direction}"] = {**counts, **found.chance()}
+    options, name = (settings.bootstrap.resamples, settings.bootstrap.seed), f"{task}/{found.name}"
+    clusters = drawn.of(found.asked)
+    scores = retrieval_scores(found.ranks, clusters, *options)
+    report["tasks"][name] = {metric: score.to_json() for metric, score in scores.items()}
+    counts = {"candidates": found.num_candidates, "right": float(found.num_right.mean())}
+    report["chance"][name] = {**counts, **found.chance()}
+    points = curve_points(found.num_candidates)
+    report["recall_curves"][name] = {
+        "candidates": found.num_candidates,
+        "k": points,
+        "model": [score.to_json() for score in recall_curve(found.ranks, points, clusters, *options)],
+        "chance": chance_curve(found.num_candidates, found.num_right, points),
+    }
 
 
 def _add_ridge(
@@ -183,9 +168,12 @@ def _add_ridge(
         report["omitted"].setdefault(task, {})["ridge regression"] = _why_no_ridge(frozen)
     options = (settings.bootstrap.resamples, settings.bootstrap.seed)
     for direction, (placed, asked) in found.items():
-        scores = retrieval_scores(placed, drawn.of(asked), *options)
-        baselines = report["baselines"].setdefault(f"{task}/{direction}", {})
-        baselines["ridge"] = {name: score.to_json() for name, score in scores.items()}
+        name, clusters = f"{task}/{direction}", drawn.of(asked)
+        scores = retrieval_scores(placed, clusters, *options)
+        report["baselines"].setdefault(name, {})["ridge"] = {key: score.to_json() for key, score in scores.items()}
+        if name in report["recall_curves"]:
+            curve = recall_curve(placed, report["recall_curves"][name]["k"], clusters, *options)
+            report["recall_curves"][name]["ridge"] = [score.to_json() for score in curve]
 
 
 def _why_no_ridge(frozen: Sequence[Modality]) -> str:
@@ -210,15 +198,19 @@ def _add_classification(
     embedded: Mapping[Modality, Embedded],
     settings: RetrievalSettings,
     encoder: tuple[FusionModel, Interleaver],
-) -> None:
-    """Zero-shot accuracy of every medium: the class whose name is the most similar, no class having been taught."""
+) -> list[dict[str, Any]]:
+    """Zero-shot accuracy of every medium: the class whose name is the most similar, no class having been taught.
+
+    Returns the classes that were given, as rows of answers.
+    """
     key = str(settings.classes)
     names = sorted({sample.metadata[key] for sample in samples if key in sample.metadata})
     words = next((name for name in WORDS if name in embedded), None)
     if len(names) < 2 or words is None:
         why = f"the samples have {len(names)} values of {key}" if len(names) < 2 else "the samples have no words"
         report["omitted"].setdefault(task, {})[f"classes by {key}"] = why
-        return
+        return []
+    rows: list[dict[str, Any]] = []
     prompts_CE = embed_texts(*encoder, [settings.prompt.replace("{}", name) for name in names], words)
     options = (settings.bootstrap.resamples, settings.bootstrap.seed)
     for modality, found in embedded.items():
@@ -234,3 +226,17 @@ def _add_classification(
         most = Counter(truth_Q.tolist()).most_common(1)[0][0]
         report["audit"][name] = {"largest_class": bootstrap(truth_Q == most, clusters, *options).to_json()}
         report["chance"][name] = {"candidates": len(names), "accuracy": 1 / len(names)}
+        given = zip(asked.tolist(), clusters, truth_Q.tolist(), chosen_Q.tolist(), strict=True)
+        rows += [
+            {
+                "task": name,
+                "id": samples[place].id,
+                "cluster": own,
+                "query": words_of(samples[place], modality),
+                "expected": names[truth],
+                "answer": names[chosen],
+                "correct": truth == chosen,
+            }
+            for place, own, truth, chosen in given
+        ]
+    return rows

@@ -4,51 +4,54 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.figures import COLOURS, WIDTH, save, slug, style
+from evaluation.drawing import Draw, new_figure, slug
+from evaluation.figures import COLOURS, WIDTH, style
+from evaluation.plain_text import label
 
 MARKERS = "os^Dv"
 MAX_LABELS = len(COLOURS) - 1
 REST = "#BBBBBB"
+# Pairs of modalities beside one another.
+MAX_COLUMNS = 4
 
 
-def draw_shared_spaces(report: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """Both figures for each source of a retrieval; title -> file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = {}
-    for task, found in report.get("embedding_map", {}).items():
-        figures[f"Map of embeddings, {task}"] = save(draw_map(found), folder / f"embedding_map_{slug(task)}.png")
-    for task, found in report.get("modality_gap", {}).items():
-        if found:
-            figures[f"Gap between modalities, {task}"] = save(
-                draw_gap(found), folder / f"modality_gap_{slug(task)}.png"
-            )
-    return figures
+def space_pictures(report: Mapping[str, Any]) -> dict[str, tuple[str, Draw]]:
+    """Both figures for each source of a retrieval: title -> name of its file, and what draws it."""
+    found: dict[str, tuple[str, Draw]] = {}
+    for task, points in report.get("embedding_map", {}).items():
+        found[f"Map of embeddings, {task}"] = (f"embedding_map_{slug(task)}", partial(draw_map, points))
+    for task, gaps in report.get("modality_gap", {}).items():
+        if gaps:
+            found[f"Gap between modalities, {task}"] = (f"modality_gap_{slug(task)}", partial(draw_gap, gaps))
+    return found
 
 
 def draw_map(found: Mapping[str, Any]) -> Figure:
     """The same points twice: coloured by modality, and by the most frequent values of the field."""
-    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
+    figure = new_figure(WIDTH, 3.9)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-    counts = Counter(label for points in found["points"].values() for _, _, label in points)
-    colours = {label: COLOURS[place] for place, (label, _) in enumerate(counts.most_common(MAX_LABELS))}
+    counts = Counter(name for points in found["points"].values() for _, _, name in points)
+    colours = {name: COLOURS[place] for place, (name, _) in enumerate(counts.most_common(MAX_LABELS))}
     for number, (modality, points) in enumerate(found["points"].items()):
         x, y = np.array([[x, y] for x, y, _ in points]).T
         marker = MARKERS[number % len(MARKERS)]
-        left.scatter(x, y, s=12, marker=marker, color=COLOURS[number % 7], alpha=0.7, linewidths=0, label=modality)
-        labelled = [colours.get(label, REST) for _, _, label in points]
+        left.scatter(
+            x, y, s=12, marker=marker, color=COLOURS[number % 7], alpha=0.7, linewidths=0, label=label(modality)
+        )
+        labelled = [colours.get(name, REST) for _, _, name in points]
         right.scatter(x, y, s=12, marker=marker, c=labelled, alpha=0.8, linewidths=0)
-    for label, colour in colours.items():
-        right.scatter([], [], s=16, color=colour, label=label or "unknown")
+    for name, colour in colours.items():
+        right.scatter([], [], s=16, color=colour, label=label(name or "unknown", 20))
     if len(counts) > len(colours):
         right.scatter([], [], s=16, color=REST, label="others")
-    for axes, title in ((left, "by modality"), (right, f"by {found['field']}")):
+    for axes, title in ((left, "by modality"), (right, f"by {label(found['field'])}")):
         axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
         axes.legend(frameon=False, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
         _name_components(axes, found["explained"])
@@ -65,8 +68,13 @@ def _name_components(axes: Axes, explained: list[float]) -> None:
 
 def draw_gap(found: Mapping[str, Any]) -> Figure:
     """For each pair of modalities, how similar partners and others are, and how far apart the centres lie."""
-    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
-    panels = figure.subplots(1, len(found), sharex=True, squeeze=False)[0]
+    columns = min(len(found), MAX_COLUMNS)
+    lines = -(-len(found) // columns)
+    figure = new_figure(WIDTH, 2.9 * lines)
+    panels = figure.subplots(lines, columns, sharex=True, squeeze=False).flatten()
+    for axes in panels[len(found) :]:
+        axes.remove()
+    panels = panels[: len(found)]
     for axes, (pair, gap) in zip(panels, found.items(), strict=True):
         for name, colour in (("unmatched", COLOURS[1]), ("matched", COLOURS[0])):
             counts = np.array(gap["counts"][name], dtype=float)
@@ -74,7 +82,7 @@ def draw_gap(found: Mapping[str, Any]) -> Figure:
             axes.stairs(counts / max(counts.sum(), 1), edges, color=colour, fill=True, alpha=0.55, label=name)
             if gap[name] is not None:  # where every pair is matched
                 axes.axvline(gap[name], color=colour, linewidth=1.2)
-        axes.set_title(pair, loc="left", fontsize=10, fontweight="bold")
+        axes.set_title(label(pair, 60 // columns), loc="left", fontsize=10, fontweight="bold")
         axes.set_xlabel(f"cosine; centres {gap['distance']:.2f} apart", fontsize=8.5)
         style(axes, "y")
     panels[0].set_ylabel("share of pairs")

@@ -1,7 +1,7 @@
-"""Corruption curves: accuracy as an image, a sound or a text is damaged more and more, and two numbers that sum it up.
+"""Corruption curves: the score as an image, a sound or a text is damaged more and more, and two numbers that sum it up.
 
-Relative robustness is accuracy under corruption over clean accuracy, both on the same questions; accuracy under
-corruption is its mean over the severities.
+Relative robustness is the score under corruption over the clean score, both on the same questions; the score under
+corruption is its mean over the severities. It is accuracy, or the main metric of the task (see `evaluation.settings`).
 
 Effective robustness after Taori et al. (arXiv:2007.00644) is the accuracy beyond what the clean accuracy of a model
 predicts, where the prediction is fitted over many models. One run has no such fit. Its number here is corrected for
@@ -16,6 +16,7 @@ Shape legend: N questions, S severities.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,63 +24,93 @@ import numpy as np
 from data.absence import user_modalities
 from data.corruptions import SEVERITIES, Corruption, corrupted
 from data.randomness import generator
-from data.types import Sample
+from data.types import Message, Sample
+from evaluation.answer_metrics import AnswerMetric, interval
 from evaluation.audit import Prior, expected_answer
 from evaluation.context import modalities, roles
-from evaluation.metrics import Score, bootstrap, bootstrap_ratio
+from evaluation.corpus_scores import corpus_ratio
+from evaluation.metric_names import LOWER_IS_BETTER
+from evaluation.metrics import Score, bootstrap_ratio
 from evaluation.predict import Prediction, clusters
-from evaluation.reply import same_reply
-from evaluation.settings import Robustness, Settings
+from evaluation.settings import Bootstrap, Robustness, Settings
 
-Ask = Callable[[str, Sequence[Sample]], list[Prediction]]
+# As `evaluation.asking.Asker`.
+Ask = Callable[..., list[Prediction]]
 
 
 def curves(
-    task: str, answered: Sequence[Prediction], prior: Prior | None, settings: Settings, ask: Ask
+    task: str,
+    metric: AnswerMetric,
+    answered: Sequence[Prediction],
+    candidates: Sequence[Sequence[Message]],
+    prior: Prior | None,
+    settings: Settings,
+    ask: Ask,
 ) -> dict[str, Any]:
-    """The part of a report about one task; `answered` are the predictions for its unchanged samples.
+    """The part of a report about one task; `answered` are the predictions for its unchanged samples, and `candidates`
+    those of each for a choice.
 
-    n: questions per point. clean: accuracy on them. corruptions: name -> modality, unit, levels, the accuracy at each
-    severity, and relative and effective robustness; the latter two also over all corruptions together, as a mean.
+    n: questions per point. metric: its name. clean: the score on them. corruptions: name -> modality,
+    unit, levels, the score at each severity (under the name of the metric), and relative and effective robustness; the
+    latter two also over all corruptions together, as a mean.
     """
     robustness = settings.robustness
     assert robustness is not None
-    chosen = drawn(task, answered, robustness)
-    resampled, clean_N = clusters(chosen), hits(chosen)
-    found: dict[str, Any] = {"n": len(chosen), "clean": interval(clean_N, resampled, settings), "corruptions": {}}
-    # Of all corruptions, [corruptions, N]; not a number where a question does not have the modality.
-    means, floors = [], []
+    places = drawn(task, answered, robustness)
+    chosen = [answered[place] for place in places]
+    resampled, clean_NK = clusters(chosen), metric.table(chosen)
+    found: dict[str, Any] = {
+        "n": len(chosen),
+        "metric": metric.name,
+        "clean": interval(clean_NK, resampled, metric, settings.bootstrap),
+        "corruptions": {},
+    }
+    every: list[Damaged] = []
     for name, corruption in applicable([item.sample for item in chosen], robustness).items():
-        places = holding(chosen, corruption.modality)
-        samples = [chosen[place].sample for place in places]
-        hits_SN = np.stack(
-            [
-                hits(ask(f"{task}, {name} {severity}", damaged(task, samples, name, corruption, severity, robustness)))
-                for severity in SEVERITIES
-            ]
-        )
-        floor_N = None if prior is None else blind_hits(samples, corruption.modality, prior)
-        own = [resampled[place] for place in places]
+        held = holding(chosen, corruption.modality)
+        samples = [chosen[place].sample for place in held]
+        own_candidates = [candidates[places[place]] for place in held]
+        tables = [
+            metric.table(
+                ask(
+                    f"{task}, {name} {severity}",
+                    damaged(task, samples, name, corruption, severity, robustness),
+                    [metric],
+                    own_candidates,
+                )
+            )
+            for severity in SEVERITIES
+        ]
+        floor_NK = None if prior is None else blind_table(samples, corruption.modality, prior, metric)
+        own, part = [resampled[place] for place in held], Damaged(held, tables, clean_NK[held], floor_NK)
         found["corruptions"][name] = {
             "modality": corruption.modality,
             "unit": corruption.unit,
             "levels": list(corruption.levels),
-            "n": len(places),
-            "clean": interval(clean_N[places], own, settings),
-            "accuracy": [interval(hits_N, own, settings) for hits_N in hits_SN],
-            "floor": None if floor_N is None else interval(floor_N, own, settings),
-            **ratios(hits_SN.mean(axis=0), clean_N[places], floor_N, own, settings),
+            "n": len(held),
+            "clean": interval(part.clean, own, metric, settings.bootstrap),
+            metric.name: [interval(table, own, metric, settings.bootstrap) for table in tables],
+            "floor": None if floor_NK is None else interval(floor_NK, own, metric, settings.bootstrap),
+            **robustness_of([part], part.held, own, metric, settings.bootstrap),
         }
-        means.append(spread_out(hits_SN.mean(axis=0), places, len(chosen)))
-        if floor_N is not None:
-            floors.append(spread_out(floor_N, places, len(chosen)))
-    if means:
-        hit = np.flatnonzero(~np.isnan(means).all(axis=0))
+        every.append(part)
+    if every:
+        hit = sorted(set().union(*(part.held for part in every)))
         own = [resampled[place] for place in hit]
-        mean_N = np.nanmean(np.array(means)[:, hit], axis=0)
-        floor_N = np.nanmean(np.array(floors)[:, hit], axis=0) if floors else None
-        found |= ratios(mean_N, clean_N[hit], floor_N, own, settings)
+        found |= robustness_of(every, hit, own, metric, settings.bootstrap)
     return found
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """What a corruption leaves: statistics [N, K] of the questions at the places `held`, at each severity (`tables`),
+    without damage (`clean`), and without a model (`floor`).
+    """
+
+    held: Sequence[int]
+    tables: Sequence[np.ndarray]
+    clean: np.ndarray
+    floor: np.ndarray | None
 
 
 def holding(predictions: Sequence[Prediction], modality: str) -> list[int]:
@@ -87,11 +118,54 @@ def holding(predictions: Sequence[Prediction], modality: str) -> list[int]:
     return [place for place, item in enumerate(predictions) if modality in user_modalities(item.sample)]
 
 
-def spread_out(values: np.ndarray, places: Sequence[int], size: int) -> np.ndarray:
-    """The values at their places of `size`, not a number elsewhere."""
-    found_N = np.full(size, np.nan)
-    found_N[places] = values
-    return found_N
+def robustness_of(
+    parts: Sequence[Damaged], places: Sequence[int], resampled: Sequence[str], metric: AnswerMetric, boot: Bootstrap
+) -> dict[str, Any]:
+    """Relative and effective robustness over all parts together, whose questions are those at `places`.
+
+    None of metrics that are better when lower: no share of a loss or of errors is left.
+    """
+    if metric.name in LOWER_IS_BETTER:
+        return {"relative": None, "effective": None}
+    at = {place: row for row, place in enumerate(places)}
+    rows = [[at[place] for place in part.held] for part in parts]
+    floors = [part.floor for part in parts if part.floor is not None]
+    if metric.is_mean_of_hits:
+        damaged_N = mean_hits([np.mean([table[:, 0] for table in part.tables], axis=0) for part in parts], rows)
+        clean_N = mean_hits([part.clean[:, 0] for part in parts], rows)
+        return ratios(
+            damaged_N, clean_N, mean_hits([f[:, 0] for f in floors], rows) if floors else None, resampled, boot
+        )
+
+    def corpora(tables: Sequence[np.ndarray], rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        return [spread_out(table, row, len(places), 0.0) for table, row in zip(tables, rows, strict=True)]
+
+    above = [
+        item for part, row in zip(parts, rows, strict=True) for item in corpora(part.tables, [row] * len(SEVERITIES))
+    ]
+    below = corpora([part.clean for part in parts], rows)
+    found = {
+        "relative": corpus_ratio(above, below, None, metric.value, resampled, boot.resamples, boot.seed),
+        "effective": corpus_ratio(
+            above, below, corpora(floors, rows), metric.value, resampled, boot.resamples, boot.seed
+        )
+        if floors
+        else None,
+    }
+    return {name: as_json(score) for name, score in found.items()}
+
+
+def mean_hits(hits: Sequence[np.ndarray], rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """The mean over parts of what each has at its rows, of the questions that any part has."""
+    size = 1 + max(max(own) for own in rows)
+    return np.nanmean([spread_out(part, own, size, np.nan) for part, own in zip(hits, rows, strict=True)], axis=0)
+
+
+def spread_out(values: np.ndarray, places: Sequence[int], size: int, missing: float) -> np.ndarray:
+    """The values at their places of `size`, and what stands elsewhere."""
+    found = np.full((size, *values.shape[1:]), missing)
+    found[places] = values
+    return found
 
 
 def ratios(
@@ -99,14 +173,13 @@ def ratios(
     clean_N: np.ndarray,
     floor_N: np.ndarray | None,
     resampled: Sequence[str],
-    settings: Settings,
+    boot: Bootstrap,
 ) -> dict[str, Any]:
-    """Relative and effective robustness with intervals.
+    """Relative and effective robustness with intervals, of a mean of hits.
 
     corrupted_N: how often each question was answered rightly, as a share of the severities. None where the model does
     not stand above the floor without any damage, or no floor is known.
     """
-    boot = settings.bootstrap
     relative = bootstrap_ratio(corrupted_N, clean_N, resampled, boot.resamples, boot.seed)
     effective = None
     if floor_N is not None:
@@ -119,30 +192,24 @@ def as_json(score: Score | None) -> dict[str, float | int] | None:
     return None if score is None else score.to_json()
 
 
-def interval(hits_N: np.ndarray, resampled: Sequence[str], settings: Settings) -> dict[str, float | int]:
-    """A mean with its interval."""
-    return bootstrap(hits_N, resampled, settings.bootstrap.resamples, settings.bootstrap.seed).to_json()
-
-
-def hits(predictions: Sequence[Prediction]) -> np.ndarray:
-    """1 for each right answer, else 0: [N]."""
-    return np.array([float(prediction.correct) for prediction in predictions])
-
-
-def blind_hits(samples: Sequence[Sample], modality: str, prior: Prior) -> np.ndarray:
-    """Right answers [N] without a model and without `modality`: per question if it is not the question that is lost."""
+def blind_table(samples: Sequence[Sample], modality: str, prior: Prior, metric: AnswerMetric) -> np.ndarray | None:
+    """Statistics [N, K] of what is answered without a model and without `modality`: per question if it is not the
+    question that is lost. None of a metric that such answers do not have.
+    """
+    if not metric.uses_answer:
+        return None
     answers = [
         prior.majority if modality in modalities(sample, roles(sample).question) else prior.answer(sample)
         for sample in samples
     ]
-    return np.array([float(same_reply(a, expected_answer(s))) for a, s in zip(answers, samples, strict=True)])
+    return metric.table([Prediction(s, expected_answer(s), a) for a, s in zip(answers, samples, strict=True)])
 
 
-def drawn(task: str, answered: Sequence[Prediction], robustness: Robustness) -> list[Prediction]:
-    """At most `max_samples` of them, at random, in order; the same for the same seed and task name."""
+def drawn(task: str, answered: Sequence[Prediction], robustness: Robustness) -> list[int]:
+    """The places of at most `max_samples` of them, at random, in order; the same for the same seed and task name."""
     size = min(robustness.max_samples or len(answered), len(answered))
     rng = generator(robustness.seed, "samples to damage", task)
-    return [answered[place] for place in np.sort(rng.choice(len(answered), size, replace=False))]
+    return np.sort(rng.choice(len(answered), size, replace=False)).tolist()
 
 
 def damaged(

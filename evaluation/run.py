@@ -12,9 +12,12 @@ from omegaconf import OmegaConf
 
 from data.build import build_interleaver, build_processors
 from data.device import choose_device
+from data.instantiate import instantiate, resolved
+from data.loader import MESSAGES
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
-from evaluation.answers import answer_rows, write_answers
+from evaluation.answer_metrics import AnswerMetric
+from evaluation.answers import answer_rows
 from evaluation.costs import training_flops
 from evaluation.predict import Prediction
 from evaluation.provenance import (
@@ -62,14 +65,16 @@ def evaluate_checkpoint(
     started = time.perf_counter()
     loaded = load_model(path, chosen_device(device), which=which)
     config = loaded.config
-    settings = build_settings(chosen_evaluation(evaluation, config.get("evaluation")))
+    chosen = chosen_evaluation(evaluation, config.get("evaluation"))
+    settings, evaluation_hash = build_settings(chosen), json_hash(resolved(chosen, "evaluation"))
+    if not isinstance(settings, RetrievalSettings):
+        check_answers(loaded)
     # Absolute, so that `checkpoint=.` or a path inside the run has parents.
     run_folder, step = loaded.step_folder.resolve().parent.parent, int(loaded.manifest["step"])
     checkpoint_hash = json_hash(loaded.manifest)
     newest = resolve(run_folder).resolve() == loaded.step_folder.resolve()
-    folder = choose_folder(
-        run_folder, step, checkpoint_hash, list(settings.tasks), newest, Path(output) if output else None
-    )
+    where = None if output is None else Path(output).expanduser()
+    folder = choose_folder(run_folder, step, checkpoint_hash, list(settings.tasks), newest, where, evaluation_hash)
     tokenizer = Tokenizer.load(loaded.tokenizer_path)
     interleaver = build_interleaver(
         config.data, tokenizer, build_processors(config.data), loaded.model.num_tokens, loaded.model.modalities
@@ -77,11 +82,11 @@ def evaluate_checkpoint(
     handling = on_bad_sample or config.data.get("on_bad_sample", "error")
     answers: list[dict[str, Any]] = []
     if isinstance(settings, RetrievalSettings):
-        report = evaluate_retrieval(loaded.model, interleaver, settings, handling, progress)
+        report = evaluate_retrieval(loaded.model, interleaver, settings, handling, progress, answers.extend)
     else:
 
-        def keep(task: str, predictions: Sequence[Prediction]) -> None:
-            answers.extend(answer_rows(task, predictions))
+        def keep(task: str, predictions: Sequence[Prediction], metrics: Sequence[AnswerMetric]) -> None:
+            answers.extend(answer_rows(task, predictions, metrics))
 
         report = evaluate(loaded.model, tokenizer, interleaver, settings, handling, progress, keep)
     metrics = run_folder / "metrics.jsonl"
@@ -89,9 +94,9 @@ def evaluate_checkpoint(
     report["model"]["flops"]["training"] = training_flops(run_folder)
     report["data"]["skipped"] = skipped_in_training(metrics, step)
     report["provenance"] |= origin(loaded, run_folder, step, checkpoint_hash, tokenizer)
+    report["provenance"]["evaluation_hash"] = evaluation_hash
     report["provenance"]["evaluation_seconds"] = round(time.perf_counter() - started, 1)
-    write_report(report, folder, metrics)
-    write_answers(answers, folder)
+    write_report(report, folder, metrics, answers)
     return Evaluated(report, folder)
 
 
@@ -100,6 +105,16 @@ def chosen_evaluation(given: Mapping[str, Any] | None, stored: Any) -> Any:
     if given is None or "tasks" in given:
         return stored if given is None else given
     return OmegaConf.merge(stored or {}, given)
+
+
+def check_answers(loaded: LoadedModel) -> None:
+    """Raises `BadInputError` for a checkpoint that was trained by an objective which never read a conversation."""
+    objective = loaded.config.get("objective")
+    if objective is not None and MESSAGES not in instantiate(objective, "objective").reads:
+        raise BadInputError(
+            f"{loaded.step_folder}: cannot answer, for its objective learned from aligned rows alone; give aligned "
+            "rows, or another evaluation (evaluation=retrieval_manifest)"
+        )
 
 
 def origin(

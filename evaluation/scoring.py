@@ -1,4 +1,4 @@
-"""Scores of a model on the tasks of an evaluation: accuracy, breakdown, confusion, modality audit."""
+"""Scores of a model on the tasks of an evaluation: metrics, breakdown, confusion, modality audit."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from data.collate import collate
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
 from data.types import BadSampleError, Sample
+from evaluation.answer_metrics import AnswerMetric, score
+from evaluation.asking import Asker
 from evaluation.audit import Prior, question_text
+from evaluation.candidates import chance
 from evaluation.conditions import condition_name
 from evaluation.costs import model_costs
 from evaluation.deletion import deletion
+from evaluation.free_text import spread_of_scores
 from evaluation.identity import data_fingerprint
-from evaluation.metrics import bootstrap, interval_words
-from evaluation.predict import Prediction, clusters, predict
+from evaluation.metric_names import CHOICE, title
+from evaluation.metrics import interval_words
+from evaluation.predict import Prediction
 from evaluation.progress import question_progress
 from evaluation.questions import Questions, context_of, long_answers, read_samples
 from evaluation.reply import canonical
@@ -33,6 +38,8 @@ TASK_KEYS = (
 )  # fmt: skip
 FLOPS_SAMPLES = 16
 MAX_REASONS = 20
+# A task that expects more distinct answers has no table of which are confused.
+MOST_CLASSES = 100
 # The field of metadata that says which family of synthesisers spoke.
 FAMILY = "synthesiser"
 Scores = dict[str, dict[str, Any]]
@@ -45,11 +52,11 @@ def evaluate(
     settings: Settings,
     on_bad_sample: str = "error",
     progress: bool = True,
-    keep: Callable[[str, Sequence[Prediction]], None] = lambda task, predictions: None,
+    keep: Callable[[str, Sequence[Prediction], Sequence[AnswerMetric]], None] = lambda *answered: None,
 ) -> dict[str, Any]:
     """Everything in a report that depends only on model, data and settings; the same at every batch size.
 
-    `keep` is told the answers to the questions of each task as they are, without those of the audit.
+    `keep` is told the answers to the questions of each task as they are, without those of the audit, and its metrics.
     Samples that cannot be read count as skipped, and take no part in any score, if `on_bad_sample` is "skip".
     """
     skipped: list[str] = []
@@ -64,36 +71,27 @@ def evaluate(
     robust = settings.robustness
     size = sum(task.size + extra_size(task.samples, settings) for task in tasks.values())
     with question_progress(size, progress) as bar:
-
-        def ask(stage: str, samples: Sequence[Sample], unreadable: str = on_bad_sample) -> list[Prediction]:
-            bar.stage(stage)
-            return predict(
-                model,
-                tokenizer,
-                interleaver,
-                samples,
-                batch_size=settings.batch_size,
-                max_new_tokens=settings.max_new_tokens,
-                on_bad_sample=unreadable,
-                advance=bar.advance,
-            )
-
+        ask = Asker(model, tokenizer, interleaver, settings, on_bad_sample, bar.stage, bar.advance)
         for name, task in tasks.items():
-            predictions = task.tagged(ask(name, task.samples), range(len(task.samples)))
+            found = ask(name, task.samples, task.metrics, task.candidates, answers=True)
+            predictions = task.tagged(found, range(len(task.samples)))
             skipped += [prediction.skipped for prediction in predictions if prediction.skipped]
             answered = readable(predictions, name, skipped)
-            keep(name, answered)
-            report["tasks"][name] = {"accuracy": score(answered, settings)}
-            report["breakdown"][name] = breakdown(answered, settings)
-            report["confusion"][name] = confusion(answered)
+            keep(name, answered, task.metrics)
+            report["tasks"][name], unmeasured = task_scores(answered, task, settings)
+            report["breakdown"][name] = breakdown(answered, task.main, settings)
+            describe(report, name, task, answered)
             report["context"][name] = context_of(task.samples)
             report["clusters"][name] = task.clusters.to_json()
             report["long_answers"] |= long_answers(name, task.samples, tokenizer, settings.max_new_tokens)
-            found = audit(name, task, predictions, prior, settings, ask)
-            report["audit"][name], report["audited_rows"][name], report["omitted"][name] = found
+            audited = audit(name, task, predictions, prior, settings, ask)
+            report["audit"][name], report["audited_rows"][name], report["omitted"][name] = audited
+            report["omitted"][name] |= unmeasured
             if robust is not None:
                 # What damage makes unreadable (a prompt that grew too long) is a wrong answer, not an end.
-                measured = curves(name, answered, prior, settings, partial(ask, unreadable="skip"))
+                kept = [own for own, item in zip(task.candidates, predictions, strict=True) if not item.skipped]
+                asked_anyway = partial(ask, on_bad_sample="skip")
+                measured = curves(name, task.main, answered, kept, prior, settings, asked_anyway)
                 report.setdefault("robustness", {})[name] = measured
             if settings.attribution is not None:
                 bar.stage(f"{name}, deletion curves")
@@ -119,45 +117,81 @@ def extra_size(samples: Sequence[Sample], settings: Settings) -> int:
     return asked
 
 
+def task_scores(
+    answered: Sequence[Prediction], task: Questions, settings: Settings
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The scores of all metrics, the main one first; and why others have none.
+
+    Raises:
+        BadSampleError: the main metric is one of these.
+    """
+    scores: dict[str, Any] = {}
+    omitted: dict[str, str] = {}
+    for metric in task.metrics:
+        if (found := score(answered, metric, settings.bootstrap)) is not None:
+            scores[metric.name] = found
+            continue
+        few = "no question has a second candidate: the task expects the same answer everywhere"
+        omitted[metric.name] = few if metric.uses_candidates else "no expected answer fits behind its prompt"
+    if task.main.name in omitted:
+        raise BadSampleError(f"evaluation.metrics: {task.main.name} cannot be measured: {omitted[task.main.name]}")
+    return scores, omitted
+
+
+def describe(report: dict[str, Any], name: str, task: Questions, answered: Sequence[Prediction]) -> None:
+    """What a reader looks at beside the numbers: which answers are confused, or how the scores of free text spread."""
+    if task.main.is_mean_of_hits:
+        found = confusion(answered) if task.main.uses_answer else {}
+        report["confusion"][name] = found if len(found) <= MOST_CLASSES else {}
+    else:
+        report["confusion"][name] = {}
+        report.setdefault("spread", {})[name] = spread_of_scores(answered, task.main)
+    if any(metric.uses_candidates for metric in task.metrics) and (random := chance(task.candidates)) is not None:
+        report.setdefault("chance", {})[name] = {CHOICE: random}
+
+
 def audit(
     name: str,
     task: Questions,
     predictions: Sequence[Prediction],
     prior: Prior | None,
     settings: Settings,
-    ask: Callable[[str, Sequence[Sample]], list[Prediction]],
+    ask: Asker,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """Scores of the blind baselines and of the model under every condition; what the model scores on the same rows
     as they are, `predictions` being those of all rows; and what was left out, and why.
     """
     if not settings.audit:
         return {}, {}, {}
-    found = blind_predictions([item for item in predictions if not item.skipped], prior)
-    omitted = dict(task.omitted)
-    if prior is None:
-        omitted["majority"] = omitted["question_majority"] = "no training answers were given (evaluation.prior)"
-    elif not found["question_majority"]:
-        del found["question_majority"]
-        omitted["question_majority"] = "the words of the questions are not known"
+    main = task.main
+    found, missing = blind(main, [item for item in predictions if not item.skipped], prior)
+    omitted = {**task.omitted, **missing}
     unchanged, context = {}, context_of(task.samples)
     for condition, changed in task.changed.items():
-        asked = task.tagged(ask(f"{name}, {condition_name(condition, context)}", changed.samples), changed.places)
+        candidates = [task.candidates[place] for place in changed.places]
+        stage = f"{name}, {condition_name(condition, context)}"
+        asked = task.tagged(ask(stage, changed.samples, [main], candidates), changed.places)
         pairs = [(item, predictions[place]) for item, place in zip(asked, changed.places, strict=True)]
         if pairs := [(item, before) for item, before in pairs if not item.skipped and not before.skipped]:
             found[condition] = [item for item, _ in pairs]
-            unchanged[condition] = score([before for _, before in pairs], settings)
-    return {condition: score(items, settings) for condition, items in found.items()}, unchanged, omitted
+            unchanged[condition] = score([before for _, before in pairs], main, settings.bootstrap)
+    scores = {condition: score(items, main, settings.bootstrap) for condition, items in found.items()}
+    return known(scores), known(unchanged), omitted
 
 
-def blind_predictions(answered: Sequence[Prediction], prior: Prior | None) -> dict[str, list[Prediction]]:
-    """What is answered without a model, to every question or to those with known words."""
+def blind(
+    metric: AnswerMetric, answered: Sequence[Prediction], prior: Prior | None
+) -> tuple[dict[str, list[Prediction]], dict[str, str]]:
+    """What is answered without a model, to every question or to those with known words; and why it is not."""
+    names = ("majority", "question_majority")
+    if not metric.uses_answer:
+        return {}, dict.fromkeys(names, f"what is answered without a model has no {title(metric.name)}")
     if prior is None:
-        return {}
-    worded = [item for item in answered if question_text(item.sample)]
-    return {
-        "majority": [replace(item, answer=prior.majority) for item in answered],
-        "question_majority": [replace(item, answer=prior.answer(item.sample)) for item in worded],
-    }
+        return {}, dict.fromkeys(names, "no training answers were given (evaluation.prior)")
+    found = {names[0]: [replace(item, answer=prior.majority) for item in answered]}
+    if not (worded := [item for item in answered if question_text(item.sample)]):
+        return found, {names[1]: "the words of the questions are not known"}
+    return found | {names[1]: [replace(item, answer=prior.answer(item.sample)) for item in worded]}, {}
 
 
 def readable(predictions: Sequence[Prediction], task: str, skipped: Sequence[str]) -> list[Prediction]:
@@ -172,13 +206,12 @@ def readable(predictions: Sequence[Prediction], task: str, skipped: Sequence[str
     return answered
 
 
-def score(predictions: Sequence[Prediction], settings: Settings) -> dict[str, float | int]:
-    """Accuracy with its interval."""
-    correct = [prediction.correct for prediction in predictions]
-    return bootstrap(correct, clusters(predictions), settings.bootstrap.resamples, settings.bootstrap.seed).to_json()
+def known(scores: dict[str, Any]) -> dict[str, Any]:
+    """Those that could be measured."""
+    return {name: found for name, found in scores.items() if found is not None}
 
 
-def breakdown(predictions: Sequence[Prediction], settings: Settings) -> Scores:
+def breakdown(predictions: Sequence[Prediction], metric: AnswerMetric, settings: Settings) -> Scores:
     """Scores by each value of each field; fields that no sample has are left out."""
     fields: Scores = {}
     for field in settings.breakdown:
@@ -187,7 +220,7 @@ def breakdown(predictions: Sequence[Prediction], settings: Settings) -> Scores:
             if field in prediction.sample.metadata:
                 groups.setdefault(prediction.sample.metadata[field], []).append(prediction)
         if groups:
-            fields[field] = {key: score(groups[key], settings) for key in sorted(groups)}
+            fields[field] = known({key: score(groups[key], metric, settings.bootstrap) for key in sorted(groups)})
     return fields
 
 

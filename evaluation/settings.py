@@ -13,6 +13,7 @@ from data.instantiate import instantiate, instantiate_source, is_given, resolved
 from data.mixture import Source
 from data.schema import Seed
 from data.types import BadInputError
+from evaluation.metric_names import ANSWER_METRICS
 
 # Sources that an evaluation does without.
 OPTIONAL_SOURCES = ("prior", "ridge")
@@ -79,6 +80,9 @@ class Settings:
     tasks: name -> source of questions; the last message of each sample is the expected answer.
     prior: training questions and answers, from which the blind baselines are counted; None leaves them out.
     audit_samples: questions per condition of the audit, drawn at random; None takes all.
+    metrics: some of `evaluation.answer_metrics`, the main one first, which audit, breakdowns and curves are scored by;
+        None chooses by the answers that a task expects (see `evaluation.metric_choice`).
+    choices: candidates of a question that names none, for the metric `choice`.
     breakdown: fields of a sample's metadata by which scores are split.
     cluster: the field of metadata whose equal values are drawn together for intervals; samples without it are, if
         their questions are about an equal medium (see `evaluation.clusters`).
@@ -91,6 +95,8 @@ class Settings:
     max_new_tokens: int = 16
     audit: bool = True
     audit_samples: int | None = 2000
+    metrics: Sequence[str] | None = None
+    choices: int = 4
     bootstrap: Bootstrap = Bootstrap()
     breakdown: Sequence[str] = ("answer_type", "template")
     cluster: str = "image"
@@ -103,6 +109,25 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
+        if self.choices < 2:
+            raise ValueError(f"choices={self.choices} must be at least 2")
+        check_metrics(self.metrics)
+
+
+def check_metrics(metrics: Sequence[str] | None) -> None:
+    """Raises `ValueError` for metrics that do not exist, are named twice, or are none."""
+    if metrics is None:
+        return
+    known = ", ".join(ANSWER_METRICS)
+    if isinstance(metrics, str) or not metrics:
+        raise ValueError(
+            f"metrics={metrics!r} must be a list of some of {known}, or null for those that fit the answers"
+        )
+    for place, name in enumerate(metrics):
+        if name not in ANSWER_METRICS:
+            raise ValueError(f"metrics: {name!r} must be one of {known}")
+        if name in metrics[:place]:
+            raise ValueError(f"metrics: {name!r} stands there twice")
 
 
 def check_tasks(tasks: Mapping[str, Source]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from data.instantiate import completed, instantiate, is_too_large, resolved, too_large
 from data.types import TEXT, BadInputError, Modality
@@ -14,6 +15,8 @@ from fusion.memory import WithinMemory
 from fusion.model import FusionModel
 
 PARTS = ("d_model", "encoders", "projector", "fusion", "shared_space")
+# In the node of an encoder: true where it is only there if the data hold its media.
+IF_HELD = "if_held"
 
 
 def build_model(config: DictConfig, vocab_size: int, encoders: Mapping[Modality, Encoder] | None = None) -> FusionModel:
@@ -43,6 +46,16 @@ def build_model(config: DictConfig, vocab_size: int, encoders: Mapping[Modality,
 
 
 def build_encoders(config: DictConfig) -> dict[Modality, Encoder]:
-    """The encoders of all media; one that is null is left out."""
+    """The encoders of all media; one that is null is left out. Whether data hold its media is decided elsewhere."""
     nodes = {name: node for name, node in config.encoders.items() if name != TEXT and node is not None}
-    return {name: instantiate(node, f"encoders.{name}") for name, node in nodes.items()}
+    return {name: instantiate(_options(node), f"encoders.{name}") for name, node in nodes.items()}
+
+
+def _options(node: Any) -> Any:
+    """The node without `IF_HELD`, which is no option of an encoder."""
+    if not OmegaConf.is_dict(node) or IF_HELD not in node:
+        return node
+    node = node.copy()
+    with flag_override(node, ["struct", "readonly"], False):
+        del node[IF_HELD]
+    return node

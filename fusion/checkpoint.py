@@ -21,7 +21,9 @@ from typing import Any
 import safetensors.torch
 import tokenizers
 import torch
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from data.types import BadInputError
@@ -81,6 +83,23 @@ def load_model(
     return LoadedModel(model.to(device).eval(), tokenizer_path, config, step_folder, uses_ema, manifest)
 
 
+def stored_config(path: Path | str, which: str = "newest") -> DictConfig:
+    """The configuration that is stored with a checkpoint, which is not verified; `path` and `which` as in `load_model`.
+
+    Raises `BadInputError` if there is no checkpoint, or its configuration is missing or damaged.
+    """
+    file = resolve(path, which) / CONFIG
+    try:
+        config = OmegaConf.load(file)
+    except FileNotFoundError:
+        raise BadInputError(f"{file}: missing, the checkpoint is incomplete") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise BadInputError(f"{file}: damaged, it is not a configuration in YAML") from error
+    if not isinstance(config, DictConfig):
+        raise BadInputError(f"{file}: must hold a mapping")
+    return config
+
+
 def step_folders(checkpoints: Path) -> list[Path]:
     """The complete checkpoints in a folder, oldest first."""
     found = [folder for folder in checkpoints.glob("step_*") if re.fullmatch(r"step_\d+", folder.name)]
@@ -90,19 +109,28 @@ def step_folders(checkpoints: Path) -> list[Path]:
 def resolve(path: Path | str, which: str = "newest") -> Path:
     """The step's folder that is meant by `path`: a run, its `checkpoints`, or a step itself.
 
-    Raises `BadInputError` if there is none, with the nearest name that exists.
+    Raises `BadInputError` if there is none, with the nearest name that exists; or no best one where that is asked for.
     """
     if which not in ("newest", "best"):
-        raise ValueError(f"which={which!r} must be newest or best")
+        raise BadInputError(f"which={which}: must be newest or best")
     path = Path(path)
     if (path / MANIFEST).exists():
+        if which == "best":
+            raise BadInputError(f"which=best: {path} is a single checkpoint already; name its run, or leave which out")
         return path
     if not path.is_dir():
         raise BadInputError(f"checkpoint {path} does not exist{_nearest(path)}")
     steps = step_folders(path / "checkpoints") or step_folders(path)
     if not steps:
         raise BadInputError(f"{path} has no checkpoint: neither checkpoints/step_N nor {MANIFEST} is in it")
-    return (best_step(steps) if which == "best" else None) or steps[-1]
+    if which == "newest":
+        return steps[-1]
+    if (best := best_step(steps)) is None:
+        raise BadInputError(
+            f"which=best: no checkpoint of {path} has a score, for that needs a training with a validation and "
+            "trainer.best_metric=METRIC; leave which out for the newest"
+        )
+    return best
 
 
 def best_step(steps: Sequence[Path]) -> Path | None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.types import PADDING_DOCUMENT, TEXT, BadSampleError, InterleavedBatch, Modality
+from data.types import PADDING_DOCUMENT, TEXT, BadSampleError, InterleavedBatch, Layout, Modality
 from encoders.base import Encoder, MediaEncoder
 from encoders.projector import Projector
 from encoders.text import TokenEmbedding
@@ -77,9 +77,9 @@ class FusionModel(nn.Module):
         return {name: self.missing.counted(encoder.num_tokens) for name, encoder in self._encoders().items()}
 
     @property
-    def num_features(self) -> dict[Modality, Callable[[tuple[int, ...]], int]]:
-        """For each modality, the features of its encoder for an item of a given shape, before any resampling."""
-        return {name: encoder.encoder.num_tokens for name, encoder in self._encoders().items()}
+    def layouts(self) -> dict[Modality, Callable[[tuple[int, ...]], Layout]]:
+        """For each modality, how its encoder's features of an item of a given shape lie, before any resampling."""
+        return {name: encoder.encoder.layout for name, encoder in self._encoders().items()}
 
     def embed(self, batch: InterleavedBatch) -> EmbeddedSequence:
         """Text and media as one sequence of embeddings [B, L, D]."""

@@ -22,9 +22,13 @@ def main(config: DictConfig) -> None:
     import torch
 
     from certify.suite import ALL_CHECKS, make_context, run
-    from certify.table import print_table, write
+    from certify.table import FILE, print_table, write
+    from data.types import BadInputError
     from training.run_folder import environment
 
+    folder = Path(config.output or f"{config.runs}/{config.name}/certify-{time.strftime('%Y%m%d-%H%M%S')}").expanduser()
+    if (folder / FILE).exists():
+        raise BadInputError(f"output={folder}: holds {FILE} already, and nothing is overwritten; choose another folder")
     torch.set_num_threads(config.compute_threads or 1)  # the batches are too small to be worth sharing
     context = make_context(config)
     results, begun = [], time.monotonic()
@@ -33,7 +37,6 @@ def main(config: DictConfig) -> None:
         verdict = "pass" if result.passed else "FAIL"
         print(f"{time.monotonic() - begun:4.0f} s  {verdict}  {result.name}", flush=True)
     provenance = environment(config.seed)
-    folder = Path(config.output or f"{config.runs}/{config.name}/certify-{time.strftime('%Y%m%d-%H%M%S')}")
     print_table(results, provenance["command"])
     write(results, folder, provenance)
     failed = sum(not result.passed for result in results)

@@ -16,8 +16,9 @@ from data.schema import checked as checked_nodes
 from data.types import BadInputError
 from scripts.options import ROOTS, Options
 
-# Of the entry of a source: whether it is left out where it is not installed (`data.instantiate.instantiate_source`).
-BESIDE = {"optional": bool}
+# Of a source: whether it is left out where it is not installed (`data.instantiate.instantiate_source`); of an encoder:
+# whether it is where the data hold no such media (`training.encoder_choice`).
+BESIDE = {"optional": bool, "if_held": bool}
 
 
 def checked(config: DictConfig, config_name: str) -> DictConfig:

@@ -14,12 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@entry_point(
-    "compare",
-    texts=("name",),
-    paths=("output", "data.train", "data.validation_file", "data.evaluation"),
-    lists=("runs",),
-)
+@entry_point("compare", paths=("output", "data.train", "data.validation_file", "data.evaluation"), lists=("runs",))
 def main(config: DictConfig) -> None:
     """Prints the table and writes it with a figure; of a bake-off, trains what is missing first."""
     if config.bakeoff is None:

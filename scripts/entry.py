@@ -69,9 +69,9 @@ def entry_point(
 
             @functools.wraps(main)
             def job(config: DictConfig) -> None:
-                sys.argv[:] = typed  # what a run notes down of its command
                 from scripts.checked import checked
 
+                sys.argv[:] = typed  # what a run notes down of its command
                 if full_error:
                     main(checked(config, config_name))
                     return

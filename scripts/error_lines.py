@@ -28,6 +28,8 @@ from scripts.arguments import quoted
 from scripts.choices import NONE
 
 CONF = Path(str(conf.__file__)).parent
+# Files that one data set has, and that another one would not read.
+OF_MANIFESTS = ("data.train", "data.validation_file", "data.evaluation")
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 # Libraries that write checkpoints turn a full disk into errors of their own.
 FULL_DISK = re.compile(r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing")
@@ -115,6 +117,10 @@ def _unknown_option(name: str, config_name: str, arguments: list[str]) -> str:
         return f"{name}: no such option before {choice} is chosen, in the list {group}=[{choice},..]"
     if name in groups():
         return f"{name}: nothing is chosen here that could change; add it with +{name}=CHOICE"
+    if name in OF_MANIFESTS:
+        return (
+            f"{name}: no such option without data=manifest; evaluate.py checkpoint=RUN data.evaluation=FILE asks a run"
+        )
     if name in names:
         return f"{name}: is null, so that there is nothing to take away"
     nearest = _nearest(name, [*names, *groups()])

@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 @entry_point("evaluate", paths=("checkpoint", "output", "data.train", "data.evaluation"))
 def main(config: DictConfig) -> None:
     """Writes the report and prints its table."""
+    from evaluation.choice import asked_of_checkpoint
     from evaluation.report import print_table
     from evaluation.run import evaluate_checkpoint
+    from fusion.checkpoint import stored_config
+    from scripts.chosen import choice, composed
 
+    checkpoint = str(config.checkpoint)
+    stored = stored_config(checkpoint, config.which)
     evaluated = evaluate_checkpoint(
-        config.checkpoint,
-        config.get("evaluation"),
+        checkpoint,
+        asked_of_checkpoint(config, stored, composed, choice("evaluation")),
         config.output,
         device=config.device,
         which=config.which,

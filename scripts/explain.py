@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def main(config: DictConfig) -> None:
     """Prints the answer and writes the picture."""
     from data.types import BadInputError, Message, Sample, Text
+    from evaluation.drawing import attempt, save
     from evaluation.explanation import draw_explanation, explain
-    from evaluation.figures import save
     from scripts.question import asked, load_session
 
     output = Path(str(config.output))
@@ -38,8 +38,9 @@ def main(config: DictConfig) -> None:
         session.model, session.tokenizer, session.interleaver, Sample("question", messages), str(answer)
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    save(draw_explanation(explanation), output)
-    print(f"{answer}\npicture: {output}")
+    print(answer)
+    if attempt(str(output), lambda: save(draw_explanation(explanation), output)) is not None:
+        print(f"picture: {output}")
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ class EvaluateDataOptions(Options):
 
     evaluation: FilePath | None = None
     train: FilePath | None = None
-    words: Text = "text"
+    words: Text | None = None
     on_bad_sample: Handling = "error"
 
 
@@ -227,8 +227,11 @@ class DashboardOptions(Options):
 class PrepareDataOptions(Options):
     """The root of prepare_data.py."""
 
-    source: Part
-    output: Folder
+    source: Part | None = None
+    check: FilePath | list[FilePath] | None = None
+    clean: FilePath | list[FilePath] | None = None
+    against: FilePath | list[FilePath] | None = None
+    output: FilePath | None = None
     max_samples: Count | None = None
     seed: Seed
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from data.types import Segment
     from serving.session import Session
 
-LARGEST_SEED = 2**63 - 1
 MEDIA = "media."
 
 
@@ -24,18 +22,13 @@ def load_session(config: DictConfig) -> Session:
 
     Raises `BadInputError` when nothing is asked, for values that no answer can be made with, and as `Session.load`.
     """
+    from data.device import choose_device
     from data.types import BadInputError
     from serving.session import Session
-    from training.distributed import choose_device
 
     if not any(_given(config).values()):
         raise BadInputError("nothing is asked; give image=FILE, audio=FILE or text=..., or several of them")
-    _check_options(config)
-    try:
-        device = choose_device(config.device)
-    except ValueError as error:
-        raise BadInputError(str(error)) from error
-    session = Session.load(config.checkpoint, device)
+    session = Session.load(config.checkpoint, choose_device(config.device))
     longest = session.interleaver.max_tokens
     if config.max_new_tokens > longest:
         raise BadInputError(
@@ -72,8 +65,6 @@ def _given(config: DictConfig) -> dict[str, str]:
     from data.types import AUDIO, IMAGE, TEXT, BadInputError
 
     media = config.media or {}
-    if isinstance(media, str | int | float):
-        raise BadInputError(f"media={media}: must name modalities, as in depth=FILE or +media.depth=FILE")
     values = {IMAGE: config[IMAGE], AUDIO: config[AUDIO], **media, TEXT: config[TEXT]}
     typed = [override.partition("=")[0].strip("+").removeprefix(MEDIA) for override in typed_overrides()]
     order = [name for name in typed if name in values]
@@ -88,15 +79,3 @@ def _nearest(name: str, config: DictConfig, session: Session) -> str:
     names = [str(key) for key in config if key != "media"] + list(session.media)
     close = difflib.get_close_matches(name, dict.fromkeys(names), n=1)
     return f"; the nearest valid name is {close[0]}" if close and close[0] != name else ""
-
-
-def _check_options(config: DictConfig) -> None:
-    from data.types import BadInputError
-
-    if config.max_new_tokens < 1:
-        raise BadInputError(f"max_new_tokens={config.max_new_tokens}: must be 1 or more")
-    temperature, seed = config.get("temperature", 0.0), config.get("seed", 0)
-    if not 0 <= temperature < math.inf:
-        raise BadInputError(f"temperature={temperature}: must be 0 or more, and finite")
-    if not 0 <= seed <= LARGEST_SEED:
-        raise BadInputError(f"seed={seed}: must be from 0 to {LARGEST_SEED}")

@@ -20,9 +20,12 @@ def main(config: DictConfig) -> None:
     from functools import partial
 
     from evaluation.alignment_monitor import make_monitor
+    from evaluation.before_training import check_asked
+    from evaluation.choice import check_training
     from evaluation.settings import has_tasks
     from scripts.arguments import typed_overrides
     from scripts.checked import checked
+    from scripts.chosen import choice
     from training.run import train
     from training.run_folder import resumed_run
     from training.trackers.base import AudioCell, ImageCell
@@ -32,13 +35,17 @@ def main(config: DictConfig) -> None:
         run_folder, step_folder, config = resumed_run(config.resume, typed_overrides())
         config = checked(config, "train")
         print(f"resuming {run_folder} from {step_folder.name}")
+    else:
+        check_training(config, choice("evaluation"))
     monitor = partial(make_monitor, on_bad_sample=config.data.on_bad_sample, image_cell=ImageCell, audio_cell=AudioCell)
-    run_folder, is_main = train(config, monitor, step_folder)
-    if is_main and has_tasks(config.evaluation):
+    run_folder, is_main = train(config, monitor, step_folder, check_asked)
+    if is_main and has_tasks(config.get("evaluation")):
         from evaluation.report import print_table
         from evaluation.run import evaluate_checkpoint
 
-        print_table(evaluate_checkpoint(run_folder, config.evaluation).report)
+        # A training that stops when nothing gets better any more is judged by what was best.
+        which = "best" if config.trainer.get("patience") else "newest"
+        print_table(evaluate_checkpoint(run_folder, config.evaluation, run_folder, which=which).report)
     if is_main:
         print(
             f"run folder: {run_folder}\ndashboard:  make dashboard   (python scripts/dashboard.py runs={config.runs})"

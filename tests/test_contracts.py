@@ -22,6 +22,8 @@ MODEL_KEYS = ("d_model", "encoders", "projector", "fusion", "shared_space", "see
 D_MODEL = 32
 # Options of fusion methods whose other value is certified too, wherever a method has them.
 OTHER_VALUES = {"weights": "per_modality", "bidirectional_media": "true"}
+# What a choice is certified with where its own values take long.
+SMALL = {f"encoders/image={name}": ("encoders.image.image_size=64",) for name in ("efficientnet_lite0", "timm")}
 
 
 def choices() -> list[str]:
@@ -53,11 +55,14 @@ def configured(choice: str) -> str:
         group, _, _ = choice.partition("=")
         known = any(group in entry for entry in OmegaConf.load(CONF / "train.yaml").defaults if entry != "_self_")
         first, *options = choice.split(" ")
-        config = compose("train", overrides=[first if known else f"+{first}", *options, f"d_model={D_MODEL}"])
+        options += [*SMALL.get(first, ()), f"d_model={D_MODEL}"]
+        config = compose("train", overrides=[first if known else f"+{first}", *options])
     keys = (*MODEL_KEYS, "objective", "optimizer")
     parts = OmegaConf.create({key: config[key] for key in (*keys, "mixer", "feed_forward", "position")})
     resolved = OmegaConf.to_container(parts, resolve=True)
     assert isinstance(resolved, dict)
+    for node in resolved["encoders"].values():  # `auto` is the model of the encoder that it takes
+        node.pop("if_held", None)
     return json.dumps({key: resolved[key] for key in keys}, sort_keys=True)
 
 

@@ -19,6 +19,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 import conf
+from certify.small_data import write_small_data
 from data.synthesisers import espeak
 from data.synthesisers.flite import FliteVoices
 from data.synthesisers.piper import PiperVoices
@@ -32,7 +33,12 @@ EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 METHODS = sorted(file.stem for file in (CONF / "fusion").glob("*.yaml"))
 STEPS, SAMPLES, VOICES = 2, 4, 2
 # Directions that a report has a regression beside; it needs two frozen encoders.
-BASELINES = {"emoji_alignment_pretrained": {"emoji/image_to_sentence", "emoji/sentence_to_image"}}
+BASELINES = {
+    "emoji_alignment_pretrained": {"emoji/image_to_sentence", "emoji/sentence_to_image"},
+    "pairs_pretrained": {"manifest/image_to_sentence", "manifest/sentence_to_image"},
+}
+# Experiments on files of one's own, with the kind of their rows.
+OWN_DATA = {"pairs_pretrained": "aligned"}
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +95,18 @@ def short_run(tmp_path: Path, *overrides: str) -> Path:
     return tmp_path / config.name / "short"
 
 
+def own_data(experiment: str, tmp_path: Path) -> list[str]:
+    """What an experiment on files of one's own is given: pictures with words."""
+    if experiment not in OWN_DATA:
+        return []
+    manifest = write_small_data(tmp_path / "data", ("image",), OWN_DATA[experiment])
+    return [f"data.{name}={manifest}" for name in ("train", "validation_file", "evaluation")]
+
+
 @pytest.mark.usefixtures("small_cache")
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_two_steps_and_a_report(experiment: str, tmp_path: Path) -> None:
-    run_folder = short_run(tmp_path, f"experiment={experiment}")
+    run_folder = short_run(tmp_path, f"experiment={experiment}", *own_data(experiment, tmp_path))
     rows = read_metrics(run_folder / "metrics.jsonl")
     assert [row["step"] for row in rows if "train/loss" in row] == [1, STEPS]
     assert (run_folder / "checkpoints" / f"step_{STEPS}" / "model.safetensors").exists()

@@ -9,14 +9,25 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
 
-from data.build import build_interleaver, build_processors, build_sources, build_stream, build_tokenizer
+from data.build import (
+    build_interleaver,
+    build_processors,
+    build_sources,
+    build_stream,
+    build_tokenizer,
+    check_encoders,
+    check_kinds,
+)
 from data.device import choose_device
 from data.instantiate import instantiate
 from data.mixture import Mixture
 from fusion.build import build_model
 from training.accumulation import accumulate
+from training.encoder_choice import follow_data
 from training.feature_cache import cached_processors
+from training.preprocessing import follow_encoders
 from training.random_state import seed_everything
+from training.run import build_objective
 
 # The first steps make room for gradients and optimizer states.
 WARM_UP = 2
@@ -48,15 +59,20 @@ def measure(config: DictConfig, num_steps: int) -> Timing:
     config.trainer.max_steps = num_steps + WARM_UP
     device, sources = choose_device(config.trainer.device), build_sources(config.data)
     tokenizer = build_tokenizer(config.data, sources)
+    config, _ = follow_data(config, sources, {})
     model = build_model(config, tokenizer.vocab_size)
+    config, _ = follow_encoders(config, model)
+    objective = build_objective(config.objective, model)
+    check_kinds(sources, objective.reads, config.data.on_bad_sample)
+    check_encoders(sources, {}, model.modalities)
     begun = time.perf_counter()
     mixture = Mixture(sources, config.seed, config.data.samples_per_batch)
     processors = cached_processors(config, model, mixture, build_processors(config.data), device)
     fill_seconds = time.perf_counter() - begun
     model = model.to(device).train()
     interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
-    stream = build_stream(config.data, config.seed, sources, interleaver)
-    objective, optimizer = instantiate(config.objective, "objective"), instantiate(config.optimizer, "optimizer")(model)
+    stream = build_stream(config.data, config.seed, sources, interleaver, reads=objective.reads)
+    optimizer = instantiate(config.optimizer, "optimizer")(model)
     seconds, losses = [], []
     for index in range(num_steps + WARM_UP):
         begun = time.perf_counter()

@@ -16,18 +16,20 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from data.bad_samples import reading
 from data.cache import cache_folder
 from data.collate import pad_media
 from data.feature_store import CachedFeatures, FeatureStore, add_part, json_hash, media_key
+from data.manifest import named_media
 from data.mixture import Mixture
 from data.progress import with_progress
 from data.types import AlignedSample, BadInputError, BadSampleError, Media, Modality, Processor, Sample
 from fusion.model import FusionModel
 
 ITEMS_PER_BATCH = 16
-# Options of an encoder that its features do not depend on.
-INDIFFERENT = ("cache", "lr_scale")
-# Key of a medium -> the name of a sample with it, and the medium.
+# Options of an encoder that its features do not depend on; mean and std are what its processor follows.
+INDIFFERENT = ("cache", "lr_scale", "mean", "std", "if_held")
+# Key of a medium -> the row and field of a sample with it, and the medium.
 Needed = Mapping[str, tuple[str, Media]]
 
 
@@ -84,16 +86,25 @@ def weights_hash(module: nn.Module) -> str:
 
 
 def needed_media(mixture: Mixture, name: Modality, num_samples: int, skips: bool) -> Needed:
-    """Key -> a sample's name and its medium, of all media of a modality in the first `num_samples` of the stream."""
+    """Key -> where a medium stands, and the medium, of all of a modality in the first `num_samples` of the stream."""
     media: dict[str, tuple[str, Media]] = {}
     for position in with_progress(range(num_samples), f"{name} media of the training"):
         try:
             _, sample, _ = mixture.at(position)
-            media |= {media_key(item): (sample.name, item) for item in _media(sample) if item.modality == name}
+            for where, item in named_media(sample):
+                if item.modality == name:
+                    media.setdefault(_key(sample, where, item), (f"{sample.name}: {where}", item))
         except BadSampleError:
             if not skips:
                 raise
     return media
+
+
+def _key(sample: Sample | AlignedSample, where: str, item: Media) -> str:
+    try:
+        return media_key(item)
+    except BadSampleError as error:
+        raise BadSampleError(f"{sample.name}: {where}: {error}") from error
 
 
 class _Filler:
@@ -117,15 +128,16 @@ class _Filler:
             if values:
                 yield from zip(values, self._encode(list(values.values())), strict=True)
 
-    def _values(self, sample: str, item: Media) -> Tensor | None:
+    def _values(self, where: str, item: Media) -> Tensor | None:
         try:
-            values = self.processor(item)
-            _check_fit(self.encoder, item.modality, tuple(values.shape))
-            return values
+            with reading(item.name):
+                values = self.processor(item)
+                _check_fit(self.encoder, item.modality, tuple(values.shape))
+                return values
         except BadSampleError as error:
             if self.skips:
                 return None  # refused again, and counted, where it is read
-            raise BadSampleError(f"{sample}: {error}") from error
+            raise BadSampleError(f"{where}: {error}") from error
 
     @torch.no_grad()
     def _encode(self, values: Sequence[Tensor]) -> Iterator[np.ndarray]:
@@ -157,13 +169,6 @@ def _check_fit(encoder: Any, modality: Modality, shape: tuple[int, ...]) -> None
         encoder.num_tokens(shape)
     except ValueError as error:
         raise BadSampleError(f"{modality} of shape {shape}: {error}") from error
-
-
-def _media(sample: Sample | AlignedSample) -> Iterator[Media]:
-    segments: Any = sample.segments if isinstance(sample, AlignedSample) else ()
-    if isinstance(sample, Sample):
-        segments = (segment for message in sample.messages for segment in message.content)
-    return (segment for segment in segments if isinstance(segment, Media))
 
 
 def num_samples(config: DictConfig) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 
 from data.build import (
     build_interleaver,
@@ -19,6 +21,7 @@ from data.build import (
     build_tokenizer,
     build_validation,
     check_encoders,
+    check_kinds,
     check_processors,
 )
 from data.instantiate import completed, instantiate
@@ -35,8 +38,11 @@ from fusion.sizing import QUANTITIES, solve
 from training.anchoring import fit_shared_space
 from training.data_changes import OPTION, compare, describe
 from training.distributed import Processes, share_of_cores, start
+from training.encoder_choice import follow_data
 from training.feature_cache import cached_processors, num_samples
+from training.length import with_length
 from training.objectives.base import Objective
+from training.preprocessing import follow_encoders
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
 from training.schedules import Schedule
@@ -60,10 +66,31 @@ class Monitor(Protocol):
         ...
 
 
+class CheckAsked(Protocol):
+    """Looks at what a model will be asked while it is trained and at the end."""
+
+    def __call__(
+        self,
+        config: DictConfig,
+        validation: Mapping[str, Source],
+        model: FusionModel,
+        tokenizer: Tokenizer,
+        interleaver: Interleaver,
+        reads: Collection[str],
+    ) -> tuple[str, Sequence[str]]:
+        """What was looked at, and what a person should know. Raises `BadInputError` for what could not be asked."""
+        ...
+
+
 MakeMonitor = Callable[[Mapping[str, Source], Tokenizer, Interleaver], Monitor]
 
 
-def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None = None) -> tuple[Path, bool]:
+def train(
+    config: DictConfig,
+    make_monitor: MakeMonitor,
+    checkpoint: Path | None = None,
+    check_asked: CheckAsked = lambda *asked: ("", ()),
+) -> tuple[Path, bool]:
     """Trains; returns the run folder and whether this process is the one that reports.
 
     `checkpoint` is the step folder to go on from. Everything that can be refused (configuration, data, model) is
@@ -74,29 +101,46 @@ def train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None
     torch.set_num_threads(config.compute_threads or share_of_cores())
     processes = start(config.trainer.device)
     try:
-        return _train(config, make_monitor, checkpoint, processes), processes.is_main
+        return _train(config, make_monitor, checkpoint, check_asked, processes), processes.is_main
     finally:
         processes.close()
 
 
-def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | None, processes: Processes) -> Path:
+def _train(
+    config: DictConfig,
+    make_monitor: MakeMonitor,
+    checkpoint: Path | None,
+    check_asked: CheckAsked,
+    processes: Processes,
+) -> Path:
     options = instantiate(config.trainer, "trainer")
-    schedule = build_schedule(config.schedule, options.max_steps)
     seed_everything(config.seed)
     sources, validation = build_sources(config.data), build_validation(config.data)
+    config, length = with_length(config, sources, resumed=checkpoint is not None)
+    if length and processes.is_main:
+        Console().print(length, markup=False, highlight=False, soft_wrap=True)
+    options = replace(options, max_steps=config.trainer.max_steps)
+    schedule = build_schedule(config.schedule, config.trainer.max_steps)
     held, notes = describe(sources, validation), list[str]()
     if checkpoint:
         held, notes = compare(held, checkpoint, bool(config.get(OPTION)))
     tokenizer = Tokenizer.load(checkpoint / "tokenizer.json") if checkpoint else build_tokenizer(config.data, sources)
+    config, choice = follow_data(config, sources, validation)
     model = build_model(config, tokenizer.vocab_size)
     check_encoders(sources, validation, model.modalities)
+    config, warnings = follow_encoders(config, model)
     processors = build_processors(config.data)
     check_processors(sources, validation, processors)
     interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
+    objective = build_objective(config.objective, model)
+    check_kinds(sources, objective.reads, config.data.on_bad_sample)
+    looked_at, asked_notes = check_asked(config, validation, model, tokenizer, interleaver, objective.reads)
+    if processes.is_main:
+        for line in filter(None, (looked_at, *asked_notes)):
+            Console(stderr=True).print(line, markup=False, soft_wrap=True)
     mixture = Mixture(sources, config.seed, config.data.samples_per_batch)
     cached = cached_processors(config, model, mixture, processors, processes.device)
     reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
-    objective = build_objective(config.objective, model)
     stream = build_stream(
         config.data, config.seed, sources, reader, processes.rank, processes.world_size, objective.reads
     )
@@ -113,6 +157,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
     if processes.is_main:
+        _tell(choice, *warnings)
         tokenizer.save(run_folder / "tokenizer.json")
     workers = num_workers(config.data, processes.device)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
@@ -136,12 +181,21 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
     )
     tracker.start(f"{config.name}/{run_folder.name}", plain, _step(checkpoint))
     try:
+        for note in asked_notes:
+            tracker.alert("evaluation", note, "info")
         tracker.summary(costs)
         result = trainer.fit()
         tracker.summary({"steps": result.step, "seconds": result.seconds, "tokens": result.tokens, **result.metrics})
     finally:
         tracker.finish()
     return run_folder
+
+
+def _tell(*lines: str) -> None:
+    console = Console(stderr=True)
+    for line in lines:
+        if line:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _check_best_metric(name: str | None, monitor: Monitor | None) -> None:

@@ -77,7 +77,10 @@ class Trainer:
         data: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        schedule(0, options.max_steps)  # complains now about wrong arguments
+        if options.max_steps is None:
+            raise ValueError("options.max_steps=None: a trainer needs the number of updates, see training.length")
+        self.max_steps = options.max_steps
+        schedule(0, self.max_steps)  # complains now about wrong arguments
         self.options, self.config, self.tokenizer_path, self.seed = options, config, tokenizer_path, seed
         self.objective, self.schedule, self.load = objective, schedule, load
         self.processes = processes or start(options.device)
@@ -113,7 +116,7 @@ class Trainer:
         return self.seconds_before + time.monotonic() - self.started
 
     def fit(self) -> TrainResult:
-        """Trains to `max_steps` or `max_seconds`, then validates and saves.
+        """Trains to `max_steps`, `max_seconds` or the end of its patience, then validates and saves.
 
         Raises `AnomalyError` or another `BadInputError` (full disk, unusable sample), and `TrainingInterrupted` after a
         signal, when a checkpoint has been written.
@@ -121,7 +124,7 @@ class Trainer:
         self.started = time.monotonic()
         options = self.options
         seconds_left = None if options.max_seconds is None else options.max_seconds - self.seconds_before
-        progress = Progress(self.step, options.max_steps, seconds_left, visible=self.processes.is_main)
+        progress = Progress(self.step, self.max_steps, seconds_left, visible=self.processes.is_main)
         with StopSignals() as signals, progress as self.report.progress:
             for note in self.notes:
                 self.report.alert("resume", note, "warn")
@@ -144,7 +147,8 @@ class Trainer:
     def _windows(self) -> Iterator[tuple[list[InterleavedBatch], float]]:
         """The micro-batches of each remaining update, and how long they were waited for."""
         size, first = self.options.accumulation_steps, self.counters.next_batch
-        batches = iter(self.load(first, first + size * (self.options.max_steps - self.step)))
+        last = self.step if self.validation.out_of_patience else self.max_steps
+        batches = iter(self.load(first, first + size * (last - self.step)))
         while True:
             begun = time.monotonic()
             seed_step(self.seed, self.step, self.processes.rank)
@@ -160,7 +164,7 @@ class Trainer:
         self.norms = gradients.norms(self.parts, self.processes)
         judged = totals.count > 0
         reason = self.guard.judge(totals.mean, self.norms["total"]) if judged else self.guard.pass_over()
-        self.optimizer.set_lr_factor(self.schedule(self.step, self.options.max_steps))
+        self.optimizer.set_lr_factor(self.schedule(self.step, self.max_steps))
         if reason is None:
             gradients.clip(self.model, self.norms["total"], self.options.clip_norm)
             self.optimizer.step()
@@ -208,7 +212,10 @@ class Trainer:
         return self.processes.gather(is_best)[0]
 
     def _stops(self, signals: StopSignals) -> bool:
-        """Whether the time is over in any process; after a signal, saves and raises."""
+        """Whether patience or, in any process, the time is over; after a signal, saves and raises."""
+        if self.validation.out_of_patience:
+            self.report.alert("early stopping", f"step {self.step}: {self.validation.why_stopped}", "info")
+            return True
         late = self.options.max_seconds is not None and self.seconds >= self.options.max_seconds
         late_count, signal_count = self.processes.sum([float(late), float(signals.received is not None)])
         if signal_count:

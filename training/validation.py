@@ -35,6 +35,9 @@ class Validation:
         self.copy = copy.deepcopy(model) if self.needs_copy and evaluate and processes.is_main else None
         self.metrics: dict[str, float] = {}
         self.step = -1
+        # The best score so far, and how many evaluations have not been better since.
+        self.best: float | None = None
+        self.stale = 0
 
     def __call__(self, step: int, weights: dict[str, Tensor] | None) -> dict[str, float]:
         """The metrics, the same in every process; `weights` are those of the copy."""
@@ -47,7 +50,26 @@ class Validation:
             with switched(model, training=False), preserved_random_state(), torch.no_grad():
                 metrics = self.evaluate(model, step)
         self.step, self.metrics = step, self.processes.gather(metrics)[0]
+        self._compare()
         return self.metrics
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the last `patience` evaluations in a row were not better than the best one."""
+        return self.options.patience is not None and self.stale >= self.options.patience
+
+    @property
+    def why_stopped(self) -> str:
+        """What ran out of patience."""
+        found = f"{self.options.best_metric} has not been better than {self.best:.4g}"
+        return f"{found} in the last {self.stale} evaluations (trainer.patience={self.options.patience})"
+
+    def _compare(self) -> None:
+        value = self.metrics.get(self.options.best_metric or "")
+        if value is None:
+            return
+        better = self.best is None or (value < self.best if self.options.mode == "min" else value > self.best)
+        self.best, self.stale = (value, 0) if better else (self.best, self.stale + 1)
 
     def score(self, step: int) -> dict[str, Any] | None:
         """By what the checkpoint of this step is compared with others; None if it was not evaluated.
@@ -59,7 +81,7 @@ class Validation:
             return None
         if name not in self.metrics:
             raise BadInputError(f"trainer.best_metric={name} must be one of {', '.join(self.metrics)}")
-        return {"name": name, "value": self.metrics[name], "mode": self.options.best_mode}
+        return {"name": name, "value": self.metrics[name], "mode": self.options.mode}
 
     def is_best(self, step: int, checkpoints: Path) -> bool:
         """Whether this step was just evaluated and beats all checkpoints."""
@@ -72,8 +94,9 @@ class Validation:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"step": self.step, "metrics": self.metrics}
+        return {"step": self.step, "metrics": self.metrics, "best": self.best, "stale": self.stale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from `state_dict`."""
         self.step, self.metrics = state["step"], dict(state["metrics"])
+        self.best, self.stale = state.get("best"), state.get("stale", 0)  # older ones did not count

@@ -60,6 +60,18 @@ def test_a_contrast_in_a_task_that_would_be_left_out_is_refused(monkeypatch: pyt
         prepared(wrong)
 
 
+def test_a_file_that_nobody_could_be_asked_is_refused_before_the_tuning(tmp_path: Path) -> None:
+    """The trainings of the tuning have no evaluation that would find it."""
+    rows = tmp_path / "rows.jsonl"
+    base = ["data=manifest", f"data.train={rows}", f"data.evaluation={rows}"]
+    given = replace(SETTINGS, base=base, contrasts=[{**CONTRAST, "task": "manifest"}])
+    with pytest.raises(BadInputError, match=r"^evaluation\.tasks\.manifest: .*rows\.jsonl: cannot be read"):
+        prepared(given)
+    rows.write_text('{"aligned": [{"type": "text", "text": "a"}]}\n', encoding="utf-8")
+    with pytest.raises(BadInputError, match=r"^evaluation\.tasks\.manifest: .*rows\.jsonl:1 .*=retrieval_manifest"):
+        prepared(given)
+
+
 def test_an_override_that_train_does_not_know_is_one_line() -> None:
     with pytest.raises(BadInputError, match=r"bakeoff: train.py cannot take these overrides: .*max_step") as refused:
         prepared(replace(SETTINGS, base=["trainer.max_step=3"]))

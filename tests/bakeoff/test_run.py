@@ -25,7 +25,7 @@ from bakeoff.results import Results
 from bakeoff.run import run
 from certify.small_data import write_small_data
 from data.instantiate import instantiate
-from evaluation.figures import pixels
+from evaluation.drawing import pixels
 from fusion.checkpoint import step_folders
 from tests.training.tiny import same_metrics
 from training.trackers.jsonl import read_metrics
@@ -263,3 +263,17 @@ def test_a_cost_that_no_size_has_is_one_line(tmp_path: Path, data: Path) -> None
     assert "wide" in result.stderr
     log = (tmp_path / "runs" / "small" / "logs" / "tune-wide-0.003.log").read_text()
     assert "cannot be met within 2%" in log
+
+
+def test_without_tuning_the_first_seed_finds_the_sizes(tmp_path: Path, data: Path) -> None:
+    """And a second seed has the same ones."""
+    given = ("bakeoff.tuning=null", "bakeoff.seeds=[0,1]", "+bakeoff.budgets=[flops]")
+    result = compare(tmp_path / "runs", data, *given)
+    assert result.returncode == 0, result.stderr[-2000:]
+    folder = tmp_path / "runs" / "small"
+    names = {path.parent.name for path in folder.glob("*/ended.txt")}
+    assert names == {"early-seed0", "early-seed1", "late-flops-seed0", "late-flops-seed1"}
+    widths = {OmegaConf.load(folder / f"late-flops-seed{seed}" / "config.yaml").d_model for seed in (0, 1)}
+    assert len(widths) == 1
+    assert "Nothing was tuned" in (folder / "bakeoff.md").read_text()
+    assert json.loads((folder / "bakeoff.json").read_text())["tuning"] == {"option": None, "scores": {}}

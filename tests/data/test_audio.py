@@ -15,8 +15,9 @@ import torchaudio
 from torch import Tensor
 
 from data.array_store import ArrayStore, StoredClip, build_once, write_store
-from data.audio import AudioProcessor, LogMel, read_audio, resample
+from data.audio import AudioProcessor, LogMel, read_audio
 from data.audio_augmentation import SpectrogramAugmentation
+from data.resampling import resample
 from data.types import BadSampleError, Media
 
 RATE = 8000

@@ -78,6 +78,31 @@ def test_an_absent_medium_is_said_and_comes_back() -> None:
             parse(user({"type": "image", **wrong}))
 
 
+def test_a_row_may_name_choices() -> None:
+    sample = parse(user("x") | {"messages": [{"role": "assistant", "content": "yes"}], "choices": ["yes", "no"]})
+    assert isinstance(sample, Sample)
+    assert sample.choices == ("yes", "no")
+    row = format_row(sample, lambda media: "")
+    assert row["choices"] == ["yes", "no"]
+    assert parse(row) == sample
+    assert "choices" not in format_row(parse({"messages": row["messages"]}), lambda media: "")
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ("yes", "choices: must be a list"),
+        (["yes"], "choices: must be two different answers or more"),
+        (["yes", "yes"], "choices: must be two different answers or more"),
+        (["yes", ""], "choices: must be two different answers or more"),
+        (["yes", 1], r"choices\[1\]: must be text"),
+    ],
+)
+def test_wrong_choices_are_named(choices: Any, message: str) -> None:
+    with pytest.raises(BadSampleError, match=f"train.jsonl:12: {message}"):
+        parse({"messages": [{"role": "assistant", "content": "yes"}], "choices": choices})
+
+
 def test_arguments_may_be_an_object() -> None:
     call = {"function": {"name": "look", "arguments": {"n": [1, 2]}}}
     sample = parse({"messages": [{"role": "assistant", "tool_calls": [call]}]})
@@ -110,14 +135,15 @@ def test_an_aligned_row() -> None:
         ({"messages": [{"role": "user", "content": ""}]}, "train.jsonl:12: messages[0].content: must not be empty"),
         (
             {"messages": [{"role": "user", "content": None}]},
-            "train.jsonl:12: messages[0].content: must be a list of segments, or text, not null",
+            "train.jsonl:12: messages[0].content: is missing",
         ),
         (user(), "train.jsonl:12: messages[0].content: must not be empty"),
         (user("hi"), 'train.jsonl:12: messages[0].content[0]: must be an object, not "hi"'),
         (user({"text": "hi"}), "train.jsonl:12: messages[0].content[0].type: is missing"),
+        (user({"type": "text"}), "train.jsonl:12: messages[0].content[0].text: is missing"),
         (
-            user({"type": "text", "txt": "hi"}),
-            "train.jsonl:12: messages[0].content[0].text: is missing",
+            user({"type": "text", "text": "hi", "path": "hi.txt"}),
+            "train.jsonl:12: messages[0].content[0].path: a segment of type 'text' holds its text itself, in text",
         ),
         (user({"type": "text", "text": 5}), "train.jsonl:12: messages[0].content[0].text: must be text, not 5"),
         (

@@ -11,7 +11,7 @@ import torch
 from data.collate import collate
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
-from data.types import BadSampleError, Media, Message, Sample, Text
+from data.types import BadSampleError, Layout, Media, Message, Sample, Text
 from evaluation.attribution import ATTENTION, GRADIENT, MAGNITUDE, Answered, answered, attribute, neutral, parts_of
 from evaluation.deletion import RANDOM, deleted, deletion, probabilities
 from evaluation.explanation import draw_explanation, explain
@@ -60,11 +60,11 @@ def test_regions_tile_the_media_and_are_the_user_s_words() -> None:
 
 
 def test_patches_lie_row_by_row() -> None:
-    assert parts_of("image", torch.zeros(3, 4, 6), 4) == [
-        (slice(None), slice(top, top + 2), slice(left, left + 3)) for top in (0, 2) for left in (0, 3)
+    assert parts_of(torch.zeros(3, 4, 6), Layout(4, (2, 2))) == [
+        (..., slice(top, top + 2), slice(left, left + 3)) for top in (0, 2) for left in (0, 3)
     ]
-    assert parts_of("image", torch.zeros(3, 4, 6), 3) == [(slice(None), slice(0, 4), slice(0, 6))]
-    assert [part[0] for part in parts_of("audio", torch.zeros(7, 2), 3)] == [slice(0, 2), slice(2, 5), slice(5, 7)]
+    assert parts_of(torch.zeros(3, 4, 6), Layout(3, (1, 2)))[1] == (..., slice(0, 4), slice(3, 6))
+    assert [part[0] for part in parts_of(torch.zeros(7, 2), Layout(3))] == [slice(0, 2), slice(2, 5), slice(5, 7)]
 
 
 def test_gradients_are_the_change_of_the_log_probability_per_region() -> None:
@@ -89,7 +89,7 @@ def test_gradients_are_the_change_of_the_log_probability_per_region() -> None:
                 media = list(item.document.media)
                 modality, values = media[region.item]
                 moved = values.clone()
-                moved[region.part] += sign * step * (values - neutral(modality, values))[region.part]
+                moved[region.part] += sign * step * (values - neutral(values, region.layout))[region.part]
                 media[region.item] = (modality, moved)
                 batch = collate([[replace(item.document, media=tuple(media))]])
                 target = batch.labels >= 0
@@ -165,7 +165,7 @@ def test_deletion_makes_regions_neutral_and_nothing_else(trained: Parts) -> None
     before = [values.clone() for _, values in item.document.media]
     found = deleted(item.document, [patch, word])
     (_, image), (_, sound) = found.media
-    assert torch.equal(image[patch.part], neutral("image", before[0])[patch.part])
+    assert torch.equal(image[patch.part], neutral(before[0], patch.layout)[patch.part])
     rest = torch.ones_like(image, dtype=torch.bool)
     rest[patch.part] = False
     assert torch.equal(image[rest], before[0][rest])

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from evaluation.drawing import save_all
 from evaluation.figures import (
     MAX_ROWS,
     confusion_table,
-    draw_all,
     draw_breakdown,
     draw_confusion,
     draw_scores,
+    pictures,
     read_curves,
     running_mean,
 )
@@ -22,7 +23,7 @@ from evaluation.figures import (
 def test_every_figure_is_a_picture_of_readable_width(
     report: dict[str, Any], metrics_file: Path, tmp_path: Path
 ) -> None:
-    for path in draw_all(report, metrics_file, tmp_path / "figures").values():
+    for path in save_all(pictures(report, metrics_file), tmp_path / "figures").values():
         with Image.open(path) as picture:
             assert 600 <= picture.width <= 2000
             assert len(set(picture.convert("L").resize((50, 50)).tobytes())) > 20, "not an empty sheet"

@@ -16,9 +16,9 @@ from data.array_store import ArrayStore, StoredClip, write_store
 from data.collate import collate_prompts
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
-from data.types import BadSampleError, Media, Message, Sample, Text
+from data.types import BadSampleError, Layout, Media, Message, Sample, Text
 from evaluation.attention import Attended, attended_media, draw_attention
-from evaluation.monitor import COLUMNS, Monitor
+from evaluation.monitor import Monitor
 from evaluation.predict import predict
 from evaluation.preview import picture, sound, words
 from evaluation.scoring import read_samples
@@ -31,6 +31,7 @@ from tests.evaluation.colours import NUM_MELS, SIZE, Colours, parts
 from tests.fusion.builders import perturb
 from tests.fusion.dense_maps import dense_maps
 from tests.fusion.test_methods import CROSS
+from training.objectives.next_token import NextToken
 
 Parts = tuple[FusionModel, Tokenizer, Interleaver]
 SOURCES = {"typed": Colours("typed", 8), "spoken": Colours("spoken", 8)}
@@ -61,8 +62,52 @@ def test_accuracies_are_those_of_the_answers(trained: Parts) -> None:
         predictions = predict(model, tokenizer, interleaver, read_samples(source))
         expected[f"val/{name}/accuracy"] = np.mean([item.correct for item in predictions])
     expected |= {"val/accuracy": np.mean(list(expected.values())), "val/skipped": 0}
-    assert Monitor(SOURCES, tokenizer, interleaver)(model, 1) == pytest.approx(expected)
+    found = Monitor(SOURCES, tokenizer, interleaver)(model, 1)
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
     assert Monitor(SOURCES, *trained[1:])(trained[0], 1)["val/accuracy"] >= 0.9
+
+
+def test_losses_are_those_of_a_training(trained: Parts) -> None:
+    """Per token and task, by the objective itself; `val/loss` is their mean, and the perplexity its exponential."""
+    model, tokenizer, interleaver = parts(seed=3)
+    expected = {}
+    for name, source in SOURCES.items():
+        batch = collate_prompts([interleaver.document(sample) for sample in read_samples(source)])
+        with torch.no_grad():
+            terms = NextToken()(model.eval(), batch)
+        expected[f"val/{name}/loss"] = float(terms.sum) / terms.count
+    expected["val/loss"] = float(np.mean(list(expected.values())))
+    expected["val/perplexity"] = float(np.exp(expected["val/loss"]))
+    found = Monitor(SOURCES, tokenizer, interleaver)(model, 1)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert Monitor(SOURCES, *trained[1:])(trained[0], 1)["val/loss"] < found["val/loss"] / 4, "it learns"
+
+
+def test_the_loss_may_be_of_a_part_of_the_questions(trained: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "evaluation.monitor.likelihoods", lambda m, i, samples, *_, **__: asked.append(len(samples)) or []
+    )
+    found = Monitor(SOURCES, *trained[1:], loss_samples=5)(trained[0], 1)
+    assert asked == [5, 5]
+    assert np.isnan(found["val/loss"])
+    with pytest.raises(ValueError, match="loss_samples=0"):
+        Monitor(SOURCES, *trained[1:], loss_samples=0)
+
+
+def test_free_text_is_validated_by_chrf_too(trained: Parts) -> None:
+    class Described(Colours):
+        def sample(self, index: int, rng: np.random.Generator) -> Sample:
+            sample = super().sample(index, rng)
+            text = Text(f"picture number {index}, which is one of many")
+            return replace(sample, messages=(sample.messages[0], Message("assistant", (text,))))
+
+    monitor = Monitor({"free": Described("typed", 4), "typed": SOURCES["typed"]}, *trained[1:])
+    found = monitor(trained[0], 1)
+    assert list(found) == monitor.metrics
+    assert found["val/free/chrf"] == found["val/chrf"]
+    assert 0 < found["val/chrf"] < 0.5
+    assert "val/typed/chrf" not in found
 
 
 def test_the_names_of_its_metrics_are_known_before(trained: Parts) -> None:
@@ -94,7 +139,8 @@ def test_examples_show_the_image_the_question_and_both_answers(trained: Parts) -
     )
     monitor(model, 7, seen)
     step, name, columns, rows = seen.tables[0]
-    assert (step, name, columns) == (7, "val/examples", COLUMNS)
+    assert (step, name) == (7, "val/examples")
+    assert columns == ("task", "image", "question", "expected", "answer", "right")
     assert [row[0] for row in rows] == ["typed", "typed", "spoken", "spoken"]
     first, last = rows[0], rows[-1]
     assert first[2:] == ["what color is it?", "red", "red", "yes"]
@@ -196,7 +242,9 @@ def test_an_answer_is_shown_where_it_sees_media(fusion: Any, layers: list[str], 
 
 def test_a_layer_in_which_one_example_sees_nothing_is_left_empty() -> None:
     shown = np.zeros((4, 4, 3), dtype=np.uint8)
-    one, two = (Attended("image", shown, {layer: np.full(4, 0.1) for layer in layers}) for layers in ("ab", "abc"))
+    one, two = (
+        Attended("image", shown, {x: np.full(4, 0.1) for x in layers}, Layout(4, (2, 2))) for layers in ("ab", "abc")
+    )
     both = draw_attention([("one", [one]), ("two", [two])])
     panel = both.shape[1] // 4
     upper, lower = np.split(both, [both.shape[0] // 2])

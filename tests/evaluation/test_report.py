@@ -171,20 +171,48 @@ def test_a_retrained_step_does_not_push_out_the_kept_report(report: dict[str, An
     for name in ("first", "second", "third"):
         version = json.loads(json.dumps(report))
         version["provenance"]["checkpoint_hash"] = name * 3
-        keep_old_report(tmp_path, name * 3)
+        keep_old_report(tmp_path, version)
         put(version, tmp_path)
         versions.append(version)
     kept = [read_report(folder) for folder in sorted((tmp_path / "evaluations").iterdir())]
     assert kept == versions[:2]
 
 
-def test_other_tasks_or_another_checkpoint_are_refused_before_any_work(report: dict[str, Any], tmp_path: Path) -> None:
+def test_nothing_is_lost_where_a_repetition_finds_something_else(
+    report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file behind a name may have changed, or the code that scores."""
+    monkeypatch.setattr(report_module, "draw_all", lambda *arguments: {})
+    write_report(report, tmp_path)
+    (tmp_path / "answers.jsonl").write_text("the answers", encoding="utf-8")
+    again = json.loads(json.dumps(report))
+    again["provenance"]["evaluation_seconds"] = 99
+    write_report(again, tmp_path)
+    assert not (tmp_path / "evaluations").exists(), "the same scores replace themselves"
+    for number, name in enumerate(("step_3000", "step_3000-2")):
+        again["tasks"][TASKS[0]]["accuracy"]["value"] = 0.5 + number / 10
+        before = read_report(tmp_path)
+        write_report(again, tmp_path)
+        assert read_report(tmp_path / "evaluations" / name) == before
+    assert (tmp_path / "evaluations" / "step_3000" / "answers.jsonl").read_text(encoding="utf-8") == "the answers"
+
+
+def test_a_report_is_made_where_none_is_and_repeated_only_as_it_was(report: dict[str, Any], tmp_path: Path) -> None:
     put(report, tmp_path)
     with pytest.raises(BadInputError, match=r"report on other tasks \(easy_vqa/typed, easy_vqa/spoken\)"):
         choose_folder(tmp_path, 3000, "c0ffee", ["manifest"], newest=True, output=None)
-    with pytest.raises(BadInputError, match=r"output=.* holds the report of another checkpoint"):
-        choose_folder(tmp_path, 3000, "beef", TASKS, newest=True, output=tmp_path)
-    assert choose_folder(tmp_path, 3000, "c0ffee", TASKS, newest=True, output=tmp_path) == tmp_path
+    for checkpoint in ("beef", "c0ffee"):
+        with pytest.raises(BadInputError, match=r"^output=.*: holds report\.json already, and nothing is overwritten"):
+            choose_folder(tmp_path, 3000, checkpoint, TASKS, newest=True, output=tmp_path)
+    with pytest.raises(BadInputError, match=r"^output=.*report\.json: is a file"):
+        choose_folder(tmp_path, 3000, "c0ffee", TASKS, newest=True, output=tmp_path / "report.json")
+    place = (tmp_path, 3000, "c0ffee", TASKS, True, None)
+    assert choose_folder(*place, "an older report does not say it") == tmp_path
+    report["provenance"]["evaluation_hash"] = "one"
+    put(report, tmp_path)
+    assert choose_folder(*place, "one") == tmp_path
+    with pytest.raises(BadInputError, match=r"report on other files or settings; choose a folder with output="):
+        choose_folder(*place, "two")
 
 
 def test_a_failed_write_leaves_the_old_report(
@@ -193,7 +221,6 @@ def test_a_failed_write_leaves_the_old_report(
     put(report, tmp_path)
     changed = json.loads(json.dumps(report))
     changed["train"]["seconds"] = float("nan")
-    monkeypatch.setattr(report_module, "draw_all", lambda *arguments: {})
     with pytest.raises(ValueError, match="JSON"):
         write_report(changed, tmp_path)
     assert read_report(tmp_path) == report
@@ -201,7 +228,7 @@ def test_a_failed_write_leaves_the_old_report(
     def full(*arguments: object, **keywords: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report_module, "draw_all", full)
+    monkeypatch.setattr(report_module, "write_text", full)
     with pytest.raises(OSError, match="No space left"):
         write_report(report, tmp_path)
     assert read_report(tmp_path) == report

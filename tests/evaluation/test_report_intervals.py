@@ -65,7 +65,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> None:
         expected = [(sample, expected_answer(sample)) for sample in samples]
         return [Prediction(sample, answer, answer if right(sample) else "unknown") for sample, answer in expected]
 
-    monkeypatch.setattr("evaluation.scoring.predict", predict)
+    monkeypatch.setattr("evaluation.asking.predict", predict)
 
 
 def asked(trained: Parts, source: Shared, **options: Any) -> dict[str, Any]:
@@ -153,7 +153,8 @@ def test_robustness_is_resampled_by_cluster() -> None:
     images = [str(i // QUESTIONS) for i in range(600)]
     settings = Settings({"t": Colours()}, bootstrap=Bootstrap(1000))
     tied, alone = (
-        ratios(corrupted, clean, 0.1 * clean, names, settings) for names in (images, list(map(str, range(600))))
+        ratios(corrupted, clean, 0.1 * clean, names, settings.bootstrap)
+        for names in (images, list(map(str, range(600))))
     )
     for name in ("relative", "effective"):
         assert tied[name]["high"] - tied[name]["low"] > 2 * (alone[name]["high"] - alone[name]["low"])

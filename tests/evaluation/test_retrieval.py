@@ -123,12 +123,13 @@ def test_a_report_becomes_a_table_and_figures(learned: FusionModel, tmp_path: Pa
     write_report(report, tmp_path)
     assert json.loads((tmp_path / "report.json").read_text())["sources"] == ["pairs"]
     figures = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert figures == {"embedding_map_pairs.png", "modality_gap_pairs.png", "scores.png"}
+    assert figures == {"embedding_map_pairs.png", "modality_gap_pairs.png", "recall_pairs.png", "scores.png"}
     text = (tmp_path / "report.md").read_text()
     assert "| **pairs/image_to_text** |" in text
     assert text.count("| - ridge regression on the features of the frozen encoders |") == 1
     assert text.count("| - chance, 12 candidates | 8.3 |") == 6
     assert "(figures/embedding_map_pairs.png)" in text
+    assert "![Recall at k, pairs](figures/recall_pairs.png)" in text
     assert text == to_markdown(report, dict(_figures(text, tmp_path)))
     shown = io.StringIO()
     print_table(report, Console(width=120, file=shown))

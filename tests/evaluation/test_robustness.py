@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from data.corruptions import AudioNoise, ImageNoise, Typos
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
 from data.types import Media, Message, Sample, Text
+from evaluation.answer_metrics import METRICS
 from evaluation.audit import Prior
 from evaluation.metrics import bootstrap_ratio
 from evaluation.predict import Prediction
-from evaluation.probe_report import draw_probes, draw_robustness, probe_lines
-from evaluation.robustness import blind_hits, curves, damaged, points
+from evaluation.probe_report import draw_robustness, probe_lines, probe_pictures
+from evaluation.robustness import blind_table, curves, damaged, points
 from evaluation.run import chosen_evaluation, evaluate_checkpoint
 from evaluation.scoring import evaluate
 from evaluation.settings import Bootstrap, Robustness, Settings
@@ -46,6 +48,15 @@ def answered(right: Sequence[bool]) -> list[Prediction]:
     ]
 
 
+def accuracy_curves(predictions: Sequence[Prediction], prior: Prior | None, chosen: Settings, ask: Any) -> Any:
+    expected = [(item.sample.messages[-1],) for item in predictions]
+    return curves("t", METRICS["accuracy"], predictions, expected, prior, chosen, ask)
+
+
+def blind_hits(samples: Sequence[Sample], modality: str, prior: Prior) -> np.ndarray:
+    return blind_table(samples, modality, prior, METRICS["accuracy"])[:, 0]
+
+
 class Asked:
     """Answers in place of a model: of 16 questions, two fewer are right at every severity."""
 
@@ -53,7 +64,7 @@ class Asked:
         self.stages: list[str] = []
         self.samples: list[list[Sample]] = []
 
-    def __call__(self, stage: str, samples: Sequence[Sample]) -> list[Prediction]:
+    def __call__(self, stage: str, samples: Sequence[Sample], *_: Any) -> list[Prediction]:
         self.stages.append(stage)
         self.samples.append(list(samples))
         severity = int(stage.rpartition(" ")[2])
@@ -63,7 +74,7 @@ class Asked:
 def test_scores_are_those_of_the_definition() -> None:
     ask = Asked()
     prior = Prior("no", {"what color is it?": "red", "is it red?": "no"})
-    found = curves("t", answered([True] * 16), prior, settings(), ask)
+    found = accuracy_curves(answered([True] * 16), prior, settings(), ask)
     assert set(found["corruptions"]) == {"noise", "typos"}, "there is no sound to damage"
     assert ask.stages == [f"t, {name} {severity}" for name in ("noise", "typos") for severity in range(1, 6)]
     noise, typos = found["corruptions"]["noise"], found["corruptions"]["typos"]
@@ -104,12 +115,12 @@ def test_a_curve_is_of_the_rows_that_have_the_modality() -> None:
     mixed = [sample if place % 4 else without(sample, ["image"]) for place, sample in enumerate(SAMPLES)]
     seen: dict[str, int] = {}
 
-    def ask(stage: str, samples: Sequence[Sample]) -> list[Prediction]:
+    def ask(stage: str, samples: Sequence[Sample], *_: Any) -> list[Prediction]:
         seen[stage.split()[1]] = len(samples)
         return [Prediction(sample, "x", "y") for sample in samples]
 
     right = [Prediction(sample, "x", "y" if place % 4 == 1 else "x") for place, sample in enumerate(mixed)]
-    found = curves("t", right, Prior("no", {}), settings(), ask)
+    found = accuracy_curves(right, Prior("no", {}), settings(), ask)
     assert seen == {"noise": 12, "typos": 16}
     noise, typos = found["corruptions"]["noise"], found["corruptions"]["typos"]
     assert (noise["n"], noise["clean"]["value"]) == (12, pytest.approx(8 / 12))
@@ -121,11 +132,11 @@ def test_a_curve_is_of_the_rows_that_have_the_modality() -> None:
 def test_a_model_at_the_floor_has_no_effective_robustness() -> None:
     prior = Prior("no", {"what color is it?": "red", "is it red?": "no"})
     floor = blind_hits(SAMPLES, "image", prior) > 0
-    found = curves("t", answered(floor), prior, settings(), Asked())
+    found = accuracy_curves(answered(floor), prior, settings(), Asked())
     assert found["corruptions"]["noise"]["effective"] is None
     assert found["corruptions"]["noise"]["relative"] is not None
-    assert curves("t", answered([True] * 16), None, settings(), Asked())["corruptions"]["noise"]["floor"] is None
-    nothing = curves("t", answered([False] * 16), prior, settings(), Asked())
+    assert accuracy_curves(answered([True] * 16), None, settings(), Asked())["corruptions"]["noise"]["floor"] is None
+    nothing = accuracy_curves(answered([False] * 16), prior, settings(), Asked())
     assert nothing["relative"] is None
 
 
@@ -166,11 +177,11 @@ def test_questions_are_drawn_once_for_all_points() -> None:
     assert few.robustness is not None
     seen: list[list[str]] = []
 
-    def ask(stage: str, samples: Sequence[Sample]) -> list[Prediction]:
+    def ask(stage: str, samples: Sequence[Sample], *_: Any) -> list[Prediction]:
         seen.append([sample.id for sample in samples])
         return [Prediction(sample, "x", "x") for sample in samples]
 
-    found = curves("t", answered([True] * 16), None, few, ask)
+    found = accuracy_curves(answered([True] * 16), None, few, ask)
     assert found["n"] == 5
     assert len({tuple(ids) for ids in seen}) == 1
     assert sum(map(len, seen)) == points(SAMPLES, few.robustness) == 5 * 5 * 2
@@ -225,7 +236,7 @@ def test_any_run_is_measured_by_naming_the_choices(
 
 def test_a_plain_report_has_neither_table_nor_figure(report: dict[str, object], tmp_path: Path) -> None:
     assert probe_lines(report) == []
-    assert draw_probes(report, tmp_path) == {}
+    assert probe_pictures(report) == {}
 
 
 def test_wrong_settings_are_named() -> None:

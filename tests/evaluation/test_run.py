@@ -1,7 +1,9 @@
 """From a checkpoint on disk to a report on disk."""
 
 import copy
+import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -82,8 +84,14 @@ def test_refusals_come_before_any_question_is_asked(run: Path, tmp_path: Path, m
     monkeypatch.setattr("evaluation.run.evaluate", pytest.fail)
     with pytest.raises(BadInputError, match=r"report on other tasks \(typed, spoken\)"):
         evaluate_checkpoint(run, progress=False)
-    with pytest.raises(BadInputError, match="another checkpoint"):
-        evaluate_checkpoint(run / "checkpoints" / "step_10", EVALUATION, output=run, progress=False)
+    with pytest.raises(BadInputError, match="other files or settings"):
+        evaluate_checkpoint(run, EVALUATION | {"max_new_tokens": 5}, progress=False)
+    with pytest.raises(BadInputError, match=r"output=.*holds report.json already"):
+        evaluate_checkpoint(run, EVALUATION, output=run, progress=False)
+    with pytest.raises(BadInputError, match=r"which=best: no checkpoint of .* has a score, .*leave which out"):
+        evaluate_checkpoint(run, EVALUATION, output=tmp_path, which="best", progress=False)
+    with pytest.raises(BadInputError, match=r"which=best: .*step_10 is a single checkpoint already"):
+        evaluate_checkpoint(run / "checkpoints" / "step_10", EVALUATION, which="best", progress=False)
     with pytest.raises(BadInputError, match="names no tasks"):
         evaluate_checkpoint(run, SETTINGS | {"tasks": {}}, output=tmp_path, progress=False)
     with pytest.raises(BadInputError, match="batch_size=0"):
@@ -92,6 +100,28 @@ def test_refusals_come_before_any_question_is_asked(run: Path, tmp_path: Path, m
         evaluate_checkpoint(run, EVALUATION, output=tmp_path, device="tpu9", progress=False)
     with pytest.raises(BadInputError, match="no_run"):
         evaluate_checkpoint(tmp_path / "no_run", EVALUATION, progress=False)
+
+
+def test_a_checkpoint_that_never_read_a_conversation_is_not_asked_for_answers(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pairs"
+    shutil.copytree(run / "checkpoints" / "step_20", folder / "checkpoints" / "step_20")
+    path = folder / "checkpoints" / "step_20"
+    for objective, message in (
+        ("contrastive.InfoNCE", "cannot answer, for its objective"),
+        ("next_token.NextToken", ""),
+    ):
+        stored = config() | {"objective": {"_target_": f"training.objectives.{objective}"}}
+        (path / "config.yaml").write_text(json.dumps(stored), encoding="utf-8")
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        content = (path / "config.yaml").read_bytes()
+        manifest["files"]["config.yaml"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        (path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        given = EVALUATION | {"tasks": {"typed": TYPED}}
+        if message:
+            with pytest.raises(BadInputError, match=message):
+                evaluate_checkpoint(folder, given, progress=False)
+        else:
+            evaluate_checkpoint(folder, given, progress=False)
 
 
 def test_seeds_share_the_experiment_hash_only(run: Path) -> None:

@@ -65,3 +65,11 @@ def test_both_ways_are_timed_and_train_the_same(folder: Path, capsys: pytest.Cap
 def test_without_a_cache_there_is_nothing_to_compare(folder: Path) -> None:
     with pytest.raises(BadInputError, match="no encoder has cache=true; try experiment=easy_vqa_pretrained"):
         benchmark(folder)
+
+
+def test_an_objective_that_the_rows_do_not_teach_is_refused(folder: Path) -> None:
+    pairs = ("objective=infonce", "shared_space=linear")
+    with pytest.raises(
+        BadInputError, match=r"data\.sources\.manifest: holds conversations only, .*objective=next_token"
+    ):
+        benchmark(folder, "encoders.image.cache=true", *pairs)

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_module
 from certify import suite
 from certify.context import Context
 from certify.result import EXACT, Result, at_most
+from data.types import BadInputError
 from scripts.certify import main
 
 
@@ -33,3 +34,6 @@ def test_exit_code_and_files(
     assert report["passed"] is (check is not fails)
     assert (tmp_path / "certificate" / "certify.md").exists()
     assert f"{1 if check is fails else 2} of 2 checks passed" in capsys.readouterr().out
+    monkeypatch.setattr(suite, "make_context", pytest.fail)
+    with pytest.raises(BadInputError, match=r"^output=.*: holds certify\.json already, and nothing is overwritten"):
+        main.__wrapped__(config)  # type: ignore[attr-defined]

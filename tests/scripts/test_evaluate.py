@@ -1,5 +1,6 @@
 """The command that evaluates: what it prints, and what it refuses."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,20 @@ def test_every_choice_is_a_valid_configuration(name: str, tmp_path: Path) -> Non
     assert has_tasks(config.evaluation)
 
 
+def test_a_file_alone_is_what_is_evaluated(run: Path, tmp_path: Path) -> None:
+    """It was ignored, and the table was that of the questions of the training."""
+    rows = [{"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]}] * 3
+    file, output = tmp_path / "mine.jsonl", tmp_path / "mine"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    evaluate(f"checkpoint={run}", f"data.evaluation={file}", f"output={output}", "device=cpu")
+    report = json.loads((output / "report.json").read_text(encoding="utf-8"))
+    assert {name: found["accuracy"]["n"] for name, found in report["tasks"].items()} == {"manifest": 3}
+    with pytest.raises(BadInputError, match=r"^output=.*: holds report\.json already"):
+        evaluate(f"checkpoint={run}", f"data.evaluation={file}", f"output={output}", "device=cpu")
+    with pytest.raises(BadInputError, match=r"data\.evaluation=.* is not read by"):
+        evaluate(f"checkpoint={run}", f"data.evaluation={file}", "evaluation=easy_vqa", "device=cpu")
+
+
 def test_a_manifest_without_a_file_is_named(run: Path) -> None:
     with pytest.raises(BadInputError, match="names no tasks"):
         evaluate(f"checkpoint={run}", "evaluation=manifest")
@@ -69,3 +84,12 @@ def test_a_damaged_checkpoint_is_named(run: Path, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-10])
     with pytest.raises(BadInputError, match=r"model\.safetensors: truncated"):
         evaluate(f"checkpoint={copied}", evaluation=EVALUATION)
+
+
+def test_a_file_for_built_in_data_is_told_where_it_belongs() -> None:
+    from scripts.error_lines import _unknown_option
+
+    line = _unknown_option("data.evaluation", "train", ["data=easy_vqa", "data.evaluation=F"])
+    told = "evaluate.py checkpoint=RUN data.evaluation=FILE asks a run"
+    assert line == f"data.evaluation: no such option without data=manifest; {told}"
+    assert "nearest" in _unknown_option("data.evaluatoin", "train", ["data=manifest", "data.evaluatoin=F"])

@@ -93,9 +93,19 @@ def test_a_manifest_can_be_validated_on_while_training(data: Path) -> None:
             "best_metric=val/acuracy: must be one of val/manifest/accuracy, val/accuracy",
         ),
         (["data.validation_file={}.none"], r"data.validation.manifest: .*\.none: cannot be read: No such file"),
+        (["data.evaluation={}.none"], r"evaluation.tasks.manifest: .*\.none: cannot be read: No such file"),
+        (["data.evaluation={}", "evaluation=retrieval"], "data.evaluation=.* is not read by .*evaluation=manifest for"),
+        (
+            ["data.evaluation={}", "evaluation=retrieval_manifest"],
+            "evaluation.tasks.manifest: the model has no shared sp",
+        ),
+        (
+            ["objective=infonce", "shared_space=linear"],
+            "data.sources.manifest: holds conversations only, .*=next_token",
+        ),
     ],
 )
-def test_what_cannot_be_validated_is_refused_before_the_run_folder_is_made(
+def test_what_cannot_be_asked_is_refused_before_the_run_folder_is_made(
     overrides: list[str], message: str, data: Path
 ) -> None:
     with pytest.raises(BadInputError, match=message) as refused:
@@ -124,7 +134,14 @@ def test_skipped_samples_are_counted_in_the_log_and_in_the_report(data: Path, ca
     assert logged[-1]["val/skipped"] == 3
     report = json.loads((run / "report.json").read_text())
     assert (report["data"]["skipped"], report["data"]["skipped_in_evaluation"]) == (3, 3)
-    printed = capsys.readouterr().out
+    captured = capsys.readouterr()
+    printed = captured.out
+    told = [row["text"] for row in read_metrics(run / "alerts.jsonl") if row["title"] == "evaluation"]
+    assert [line.partition(";")[0] for line in told] == [
+        f"{place}: at least 3 of 16 rows cannot be used, and will be skipped"
+        for place in ("data.validation.manifest", "evaluation.tasks.manifest")
+    ]
+    assert all(line in captured.err for line in told)
     for place in (":2 (id 1): messages[0].content[0]", ":3: messages[0].content[0].path", ":8: not JSON"):
         assert f"skipped: {path}{place}" in printed
 

@@ -202,7 +202,8 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     assert resolve(tmp_path).name == "step_12"
 
 
-def test_the_best_may_be_the_smallest(tmp_path):
+@pytest.mark.parametrize("mode", ["min", None])
+def test_the_best_may_be_the_smallest(tmp_path, mode):
     tiny_trainer(
         tmp_path,
         evaluate=lambda model, step: {"validation/loss": abs(step - 7)},
@@ -210,7 +211,7 @@ def test_the_best_may_be_the_smallest(tmp_path):
         checkpoint_every=5,
         keep_checkpoints=1,
         best_metric="validation/loss",
-        best_mode="min",
+        best_mode=mode,
     ).fit()
     assert steps(tmp_path) == ["step_12", "step_7"]
     assert resolve(tmp_path, "best").name == "step_7"

@@ -19,6 +19,7 @@ from data.types import BadInputError, Media
 from fusion.build import build_model
 from fusion.checkpoint import load_model
 from training.feature_cache import cached_processors, weights_hash
+from training.preprocessing import follow_encoders
 from training.random_state import seed_everything
 from training.run import train
 from training.trackers.jsonl import read_metrics
@@ -51,6 +52,7 @@ def cached(config: DictConfig):
     """The model, and what replaces its processors."""
     seed_everything(config.seed)
     model = build_model(config, 300).eval()
+    config, _ = follow_encoders(config, model)
     mixture = Mixture(build_sources(config.data), config.seed, config.data.samples_per_batch)
     return model, cached_processors(config, model, mixture, build_processors(config.data), torch.device("cpu"))
 
@@ -90,7 +92,8 @@ def test_the_batches_hold_what_the_encoder_computes(configure) -> None:
     features = processors["image"](image, np.random.default_rng(0))
     encoder = model.media_encoders["image"].encoder
     with torch.no_grad():
-        expected = encoder.extract(build_processors(config.data)["image"](image)[None])[0]
+        followed, _ = follow_encoders(config, model)
+        expected = encoder.extract(build_processors(followed.data)["image"](image)[None])[0]
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
     assert model.num_tokens["image"](tuple(features.shape)) == model.num_tokens["image"]((3, 32, 32)) == len(expected)
 
@@ -141,7 +144,9 @@ def test_new_media_are_added_and_old_ones_kept(configure, tmp_path) -> None:
 
 def test_bad_images_are_refused_before_training_or_skipped_as_ever(configure, tmp_path) -> None:
     (tmp_path / "data" / "1.png").write_bytes(b"not an image")
-    with pytest.raises(BadInputError, match=r"manifest.jsonl:\d+ \(id 1\): .*1.png: not a readable image"):
+    with pytest.raises(
+        BadInputError, match=r"jsonl:\d+ \(id 1\): messages\[0\]\.content\[0\]: .*1.png: not a readable"
+    ):
         train(configure("encoders.image.cache=true", run="stopped"), None)
     assert not (tmp_path / "runs" / "default" / "stopped").exists()
     run_folder, _ = train(configure("encoders.image.cache=true", "data.on_bad_sample=skip", run="skipping"), None)
@@ -167,9 +172,7 @@ def test_what_cannot_be_cached_is_refused_before_a_run_is_made(configure, tmp_pa
 def test_a_modality_without_an_encoder_is_refused_before_training(configure, tmp_path) -> None:
     write_small_data(tmp_path / "both", ("image", "audio"))
     without_sound = ("~encoders.audio", "~data.processors.audio")
-    words = (
-        r"data.sources.manifest: holds media of modality 'audio', .* \(it has: image\); add one with \+encoders/audio"
-    )
+    words = r"data.sources.manifest: holds media of modality 'audio', .* \(it has: image\); add one with encoders/audio"
     with pytest.raises(BadInputError, match=words):
         train(configure(f"data.train={tmp_path / 'both' / 'manifest.jsonl'}", *without_sound), None)
     assert not (tmp_path / "runs").exists()

@@ -92,7 +92,10 @@ def test_the_packaged_sentence_encoder_is_cached_and_its_checkpoint_holds_its_we
         (["encoders.audio.architecture=null", "encoders.audio.model=./nowhere"], "encoders.audio: ./nowhere: no such"),
         (["data.processors.sentence.model=package:nothing/here"], "data.processors.sentence: .* is not installed"),
         (["encoders.image.layer=50"], "encoders.image: layer=50 must be in"),
-        (["data.processors.image.size=32"], r"image of shape \(3, 32, 32\).*takes \(3, 64, 64\)"),
+        (
+            ["encoders.image.image_size=64", "data.processors.image.size=32"],
+            r"image of shape \(3, 32, 32\).*takes \(3, 64, 64\)",
+        ),
         (["~encoders.sentence"], "media of modality 'sentence', for which the model has no encoder"),
         (["~data.processors.sentence"], "media of modality 'sentence' need data.processors.sentence"),
     ],

@@ -319,6 +319,11 @@ def test_the_progress_says_where_it_is(tmp_path, capsys):
         ({"precision": "fp8"}, "precision='fp8'"),
         ({"on_anomaly": "ignore"}, "on_anomaly='ignore'"),
         ({"best_mode": "largest"}, "best_mode='largest'"),
+        (
+            {"best_metric": "val/loss", "best_mode": "max"},
+            "best_mode=max must be min, or null: val/loss is better when",
+        ),
+        ({"best_metric": "val/t/accuracy", "best_mode": "min"}, "best_mode=min must be max"),
         ({"spike_factor": 1.0}, "spike_factor=1.0"),
     ],
 )

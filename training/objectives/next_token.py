@@ -1,6 +1,6 @@
 """Next-token prediction on supervised positions.
 
-Shape legend: S supervised positions of the batch, V vocabulary, G label groups.
+Shape legend: S supervised positions of the batch, G label groups.
 """
 
 from __future__ import annotations
@@ -9,25 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from data.types import UNSUPERVISED, InterleavedBatch
+from fusion.token_loss import token_losses
 from training.objectives.base import LossTerms, Objective
 
 
 class NextToken(Objective):
-    """Cross-entropy of the next token, in nats, at the positions that carry a label.
-
-    Logits are computed at those positions only: in a conversation about media they are a small part of the row,
-    and the full [B, L, V] is by far the largest tensor of a step.
-    """
+    """Cross-entropy of the next token, in nats, at the positions that carry a label (see `fusion.token_loss`)."""
 
     def terms(self, model: nn.Module, hidden_BLD: Tensor, batch: InterleavedBatch) -> LossTerms:
-        """The summed loss; `model.logits` gives the scores of hidden states."""
-        supervised_BL = batch.labels != UNSUPERVISED
-        labels_S = batch.labels[supervised_BL]
-        logits_SV = model.logits(hidden_BLD[supervised_BL])  # type: ignore[operator]
-        logits_SV = logits_SV.to(torch.promote_types(logits_SV.dtype, torch.float32))
-        loss_S = nn.functional.cross_entropy(logits_SV, labels_S, reduction="none")
-        groups = sum_by_group(loss_S.detach(), batch.label_groups[supervised_BL], batch.group_names)
-        return LossTerms(loss_S.sum(), len(labels_S), groups)
+        """The summed loss."""
+        loss_S = token_losses(model, hidden_BLD, batch)
+        group_S = batch.label_groups[batch.labels != UNSUPERVISED]
+        groups = sum_by_group(loss_S.detach(), group_S, batch.group_names)
+        return LossTerms(loss_S.sum(), len(loss_S), groups)
 
 
 def sum_by_group(loss_S: Tensor, group_S: Tensor, names: tuple[str, ...]) -> dict[str, tuple[Tensor, int]]:

@@ -1,0 +1,131 @@
+"""How every figure is made and written: its texts are shown as they are, its size is bounded, its failure is a warning.
+
+Texts come from data, from names of files, tasks and runs. None of them is read as mathematics, whatever it holds.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from data.atomic_write import write_bytes
+from evaluation.plain_text import label, one_line
+
+logger = logging.getLogger(__name__)
+
+# Characters of the name of a file.
+LONGEST_FILE = 80
+DPI = 160
+# Pixels of a side at most. A figure that would be larger is drawn at fewer dots an inch.
+MAX_PIXELS = 6000
+# How far what is beside the axes (labels, legends) may reach beyond the figure, in inches.
+MARGIN = 3.0
+# Panels, bars or curves by task: more are left to the tables.
+MAX_TASKS = 12
+PLAIN: Any = {"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}
+Draw = Callable[[], Figure]
+T = TypeVar("T")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches; every figure of the project begins here and ends in `save` or `pixels`."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def and_rest(shown: int, total: int, what: str = "tasks") -> str:
+    """What a figure says where it has room for some of its rows only; empty if it shows all."""
+    return f"; the first {shown} of {total} {what}" if shown < total else ""
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Writes a PNG, whole or not at all."""
+    content = io.BytesIO()
+    with _as_it_is(figure):
+        width, height = figure.get_size_inches()
+        dots = min(DPI, MAX_PIXELS / max(width, height))
+        figure.set_dpi(dots)
+        FigureCanvasAgg(figure)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # it is laid out, and would be again
+        found = figure.get_tightbbox().padded(0.1)
+        box = Bbox.intersection(found, Bbox([[-MARGIN, -MARGIN], [width + MARGIN, height + MARGIN]]))
+        dots = min(dots, MAX_PIXELS / max(box.width, box.height)) if box is not None else dots
+        figure.savefig(content, format="png", dpi=dots, bbox_inches=box, facecolor="white")
+    write_bytes(path, content.getvalue())
+    return path
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The figure at its resolution, or at what `MAX_PIXELS` allows, as a picture for a tracker, uint8 [H, W, 3]."""
+    with _as_it_is(figure):
+        figure.set_dpi(min(figure.get_dpi(), MAX_PIXELS / max(figure.get_size_inches())))
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+@contextmanager
+def _as_it_is(figure: Figure) -> Iterator[None]:
+    """Texts, those that are made while drawing too, are no mathematics; a glyph that no font has is a box, silently."""
+    with rc_context(PLAIN), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        warnings.filterwarnings("ignore", message=".*layout not applied")
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)
+            text.set_usetex(False)
+            text.set_text("\n".join(map(one_line, text.get_text().split("\n"))))
+        yield
+
+
+def save_all(pictures: Mapping[str, tuple[str, Draw]], folder: Path) -> dict[str, Path]:
+    """Draws and writes each picture, by title: its name as a file, and what draws it. One that fails is a warning.
+
+    Returns title -> file of those that were written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written: dict[str, Path] = {}
+    for title, (name, draw) in pictures.items():
+        path = folder / f"{_file_name(name, {item.stem for item in written.values()})}.png"
+        if attempt(title, partial(_draw_and_save, draw, path)) is not None:
+            written[title] = path
+    return written
+
+
+def _draw_and_save(draw: Draw, path: Path) -> Path:
+    return save(draw(), path)
+
+
+def attempt(title: str, draw: Callable[[], T]) -> T | None:
+    """What `draw` makes; None, and a warning of one line, if it fails: no picture may cost the numbers."""
+    try:
+        return draw()
+    except Exception as error:
+        reason = label(f"{type(error).__name__}: {error}", 300)
+        logger.warning("warning: picture %r is left out (%s); all numbers are there", label(title, 120), reason)
+        return None
+
+
+def _file_name(name: str, taken: set[str]) -> str:
+    """A name that a file may have and no other picture has."""
+    base = slug(name)[:LONGEST_FILE]
+    names = (f"{base}_{number}" if number else base for number in range(len(taken) + 1))
+    return next(found for found in names if found not in taken)
+
+
+def slug(name: str) -> str:
+    """A name as part of the name of a file: letters, digits and "_"."""
+    return "".join(character if character.isalnum() and character.isascii() else "_" for character in name)
