@@ -16,12 +16,14 @@ Shape legend: N questions, S severities.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from data.absence import user_modalities
 from data.corruptions import SEVERITIES, Corruption, corrupted
+from data.pixels import WHITE, Colour
 from data.randomness import generator
 from data.types import Sample
 from evaluation.audit import Prior, expected_answer
@@ -35,9 +37,16 @@ Ask = Callable[[str, Sequence[Sample]], list[Prediction]]
 
 
 def curves(
-    task: str, answered: Sequence[Prediction], prior: Prior | None, settings: Settings, ask: Ask
+    task: str,
+    answered: Sequence[Prediction],
+    prior: Prior | None,
+    settings: Settings,
+    ask: Ask,
+    background: Colour = WHITE,
 ) -> dict[str, Any]:
     """The part of a report about one task; `answered` are the predictions for its unchanged samples.
+
+    background: on what the model sees transparent pictures.
 
     n: questions per point. clean: accuracy on them. corruptions: name -> modality, unit, levels, the accuracy at each
     severity, and relative and effective robustness; the latter two also over all corruptions together, as a mean.
@@ -52,11 +61,9 @@ def curves(
     for name, corruption in applicable([item.sample for item in chosen], robustness).items():
         places = holding(chosen, corruption.modality)
         samples = [chosen[place].sample for place in places]
+        spoilt = partial(damaged, task, samples, name, corruption, robustness=robustness, background=background)
         hits_SN = np.stack(
-            [
-                hits(ask(f"{task}, {name} {severity}", damaged(task, samples, name, corruption, severity, robustness)))
-                for severity in SEVERITIES
-            ]
+            [hits(ask(f"{task}, {name} {severity}", spoilt(severity=severity))) for severity in SEVERITIES]
         )
         floor_N = None if prior is None else blind_hits(samples, corruption.modality, prior)
         own = [resampled[place] for place in places]
@@ -146,11 +153,17 @@ def drawn(task: str, answered: Sequence[Prediction], robustness: Robustness) -> 
 
 
 def damaged(
-    task: str, samples: Sequence[Sample], name: str, corruption: Corruption, severity: int, robustness: Robustness
+    task: str,
+    samples: Sequence[Sample],
+    name: str,
+    corruption: Corruption,
+    severity: int,
+    robustness: Robustness,
+    background: Colour = WHITE,
 ) -> list[Sample]:
     """Every sample damaged, by a generator of its own that is the same at every severity."""
     return [
-        corrupted(sample, corruption, severity, generator(robustness.seed, "damage", task, name, place))
+        corrupted(sample, corruption, severity, generator(robustness.seed, "damage", task, name, place), background)
         for place, sample in enumerate(samples)
     ]
 

@@ -100,5 +100,7 @@ def test_an_exported_file_has_the_suffix_of_its_content(tmp_path: Path) -> None:
     )
     read = ManifestSource(write_manifest(source, tmp_path / "out")).sample(0)
     assert isinstance(read, AlignedSample)
-    suffixes = [item.source.suffix for item in read.segments if isinstance(item, Media) and isinstance(item.source, Path)]
+    suffixes = [
+        item.source.suffix for item in read.segments if isinstance(item, Media) and isinstance(item.source, Path)
+    ]
     assert suffixes == [".tif", ".webp", ".mp3", ".lidar", ".txt", ".bin"]
