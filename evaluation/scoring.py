@@ -93,9 +93,8 @@ def evaluate(
             report["audit"][name], report["audited_rows"][name], report["omitted"][name] = found
             if robust is not None:
                 # What damage makes unreadable (a prompt that grew too long) is a wrong answer, not an end.
-                measured = curves(
-                    name, answered, prior, settings, partial(ask, unreadable="skip"), interleaver.background
-                )
+                lenient = partial(ask, unreadable="skip")
+                measured = curves(name, answered, prior, settings, lenient, interleaver.background)
                 report.setdefault("robustness", {})[name] = measured
             if settings.attribution is not None:
                 bar.stage(f"{name}, deletion curves")
