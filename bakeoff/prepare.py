@@ -32,8 +32,8 @@ def prepared(bakeoff: Bakeoff) -> Bakeoff:
     check_files(compared)
     if bakeoff.tuning is None:
         return bakeoff
-    overrides = scaled_overrides(bakeoff.tuning, compared, configuration([*shared, *bakeoff.tuning.overrides]))
-    return replace(bakeoff, tuning=replace(bakeoff.tuning, overrides=overrides))
+    overrides = scaled_overrides(bakeoff.tuning, compared, configuration([*shared, *bakeoff.tuning.changes]))
+    return replace(bakeoff, tuning=replace(bakeoff.tuning, overrides=overrides, options={}))
 
 
 def configuration(overrides: Sequence[str]) -> Config:
@@ -94,5 +94,5 @@ def scaled_overrides(given: Tuning, compared: Config, tuning: Config) -> Sequenc
             "must give; or give schedule.warmup_fraction"
         )
     if steps is None or length == whole:
-        return given.overrides
-    return (*given.overrides, f"schedule.warmup_steps={round(steps * length / whole)}")
+        return given.changes
+    return (*given.changes, f"schedule.warmup_steps={round(steps * length / whole)}")

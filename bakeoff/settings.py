@@ -34,7 +34,7 @@ class Tuning:
     """The tuning that every method gets, the same for all.
 
     option: what is tuned, such as "optimizer.lr"; values: what is tried; overrides: of train.py, beside those of the
-    method, for instance fewer steps; seed: one that no compared run has; metric: the last value of this in
+    method, for instance fewer steps; options: the same as nested options, as in `Bakeoff`; seed: one that no compared run has; metric: the last value of this in
     summary.json, of validation data, decides; a loss is better when lower.
     """
 
@@ -43,6 +43,12 @@ class Tuning:
     overrides: Sequence[str] = ()
     seed: Seed = 1000
     metric: str = "val/accuracy"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The overrides of the tuning alone."""
+        return (*self.overrides, *flattened(self.options))
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -56,8 +62,8 @@ class Bakeoff:
     """Methods at equal cost.
 
     base: overrides of train.py that all runs share; options: more of them, as nested options with their values, so that
-    `+bakeoff.options.trainer.max_steps=500` needs no quotes on a command line. methods: name -> overrides that make the method.
-    reference: the method whose cost, as it is configured, all others are brought to. budgets: what is made equal,
+    `+bakeoff.options.trainer.max_steps=500` needs no quotes on a command line. methods: name -> overrides that make the
+    method. reference: the method whose cost, as it is configured, all others are brought to. budgets: what is made equal,
     "flops" of the forward pass of a training sample and "parameters", each a comparison of its own. contrasts: the
     primary ones, each {method, against, task, budget}, at most 12; they alone are tested, corrected for their number.
     tuning: None tunes nothing, so that every method has the value of the configuration.

@@ -49,7 +49,7 @@ def tuning_trials(bakeoff: Bakeoff, method: str, targets: Mapping[str, float]) -
                 *bakeoff.shared,
                 *bakeoff.methods[method],
                 *targeted(bakeoff, method, bakeoff.tuned_budget, targets),
-                *tuning.overrides,
+                *tuning.changes,
                 f"{tuning.option}={value}",
                 f"seed={tuning.seed}",
                 "evaluation.tasks=null",

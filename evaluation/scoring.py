@@ -90,8 +90,8 @@ def evaluate(
             if robust is not None:
                 # What damage makes unreadable (a prompt that grew too long) is a wrong answer, not an end.
                 kept = [own for own, item in zip(task.candidates, predictions, strict=True) if not item.skipped]
-                asked_anyway = partial(ask, on_bad_sample="skip")
-                measured = curves(name, task.main, answered, kept, prior, settings, asked_anyway)
+                lenient, ground = partial(ask, on_bad_sample="skip"), interleaver.background
+                measured = curves(name, task.main, answered, kept, prior, settings, lenient, ground)
                 report.setdefault("robustness", {})[name] = measured
             if settings.attribution is not None:
                 bar.stage(f"{name}, deletion curves")

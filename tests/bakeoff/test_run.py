@@ -293,7 +293,7 @@ def test_a_bakeoff_on_ones_own_files_is_one_command(tmp_path: Path) -> None:
     command = [
         *(sys.executable, str(REPOSITORY / "scripts" / "compare.py"), "experiment=bakeoff/manifest", "tracker=[]"),
         *(f"data.train={data}", f"data.evaluation={data}", "bakeoff.seeds=[0]", "bakeoff.contrasts=[]"),
-        *("bakeoff.budgets=[flops]", "bakeoff.tuning.values=[0.01]", "bakeoff.tuning.overrides=[trainer.max_steps=1]"),
+        *("bakeoff.budgets=[flops]", "bakeoff.tuning.values=[0.01]", "bakeoff.tuning.options.trainer.max_steps=1"),
         *(f"{'' if name in ('trainer.max_steps',) else '+'}bakeoff.options.{name}={v}" for name, v in small.items()),
         *(f"~bakeoff.methods.{name}" for name in ("mid", "bottleneck", "cross_attention", "concat")),
         *("~bakeoff.methods.mixture_of_transformers", "bakeoff.baselines=[early]"),
