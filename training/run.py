@@ -40,6 +40,7 @@ from training.objectives.base import Objective
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
 from training.schedules import Schedule
+from training.slow_data import remedy
 from training.trackers.base import Tracker
 from training.trackers.fan_out import build_tracker
 from training.trainer import Trainer
@@ -133,6 +134,7 @@ def _train(config: DictConfig, make_monitor: MakeMonitor, checkpoint: Path | Non
         seed=config.seed,
         data=held,
         notes=notes,
+        remedy=remedy(config, model.media_encoders, processors, workers, processes.device.type == "cpu"),
     )
     tracker.start(f"{config.name}/{run_folder.name}", plain, _step(checkpoint))
     try:
