@@ -26,13 +26,17 @@ def main(config: DictConfig) -> None:
 def compare_runs(config: DictConfig) -> None:
     """Runs that differ by their seed alone are shown as one row."""
     from evaluation.compare import group_runs, load_runs
-    from evaluation.comparison_report import print_comparison, write_comparison
+    from evaluation.comparison_report import replaced, write_comparison
+    from evaluation.comparison_table import print_comparison
 
     paths = [config.runs] if isinstance(config.runs, str) else list(config.runs)
     folder = Path(config.output or "runs/comparison")
     groups = group_runs(load_runs(paths))
+    note = replaced(groups, folder, is_default=config.output is None)
     write_comparison(groups, folder)
     print_comparison(groups)
+    if note:
+        print(note)
     print(f"comparison: {folder / 'compare.md'}")
 
 
