@@ -1,0 +1,191 @@
+"""Every command, row and link of README.md and docs/data.md is tried, found by reading the pages.
+
+Commands run as they stand in a folder with made-up files of the names that they use; only amounts are cut down, by
+options behind those of the example.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from bakeoff.execute import Runner
+from bakeoff.prepare import configuration
+from bakeoff.trials import Trial
+from certify.small_data import write_small_data
+from data.messages import parse_row
+from data.synthesisers import espeak
+from data.synthesisers.base import Synthesiser
+from data.synthesisers.flite import FliteVoices
+from data.synthesisers.piper import PiperVoices
+from data.types import NotInstalledError
+from tests.data.emoji_packages import fill_cache
+from tests.examples import REPOSITORY, Example, anchors, examples, json_blocks, links, read
+from tests.scripts.in_process import run_command
+
+PAGES = ("README.md", "docs/data.md")
+LINKED = ("README.md", *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md"))))
+EXAMPLES = [example for page in PAGES for example in examples(page)]
+# What stands for the rest of a command.
+REST = {"train.py": ["data.train=train.jsonl", "data.validation_file=validation.jsonl", "data.evaluation=test.jsonl"]}
+PACKAGE_MISSING = "pip install 'interfuse["
+INTERRUPTED = 130
+ROWS = {"messages": ("train", "validation", "test"), "aligned": ("pairs", "validation_pairs", "test_pairs")}
+NUM_ROWS = 12  # of a manifest
+
+MODEL = ["d_model=16", "mixer.num_heads=2", "mixer.num_kv_heads=1", "fusion.num_layers=2", "compute_threads=1"]
+TRAINING = [
+    *("trainer.max_steps=1", "trainer.evaluate_every=1", "trainer.checkpoint_every=1", "trainer.device=cpu"),
+    *("data.samples_per_batch=4", "data.num_workers=0", "tracker=[]"),
+]
+FEW = "{max_samples:4}"
+EASY_VQA = [
+    f"++evaluation.tasks={{easy_vqa/typed:{FEW},easy_vqa/spoken:{FEW},easy_vqa/spoken_piper:{FEW}}}",
+    *("evaluation.audit_samples=4", "evaluation.bootstrap.resamples=1000"),
+]
+EASY_VQA_TRAINING = [
+    f"++data.validation={{easy_vqa/typed:{FEW},easy_vqa/spoken:{FEW},easy_vqa/spoken_flite:{FEW}}}",
+    *EASY_VQA,
+]
+# In a process of its own no voices are left out, so that it does without any.
+SILENT = ["data.sources.easy_vqa.source.spoken=0", "data.validation=null", "evaluation.tasks=null", "~trainer.best_metric"]
+RETRIEVAL = ["evaluation.bootstrap.resamples=1000"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Speech of one voice of one family and packages of a few emoji, made for these tests and shared by them."""
+    variants = espeak.variants
+
+    def not_here(_: Synthesiser) -> None:
+        raise NotInstalledError("left out: it takes longer to speak than all examples to run")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INTERFUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(espeak, "variants", lambda split: variants(split)[:1])
+        for family in (FliteVoices, PiperVoices):
+            patch.setattr(family, "check_installed", not_here)
+        fill_cache()
+        yield
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with manifests, a picture and a sound of one's own, as the examples call them."""
+    folder = tmp_path_factory.mktemp("files")
+    for kind, names in ROWS.items():
+        rows = write_small_data(folder / kind, ("image", "audio"), kind, NUM_ROWS * len(names)).read_text()
+        lines = rows.replace('"path": "', f'"path": "{kind}/').splitlines(keepends=True)
+        for place, name in enumerate(names):
+            (folder / f"{name}.jsonl").write_text("".join(lines[place * NUM_ROWS : (place + 1) * NUM_ROWS]))
+    shutil.copy(next((folder / "messages").glob("*.png")), folder / "shape.png")
+    shutil.copy(next((folder / "messages").glob("*.wav")), folder / "question.wav")
+    shutil.copytree(folder / "aligned", folder / "exported" / "emoji" / "aligned")
+    shutil.copy(folder / "pairs.jsonl", folder / "exported" / "emoji" / "train.jsonl")
+    return folder
+
+
+def trained(folder: Path, name: str, arguments: Iterable[str]) -> Path:
+    """The folder of a run called RUN of the experiment `name`, after two tiny steps and an evaluation."""
+    words = ["python", "scripts/train.py", *arguments, f"name={name}", "run=RUN", f"runs={folder / 'runs'}"]
+    succeeds(words, folder)
+    return folder / "runs" / name / "RUN"
+
+
+@pytest.fixture(scope="module")
+def runs(files: Path) -> dict[str, Path]:
+    """Runs that were trained so far, by the path that examples have for them."""
+    return {}
+
+
+def run_of(path: str, files: Path, runs: dict[str, Path]) -> Path:
+    """The run that an example calls `path`, trained when it is first asked for."""
+    if path not in runs:
+        name = Path(path).parent.name
+        own = ["data=manifest", *REST["train.py"]]
+        runs[path] = trained(files, name or "ROOT", own if name in ("", "NAME") else [f"experiment={name}"])
+    return runs[path]
+
+
+@pytest.fixture
+def folder(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the files, where the example runs."""
+    folder = tmp_path / "here"
+    shutil.copytree(files, folder, ignore=shutil.ignore_patterns("runs"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def succeeds(words: list[str], folder: Path) -> None:
+    """Runs `python scripts/X.py ...`, made small, in this process; skips where a package is missing."""
+    main = importlib.import_module(f"scripts.{Path(words[1]).stem}").main
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        code = run_command(main, small(words))
+    torch.set_num_threads(threads)
+    assert code == 0
+
+
+def small(words: list[str]) -> list[str]:
+    """The arguments of a script with what makes them cheap; an option that is given twice is given once, smaller."""
+    script, given = Path(words[1]).name, words[2:]
+    if "--help" in given or script not in ("train.py", "certify.py", "evaluate.py", "prepare_data.py"):
+        return given
+    last = {option.partition("=")[0].lstrip("+~"): option for option in [*given, *amounts(script, given)]}
+    return [first_values(option) if "-m" in given else option for option in last.values()]
+
+
+def amounts(script: str, given: list[str]) -> list[str]:
+    """Options that make a command cheap and leave alone what it shows."""
+    text = " ".join(given)
+    if script == "prepare_data.py":
+        return [] if "check=" in text or "clean=" in text else ["max_samples=4"]
+    if script == "evaluate.py":
+        few = {"evaluation=easy_vqa": EASY_VQA, "evaluation=": RETRIEVAL}
+        curves = [f"{name}.max_samples=2" for name in ("evaluation.robustness", "evaluation.attribution")]
+        return next((options for name, options in few.items() if name in text), []) + [
+            option for option in curves if option.split(".")[1] + "=" in text
+        ]
+    if "resume=" in text:
+        return ["trainer.max_steps=2"]
+    data = RETRIEVAL if "emoji" in text or "data.evaluation" in text else EASY_VQA_TRAINING
+    return [*MODEL, *TRAINING, *data]
+
+
+def first_values(option: str) -> str:
+    """Of an option of a sweep, two values."""
+    name, _, value = option.partition("=")
+    return f"{name}={','.join(value.split(',')[:2])}" if value[:1] not in "[{" else option
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_the_example_works(
+    example: Example,
+    folder: Path,
+    files: Path,
+    runs: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = list(example.words)
+    if "..." in words:
+        place = words.index("...")
+        words[place : place + 1] = REST[Path(words[1]).name]
+    for path in re.findall(r"(?:checkpoint|resume)=(\S+)", " ".join(words)):
+        shutil.copytree(run_of(path, files, runs), folder / path)
+    succeeds(words, folder)
+    for output in re.findall(r"output=(\S+)", " ".join(words)):
+        assert (folder / output).exists()
