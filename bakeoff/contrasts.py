@@ -43,8 +43,8 @@ class Tested(Difference):
 class Answers:
     """What the runs of one budget answered.
 
-    values: task -> method -> [S, N], from 0 to 1: whether an answer is right, or its share of that. clusters: task -> the
-    cluster of each question [N]. metrics: task -> what the values are.
+    values: task -> method -> [S, N], from 0 to 1: whether an answer is right, or its share of that. clusters: task ->
+    the cluster of each question [N]. metrics: task -> what the values are.
     """
 
     values: Mapping[str, Mapping[str, np.ndarray]]

@@ -34,8 +34,9 @@ class Tuning:
     """The tuning that every method gets, the same for all.
 
     option: what is tuned, such as "optimizer.lr"; values: what is tried; overrides: of train.py, beside those of the
-    method, for instance fewer steps; options: the same as nested options, as in `Bakeoff`; seed: one that no compared run has; metric: the last value of this in
-    summary.json, of validation data, decides; a loss is better when lower.
+    method, for instance fewer steps; options: the same as nested options, as in `Bakeoff`; seed: one that
+    no compared run has; metric: the last value of this in summary.json, of validation data, decides; a loss is better
+    when lower.
     """
 
     option: str
@@ -63,8 +64,8 @@ class Bakeoff:
 
     base: overrides of train.py that all runs share; options: more of them, as nested options with their values, so that
     `+bakeoff.options.trainer.max_steps=500` needs no quotes on a command line. methods: name -> overrides that make the
-    method. reference: the method whose cost, as it is configured, all others are brought to. budgets: what is made equal,
-    "flops" of the forward pass of a training sample and "parameters", each a comparison of its own. contrasts: the
+    method. reference: the method whose cost, as it is configured, all others are brought to. budgets: what is made
+    equal, "flops" of the forward pass of a training sample and "parameters", each a comparison of its own. contrasts: the
     primary ones, each {method, against, task, budget}, at most 12; they alone are tested, corrected for their number.
     tuning: None tunes nothing, so that every method has the value of the configuration.
     baselines: methods to which the difference of every other one is shown with an interval and without a test.

@@ -55,7 +55,8 @@ def markdown(results: Sequence[Result], provenance: Mapping[str, Any]) -> str:
     lines = ["# Certificate", "", f"`{provenance.get('command', '')}`", ""]
     lines += ["| check | largest deviation | tolerance | verdict | compared |", "|---|---:|---:|---|---|"]
     lines += [
-        f"| {escaped(r.name)} | {number(r.deviation)} | {limit(r)} | {'pass' if r.passed else '**FAIL**'} | {escaped(r.detail)} |"
+        f"| {escaped(r.name)} | {number(r.deviation)} | {limit(r)} | {'pass' if r.passed else '**FAIL**'} | "
+        f"{escaped(r.detail)} |"
         for r in results
     ]
     lines += ["", "## Why these tolerances", ""]

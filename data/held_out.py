@@ -29,7 +29,7 @@ def held_out(subjects: Sequence[int], share: float) -> np.ndarray:
 
 
 def subject(sample: Sample | AlignedSample | None, line: bytes) -> int:
-    """A number for what a row is about, equal for rows about the same file: its first medium, or else the whole line."""
+    """A number for what a row is about, equal for rows about the same file: its first medium, or the line."""
     media = (item for _, item in named_segments(sample) if isinstance(item, Media)) if sample is not None else iter(())
     first = next(media, None)
     content = line.strip()

@@ -132,7 +132,8 @@ def table_of(head: Sequence[str], rows: Sequence[Sequence[str]], groups: Sequenc
     shown = Table(box=None, pad_edge=False)
     shown.add_column("", no_wrap=True)
     for words in (*(["runs"] if several else []), *head):
-        shown.add_column(Text("\n".join(textwrap.wrap(words, HEAD_WIDTH))), justify="right", no_wrap=True, vertical="top")
+        name = Text("\n".join(textwrap.wrap(words, HEAD_WIDTH)))
+        shown.add_column(name, justify="right", no_wrap=True, vertical="top")
     for group, count, row in zip(groups, counts, rows, strict=True):
         lines = textwrap.wrap(label(group.label, LONGEST_NAME), room) if room else []
         cells = [*([count] if several else []), *row]

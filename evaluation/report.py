@@ -106,8 +106,8 @@ def write_report(
 ) -> None:
     """Writes `answers.jsonl`, `report.md`, `report.json` and then the figures, each under a temporary name.
 
-    What lies in `folder` and says something else moves to `evaluations/step_M` there first. A figure that cannot be drawn
-    is a warning; `report.md` is written again when the others are there, with them.
+    What lies in `folder` and says something else moves to `evaluations/step_M` there first. A figure that cannot be
+    drawn is a warning; `report.md` is written again when the others are there, with them.
     """
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)

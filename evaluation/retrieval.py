@@ -88,9 +88,7 @@ def evaluate_retrieval(
     skipped: dict[str, list[str]] = {name: [] for name in settings.tasks}
     fitted: list[str] = []  # samples of the regression that cannot be used; no row of a task
     skips = on_bad_sample == "skip"
-    tasks = {
-        name: read_aligned(source, skipped[name] if skips else None) for name, source in settings.tasks.items()
-    }
+    tasks = {name: read_aligned(source, skipped[name] if skips else None) for name, source in settings.tasks.items()}
     rows = {name: len(samples) + len(skipped[name]) for name, samples in tasks.items()}
     report: dict[str, Any] = {"sources": list(tasks), "tasks": {}, "chance": {}, "audit": {}, "omitted": {}}
     report |= {"embedding_map": {}, "modality_gap": {}, "baselines": {}, "clusters": {}, "recall_curves": {}}

@@ -60,7 +60,12 @@ EASY_VQA_TRAINING = [
     *EASY_VQA,
 ]
 # In a process of its own no voices are left out, so that it does without any.
-SILENT = ["data.sources.easy_vqa.source.spoken=0", "data.validation=null", "evaluation.tasks=null", "~trainer.best_metric"]
+SILENT = [
+    "data.sources.easy_vqa.source.spoken=0",
+    "data.validation=null",
+    "evaluation.tasks=null",
+    "~trainer.best_metric",
+]
 RETRIEVAL = ["evaluation.bootstrap.resamples=1000"]
 
 

@@ -72,7 +72,7 @@ def hostile(report: dict[str, Any]) -> dict[str, Any]:
     report["audit"] = dict.fromkeys(report["tasks"], dict.fromkeys(HOSTILE[::4], audit["majority"]))
     report["omitted"] = dict.fromkeys(report["tasks"], dict.fromkeys(HOSTILE, HOSTILE[0]))
     values = dict.fromkeys(HOSTILE, score["accuracy"])
-    report["breakdown"] = dict.fromkeys(report["tasks"], {HOSTILE[0]: values})
+    report["breakdown"] = {task: {HOSTILE[0]: values} for task in report["tasks"]}
     counts = {text: dict.fromkeys(HOSTILE, 1) for text in HOSTILE}
     report["confusion"] = dict.fromkeys(list(report["tasks"])[:1], counts)
     points = {text: [[0.1 * place, 0.2, text] for place, text in enumerate(HOSTILE)] for text in HOSTILE[:6]}
@@ -103,7 +103,7 @@ def hostile(report: dict[str, Any]) -> dict[str, Any]:
         "regions": 4,
         "n": 9,
     }
-    report["attribution"] = dict.fromkeys(HOSTILE[:2], {HOSTILE[1]: deleted})
+    report["attribution"] = {name: {HOSTILE[1]: deleted} for name in HOSTILE[:2]}
     return report
 
 
