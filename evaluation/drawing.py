@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib import rc_context
@@ -35,7 +35,7 @@ MAX_PIXELS = 6000
 MARGIN = 3.0
 # Panels, bars or curves by task: more are left to the tables.
 MAX_TASKS = 12
-PLAIN = {"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}
+PLAIN: Any = {"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}
 Draw = Callable[[], Figure]
 T = TypeVar("T")
 

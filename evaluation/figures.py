@@ -188,7 +188,9 @@ def draw_confusion(task: str, counts: Mapping[str, Mapping[str, int]]) -> Figure
     for row, column in zip(*np.nonzero(table), strict=True):
         colour = "white" if shares[row, column] > 0.35 else "black"
         axes.text(column, row, f"{table[row, column]:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
-    axes.set_xticks(range(len(given)), [label(name, 24) for name in given], rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_xticks(
+        range(len(given)), [label(name, 24) for name in given], rotation=60, ha="right", rotation_mode="anchor"
+    )
     axes.set_yticks(range(len(expected)), [label(name) for name in expected])
     axes.set_xlabel("answer given")
     axes.set_ylabel("answer expected")
@@ -285,7 +287,9 @@ def draw_accuracies(axes: Axes, curves: Mapping[str, np.ndarray]) -> None:
     tasks = every[:MAX_TASKS]
     for order, name in enumerate(tasks):
         task = name.removeprefix("val/").rpartition("/")[0] or name
-        axes.plot(*curves[name].T, color=COLOURS[order % 7], marker="os^Dv"[order % 5], markersize=3.5, label=label(task))
+        axes.plot(
+            *curves[name].T, color=COLOURS[order % 7], marker="os^Dv"[order % 5], markersize=3.5, label=label(task)
+        )
     metrics = dict.fromkeys(title(name.rpartition("/")[2]) for name in tasks)
     axes.set_ylabel(f"validation {label(', '.join(metrics))}{and_rest(len(tasks), len(every))}")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -45,7 +45,9 @@ def panel_grid(
             if modality in found:
                 draw(axes, found[modality])
             else:
-                axes.text(0.5, 0.5, f"no {label(modality)} in this task", ha="center", transform=axes.transAxes, color=BLIND)
+                axes.text(
+                    0.5, 0.5, f"no {label(modality)} in this task", ha="center", transform=axes.transAxes, color=BLIND
+                )
             style(axes, "both")
         highest = max(float(axes.dataLim.ymax) for axes in row if axes.has_data())
         row[0].set_ylim(0, 1.03 if highest <= 1 else 1.05 * highest)  # a loss goes beyond 1
@@ -76,7 +78,9 @@ def draw_deleted(axes: Axes, found: Mapping[str, Any]) -> None:
         colour = BLIND if name == "random" else COLOURS[place % len(COLOURS)]
         shares = [0.0, *found["shares"]]
         values = [score["value"] for score in scores]
-        axes.errorbar(shares, values, yerr=bars, marker="os^Dv"[place % 5], color=colour, capsize=2, label=label(name, 24))
+        axes.errorbar(
+            shares, values, yerr=bars, marker="os^Dv"[place % 5], color=colour, capsize=2, label=label(name, 24)
+        )
 
 
 def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
@@ -110,7 +114,9 @@ def draw_curves(axes: Axes, panel: Mapping[str, Any]) -> None:
         values = [score["value"] for score in scores]
         marker = "os^Dv"[place % 5]
         colour = COLOURS[place % len(COLOURS)]
-        axes.errorbar(range(len(scores)), values, yerr=bars, marker=marker, color=colour, capsize=2, label=label(name, 24))
+        axes.errorbar(
+            range(len(scores)), values, yerr=bars, marker=marker, color=colour, capsize=2, label=label(name, 24)
+        )
         if curve["floor"] is not None:
             axes.axhline(curve["floor"]["value"], color=BLIND, linestyle="--", linewidth=1, zorder=0.5)
     axes.legend(frameon=False, loc="lower left", fontsize=8.5)

@@ -49,7 +49,13 @@ class QuestionProgress:
 @contextmanager
 def question_progress(total: int, shown: bool = True) -> Iterator[QuestionProgress]:
     """A bar on standard error for `total` questions, cleared at the end; invisible if not `shown`."""
-    columns = (SpinnerColumn(), TextColumn("{task.description:<36}", markup=False), BarColumn(), MofNCompleteColumn(), RateColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<36}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+    )
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown) as bar:
         yield QuestionProgress(bar, total)

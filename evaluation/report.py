@@ -195,7 +195,9 @@ def breakdown_table(report: Mapping[str, Any], field: str, scores: Mapping[str, 
             return ""
         return f"{with_interval(metrics[task], scores[task][key])} n={scores[task][key]['n']}"
 
-    rows = [[key, *(cell(task, key) for task in scores)] for key in sorted({k for found in scores.values() for k in found})]
+    rows = [
+        [key, *(cell(task, key) for task in scores)] for key in sorted({k for found in scores.values() for k in found})
+    ]
     heads = [task if metric == ACCURACY else f"{task}, {title(metric)}" for task, metric in metrics.items()]
     return table([field.replace("_", " "), *heads], rows)
 
@@ -257,7 +259,10 @@ def retrieval_table(report: Mapping[str, Any]) -> Table:
             "\n".join(
                 [
                     terminal_cell(scores[f"recall@{k}"], 1),
-                    *(f"[dim]{escape(name)} {100 * found[f'recall@{k}']['value']:.1f}[/dim]" for name, found in others.items()),
+                    *(
+                        f"[dim]{escape(name)} {100 * found[f'recall@{k}']['value']:.1f}[/dim]"
+                        for name, found in others.items()
+                    ),
                     f"[dim]chance {100 * random[f'recall@{k}']:.1f}[/dim]",
                 ]
             )

@@ -42,7 +42,9 @@ def draw_map(found: Mapping[str, Any]) -> Figure:
     for number, (modality, points) in enumerate(found["points"].items()):
         x, y = np.array([[x, y] for x, y, _ in points]).T
         marker = MARKERS[number % len(MARKERS)]
-        left.scatter(x, y, s=12, marker=marker, color=COLOURS[number % 7], alpha=0.7, linewidths=0, label=label(modality))
+        left.scatter(
+            x, y, s=12, marker=marker, color=COLOURS[number % 7], alpha=0.7, linewidths=0, label=label(modality)
+        )
         labelled = [colours.get(name, REST) for _, _, name in points]
         right.scatter(x, y, s=12, marker=marker, c=labelled, alpha=0.8, linewidths=0)
     for name, colour in colours.items():

@@ -20,7 +20,12 @@ class Progress:
         self.console = Console(highlight=False, quiet=not visible)
         self.first_step, self.max_steps, self.max_seconds = step, max_steps, max_seconds
         self.started = time.monotonic()
-        columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[status]}", markup=False))
+        columns = (
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[status]}", markup=False),
+        )
         self.bar = Bar(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)
         self.task = self.bar.add_task("train", total=max_steps, completed=step, status="")
 

@@ -25,7 +25,7 @@ from bakeoff.results import Results
 from bakeoff.run import run
 from certify.small_data import write_small_data
 from data.instantiate import instantiate
-from evaluation.figures import pixels
+from evaluation.drawing import pixels
 from fusion.checkpoint import step_folders
 from tests.training.tiny import same_metrics
 from training.trackers.jsonl import read_metrics

@@ -1,4 +1,4 @@
-"""Comparisons that can be read: any number of runs, tasks and metrics, on a terminal, through a pipe and as a picture."""
+"""Comparisons that can be read: any number of runs, tasks and metrics, on a terminal, through a pipe, as a picture."""
 
 import copy
 import itertools
@@ -161,9 +161,9 @@ def test_a_choice_is_named_and_what_follows_from_it_is_not() -> None:
     ]
     assert differences(configs[:2]) == {"fusion": ["late", "mid"]}
     assert differences(configs) == {"fusion": ["late", "mid", "mid"], "fusion.num_layers": ["4", "2", "3"]}
-    assert differences([{"projector": {"_target_": f"encoders.projector.{name}Projector"}} for name in ("Mlp", "Linear")]) == {
-        "projector": ["mlp", "linear"]
-    }
+    assert differences(
+        [{"projector": {"_target_": f"encoders.projector.{name}Projector"}} for name in ("Mlp", "Linear")]
+    ) == {"projector": ["mlp", "linear"]}
 
 
 def test_labels_are_never_equal() -> None:
@@ -195,7 +195,12 @@ def test_other_numbers_of_rows_and_other_metrics_are_flagged(report: dict[str, A
     config = {"name": "x", "seed": 0}
     put(tmp_path / "a", report, {**config, "d": 1}, {"t": {"chrf": score(0.5, 100), "loss": score(2.0, 100)}})
     put(tmp_path / "b", report, {**config, "d": 2}, {"t": {"chrf": score(0.5, 50)}})
-    put(tmp_path / "c", report, {**config, "d": 3}, {"t": {"accuracy": score(0.5, 100)}, "only": {"accuracy": score(0.1)}})
+    put(
+        tmp_path / "c",
+        report,
+        {**config, "d": 3},
+        {"t": {"accuracy": score(0.5, 100)}, "only": {"accuracy": score(0.1)}},
+    )
     groups = group_runs(load_runs([tmp_path / name for name in "abc"]))
     found = warnings(groups)
     assert "t: the runs were scored on different numbers of rows (50, 100), so not on the same ones" in found

@@ -5,7 +5,6 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +69,14 @@ def hostile(report: dict[str, Any]) -> dict[str, Any]:
     report = copy.deepcopy(report)
     score, audit = report["tasks"]["easy_vqa/typed"], report["audit"]["easy_vqa/typed"]
     report["tasks"] = {f"{text}/task": score for text in HOSTILE}
-    report["audit"] = dict.fromkeys(report["tasks"], {text: audit["majority"] for text in HOSTILE[::4]})
-    report["omitted"] = dict.fromkeys(report["tasks"], dict.fromkeys(HOSTILE, HOSTILE[0]))
+    audited = dict.fromkeys(HOSTILE[::4], audit["majority"])
+    report["audit"] = dict.fromkeys(report["tasks"], audited)
+    left_out = dict.fromkeys(HOSTILE, HOSTILE[0])
+    report["omitted"] = dict.fromkeys(report["tasks"], left_out)
     values = dict.fromkeys(HOSTILE, score["accuracy"])
-    report["breakdown"] = dict.fromkeys(report["tasks"], {HOSTILE[0]: values})
+    report["breakdown"] = {task: {HOSTILE[0]: values} for task in report["tasks"]}
     counts = {text: dict.fromkeys(HOSTILE, 1) for text in HOSTILE}
-    report["confusion"] = {task: counts for task in list(report["tasks"])[:1]}
+    report["confusion"] = dict.fromkeys(list(report["tasks"])[:1], counts)
     points = {text: [[0.1 * place, 0.2, text] for place, text in enumerate(HOSTILE)] for text in HOSTILE[:6]}
     report["embedding_map"] = {HOSTILE[0]: {"points": points, "field": HOSTILE[1], "explained": [0.5, 0.3]}}
     gap = {"counts": {"matched": [1, 2], "unmatched": [2, 1]}, "matched": 0.1, "unmatched": 0.2, "distance": 0.3}
@@ -104,7 +105,7 @@ def hostile(report: dict[str, Any]) -> dict[str, Any]:
         "regions": 4,
         "n": 9,
     }
-    report["attribution"] = dict.fromkeys(HOSTILE[:2], {HOSTILE[1]: deleted})
+    report["attribution"] = {text: {HOSTILE[1]: deleted} for text in HOSTILE[:2]}
     return report
 
 
