@@ -6,7 +6,7 @@ Shape legend: S seeds, N questions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -43,22 +43,24 @@ class Tested(Difference):
 class Answers:
     """What the runs of one budget answered.
 
-    correct: task -> method -> [S, N]. clusters: task -> the cluster of each question [N].
+    values: task -> method -> [S, N], from 0 to 1: whether an answer is right, or its share of that. clusters: task ->
+    the cluster of each question [N]. metrics: task -> what the values are.
     """
 
-    correct: Mapping[str, Mapping[str, np.ndarray]]
+    values: Mapping[str, Mapping[str, np.ndarray]]
     clusters: Mapping[str, Sequence[str]]
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
     def scores(self) -> dict[str, dict[str, Estimate]]:
         """task -> method -> score."""
         return {
             task: {method: estimate(values_SN, self.clusters[task]) for method, values_SN in methods.items()}
-            for task, methods in self.correct.items()
+            for task, methods in self.values.items()
         }
 
     def differences(self, task: str, method: str, against: str) -> np.ndarray:
-        """Of each seed and question [S, N]: -1, 0 or 1. What a seed or a question does to both methods cancels."""
-        return self.correct[task][method].astype(int) - self.correct[task][against]
+        """Of each seed and question [S, N], from -1 to 1. What a seed or a question does to both methods cancels."""
+        return self.values[task][method].astype(float) - self.values[task][against]
 
     def difference(self, task: str, method: str, against: str, error: float = 1 - CONFIDENCE) -> Estimate:
         """The mean difference with an interval."""
@@ -69,7 +71,7 @@ def plain_differences(answers: Answers, baselines: Sequence[str], tested: Iterab
     """Every method against every baseline, each pair once, but for the contrasts that are tested."""
     seen = {(contrast.task, contrast.pair) for contrast in tested}
     found = []
-    for task, methods in answers.correct.items():
+    for task, methods in answers.values.items():
         for baseline in baselines:
             for method in methods:
                 key = (task, frozenset((method, baseline)))

@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from bakeoff.overrides import composable
 from bakeoff.settings import Bakeoff, Tuning
 from data.instantiate import instantiate_source, resolved
 from data.types import BadInputError
@@ -25,14 +26,14 @@ def prepared(bakeoff: Bakeoff) -> Bakeoff:
 
     Raises `BadInputError` if a contrast names a task that will not be evaluated, or the tuning another schedule.
     """
-    shared = [*bakeoff.base, *bakeoff.methods[bakeoff.reference]]
+    shared = [*bakeoff.shared, *bakeoff.methods[bakeoff.reference]]
     compared = configuration(shared)
     check_tasks(bakeoff, compared)
     check_files(compared)
     if bakeoff.tuning is None:
         return bakeoff
-    overrides = scaled_overrides(bakeoff.tuning, compared, configuration([*shared, *bakeoff.tuning.overrides]))
-    return replace(bakeoff, tuning=replace(bakeoff.tuning, overrides=overrides))
+    overrides = scaled_overrides(bakeoff.tuning, compared, configuration([*shared, *bakeoff.tuning.changes]))
+    return replace(bakeoff, tuning=replace(bakeoff.tuning, overrides=overrides, options={}))
 
 
 def configuration(overrides: Sequence[str]) -> Config:
@@ -44,7 +45,7 @@ def configuration(overrides: Sequence[str]) -> Config:
     GlobalHydra.instance().hydra = None
     try:
         with initialize_config_module("conf", version_base="1.3"):
-            config = compose("train", overrides=list(overrides))
+            config = compose("train", overrides=composable(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInputError(f"bakeoff: train.py cannot take these overrides: {' '.join(str(error).split())}") from error
     finally:
@@ -58,9 +59,10 @@ def check_tasks(bakeoff: Bakeoff, compared: Config) -> None:
     tasks = given_tasks(compared.get("evaluation") or {})
     for place, contrast in enumerate(bakeoff.primary):
         where = f"bakeoff.contrasts[{place}]: task={contrast.task}"
-        if contrast.task not in tasks:
+        # A retrieval makes a task of each direction in which a source is asked.
+        if contrast.task not in tasks and contrast.task.rpartition("/")[0] not in tasks:
             raise BadInputError(f"{where} must be one of {', '.join(tasks) or 'none'}, which the runs are evaluated on")
-        entry = tasks[contrast.task]
+        entry = tasks.get(contrast.task) or tasks[contrast.task.rpartition("/")[0]]
         # Only of these is it not certain that they are asked, and it may take a minute to find out.
         if entry.get("optional") and instantiate_source(entry, f"evaluation.tasks.{contrast.task}") is None:
             raise BadInputError(f"{where} needs what is not installed here, so that nobody would be asked it")
@@ -92,5 +94,5 @@ def scaled_overrides(given: Tuning, compared: Config, tuning: Config) -> Sequenc
             "must give; or give schedule.warmup_fraction"
         )
     if steps is None or length == whole:
-        return given.overrides
-    return (*given.overrides, f"schedule.warmup_steps={round(steps * length / whole)}")
+        return given.changes
+    return (*given.changes, f"schedule.warmup_steps={round(steps * length / whole)}")

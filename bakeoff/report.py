@@ -15,14 +15,16 @@ from bakeoff.contrasts import Difference, Tested
 from bakeoff.figures import draw
 from bakeoff.results import Results, Row
 from bakeoff.statistics import Estimate, sign_flip_p
+from bakeoff.trials import best_value
 from data.atomic_write import write_text
 from evaluation.drawing import attempt, pixels, save_all
 from evaluation.markdown import table
+from evaluation.metric_names import ACCURACY, number, title
 from training.trackers.fan_out import build_tracker
 
 TITLES = {"flops": "Equal operations per sample (forward)", "parameters": "Equal parameters"}
 HOW_TO_READ = (
-    "Accuracy in percent, mean over {seeds} seeds, with the 95 % interval for new seeds and new questions: seeds are "
+    "{score} in percent, mean over {seeds} seeds, with the 95 % interval for new seeds and new questions: seeds are "
     "the unit, and the variance of clusters of questions ({clusters}) is added to theirs, see docs/statistics.md. "
     "Differences are paired: the same seeds and questions for both."
 )
@@ -32,7 +34,7 @@ NOT_TUNED = (
     "another."
 )
 ONE_SEED = (
-    "Accuracy in percent of one seed. It cannot say how much another seed would differ, so nothing here has an "
+    "{score} in percent of one seed. It cannot say how much another seed would differ, so nothing here has an "
     "interval or a p: a difference may be one between two seeds of the same method."
 )
 ONE_CLUSTER = "All questions of {task} are one cluster, from which no interval and no p can be computed."
@@ -85,6 +87,7 @@ def to_json(results: Results) -> dict[str, Any]:
         "differences": {budget: [asdict(item) for item in found] for budget, found in results.differences.items()},
         "tuning": {
             "option": results.option,
+            "metric": results.tuned_by,
             "scores": {
                 method: {value: score if math.isfinite(score) else None for value, score in scores.items()}
                 for method, scores in results.tuning.items()
@@ -115,22 +118,26 @@ def about_tuning(results: Results) -> list[str]:
     if results.option is None:
         return ["## Tuning", "", NOT_TUNED]
     values = list(next(iter(results.tuning.values())))
+    metric = results.tuned_by or ""
     rows = [
-        [method, *(tried(scores[value]) for value in values), "yes" if at_edge(scores) else ""]
+        [method, *(tried(scores[value], metric) for value in values), "yes" if at_edge(scores, metric) else ""]
         for method, scores in results.tuning.items()
     ]
-    title = f"Validation accuracy in percent of short trainings, by {results.option}; the best value was taken."
-    return ["## Tuning", "", title, "", *table(["method", *(f"{v:g}" for v in values), "best at the edge"], rows)]
+    words = f"`{metric}` of short trainings, by {results.option}; the best value was taken."
+    return ["## Tuning", "", words, "", *table(["method", *(f"{v:g}" for v in values), "best at the edge"], rows)]
 
 
 def how_to_read(results: Results) -> str:
     """What the intervals are for, or why there are none."""
     if results.num_seeds < 2:
-        return ONE_SEED if results.option is None else f"{ONE_SEED} {TUNED_AT}"
+        words = ONE_SEED.format(score=score_name(results))
+        return words if results.option is None else f"{words} {TUNED_AT}"
     clusters = ", ".join(f"{number:,} in {task}" for task, number in results.clusters.items())
     alone = [ONE_CLUSTER.format(task=task) for task, number in results.clusters.items() if number < 2]
     tuning = [] if results.option is None else [TUNED_AT]
-    return " ".join([HOW_TO_READ.format(seeds=results.num_seeds, clusters=clusters), *tuning, *alone])
+    return " ".join(
+        [HOW_TO_READ.format(score=score_name(results), seeds=results.num_seeds, clusters=clusters), *tuning, *alone]
+    )
 
 
 def about_contrasts(results: Results) -> str:
@@ -149,14 +156,22 @@ def about_contrasts(results: Results) -> str:
     )
 
 
-def tried(score: float) -> str:
+def score_name(results: Results) -> str:
+    """What the scores of the tasks are; those of free text are means over single answers, not of the corpus."""
+    names = {title(metric) for metric in results.metrics.values()}
+    if len(names) < 2:
+        return next(iter(names), title(ACCURACY)).capitalize().replace("Chrf", "chrF of single answers")
+    return "Scores (" + ", ".join(f"{task}: {title(metric)}" for task, metric in results.metrics.items()) + ")"
+
+
+def tried(score: float, metric: str) -> str:
     """A validation score of the tuning."""
-    return f"{100 * score:.1f}" if math.isfinite(score) else "diverged"
+    return number(metric.rpartition("/")[2], score) if math.isfinite(score) else "diverged"
 
 
-def at_edge(scores: Mapping[float, float]) -> bool:
+def at_edge(scores: Mapping[float, float], metric: str) -> bool:
     """Whether the best of several values is the first or the last one, so that a better one may lie outside."""
-    best = max(scores, key=lambda value: scores[value])
+    best = best_value(scores, metric)
     return len(scores) > 1 and best in (min(scores), max(scores))
 
 

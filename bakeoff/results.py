@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from bakeoff.trials import Entry, costs, training_flops
 from data.types import BadInputError
 from evaluation.answers import read_answers
 from evaluation.compare import load_run
+from evaluation.metric_names import ACCURACY, CHOICE, CHRF, LOSS, PERPLEXITY, WER, title
+from evaluation.metrics import main_metric
+from evaluation.report import read_report
 from training.trackers.jsonl import read_metrics
 
 
@@ -48,16 +52,19 @@ class Results:
     """The whole bake-off.
 
     contrasts: the primary ones, tested; differences: all others, by budget. clusters: task -> how many its questions
-    make. option: what was tuned, None: nothing; tuning: scores by method and value.
+    make. metrics: task -> what its score is. option: what was tuned, None: nothing; tuned_by: the metric that decided;
+    tuning: its values by method and value of the option.
     """
 
     option: str | None
     reference: str
     num_seeds: int
     clusters: Mapping[str, int]
+    metrics: Mapping[str, str]
     rows: tuple[Row, ...]
     contrasts: tuple[Tested, ...]
     differences: Mapping[str, tuple[Difference, ...]]
+    tuned_by: str | None
     tuning: Mapping[str, Mapping[float, float]]
 
     def deviation(self, budget: str) -> float:
@@ -104,9 +111,11 @@ def gather(
         reference=bakeoff.reference,
         num_seeds=len(bakeoff.seeds),
         clusters={task: len(set(names)) for task, names in next(iter(answers.values())).clusters.items()},
+        metrics=dict(next(iter(answers.values())).metrics),
         rows=tuple(rows),
         contrasts=judged_contrasts(answers, bakeoff.primary),
         differences=differences,
+        tuned_by=bakeoff.tuning.metric if bakeoff.tuning else None,
         tuning=tuning,
     )
 
@@ -138,7 +147,8 @@ def read_answered(of_method: Mapping[str, Sequence[Path]]) -> Answers:
 
     Raises `BadInputError` when the runs were not asked the same questions.
     """
-    correct: dict[str, dict[str, list[list[bool]]]] = {}
+    values: dict[str, dict[str, list[list[float]]]] = {}
+    metrics: dict[str, str] = {}
     asked: dict[str, list[tuple[str, str]]] = {}
     tasks_of: dict[Path, set[str]] = {}
     for method, folders in of_method.items():
@@ -149,7 +159,9 @@ def read_answered(of_method: Mapping[str, Sequence[Path]]) -> Answers:
                 questions = [(str(answer["id"]), str(answer["cluster"])) for answer in answers]
                 if asked.setdefault(task, questions) != questions:
                     raise BadInputError(f"{folder}: was asked other questions in {task} than the first run")
-                correct.setdefault(task, {}).setdefault(method, []).append([bool(a["correct"]) for a in answers])
+                metric = metrics.setdefault(task, compared_metric(folder, task))
+                own = [of_answer(folder, task, metric, answer) for answer in answers]
+                values.setdefault(task, {}).setdefault(method, []).append(own)
     for folder, tasks in tasks_of.items():
         if tasks != set(asked):
             missing = ", ".join(task for task in asked if task not in tasks)
@@ -157,5 +169,33 @@ def read_answered(of_method: Mapping[str, Sequence[Path]]) -> Answers:
                 f"{folder}: was not asked {missing}, as other runs were; move its report.json away and evaluate it "
                 "again where what optional tasks need is installed"
             )
-    arrays = {task: {m: np.array(values) for m, values in methods.items()} for task, methods in correct.items()}
-    return Answers(arrays, {task: [cluster for _, cluster in questions] for task, questions in asked.items()})
+    arrays = {task: {m: np.array(own) for m, own in methods.items()} for task, methods in values.items()}
+    clusters = {task: [cluster for _, cluster in questions] for task, questions in asked.items()}
+    return Answers(arrays, clusters, metrics)
+
+
+def compared_metric(folder: Path, task: str) -> str:
+    """By what the answers of a task are compared: the main metric of the run's report.
+
+    Raises `BadInputError` for one that is no share of single answers, such as a loss.
+    """
+    scores = ((read_report(folder) or {}).get("tasks") or {}).get(task)
+    metric = ACCURACY if scores is None else main_metric(scores)
+    if metric in (LOSS, PERPLEXITY, WER):
+        raise BadInputError(
+            f"{folder}: {task} is scored by {title(metric)}, which is no share of an answer; "
+            "name one first that is, as in bakeoff.options.evaluation.metrics=[chrf,loss]"
+        )
+    return metric
+
+
+def of_answer(folder: Path, task: str, metric: str, answer: Mapping[str, Any]) -> float:
+    """The value of one answer, 0 to 1."""
+    if metric in (CHRF, CHOICE):
+        try:
+            return float(answer["scores"][metric])
+        except (KeyError, TypeError) as error:
+            raise BadInputError(
+                f"{folder}: an answer in {task} has no {title(metric)}; evaluate the run again"
+            ) from error
+    return float(bool(answer["correct"]))

@@ -12,7 +12,7 @@ from bakeoff.execute import Runner
 from bakeoff.prepare import prepared
 from bakeoff.results import Results, gather
 from bakeoff.settings import Bakeoff
-from bakeoff.trials import Trial, costs, entries, first_entries, read_summary, size_of, tuning_trials
+from bakeoff.trials import Trial, best_value, costs, entries, first_entries, read_summary, size_of, tuning_trials
 from data.types import BadInputError
 
 # Method -> tuned value -> validation score.
@@ -41,7 +41,8 @@ def run(bakeoff: Bakeoff, runs: Path, name: str, visible: bool = True) -> Result
 
         runner = Runner(runs, name, advance, bakeoff.parallel)
         tuning, sizes, targets = tune(bakeoff, runner) if bakeoff.tuning else ({}, *find_sizes(bakeoff, runner))
-        tuned = {method: max(scores, key=lambda value: scores[value]) for method, scores in tuning.items()}
+        metric = bakeoff.tuning.metric if bakeoff.tuning else ""
+        tuned = {method: best_value(scores, metric) for method, scores in tuning.items()}
         planned = entries(bakeoff, tuned, sizes, targets)
         trials = {entry.trial.name: entry.trial for entry in planned}
         runner.run(trials.values())
@@ -94,12 +95,12 @@ def _scores(bakeoff: Bakeoff, runner: Runner, method: str, tried: Mapping[float,
 
 def _score(runner: Runner, trial: Trial, metric: str) -> float:
     if runner.diverged(trial):
-        return -math.inf
+        return math.nan
     summary = read_summary(runner.run_folder(trial))
     if metric not in summary:
         raise BadInputError(f"{runner.run_folder(trial)}: summary.json has no {metric!r}, which tuning.metric names")
     score = float(summary[metric])
-    return score if math.isfinite(score) else -math.inf
+    return score if math.isfinite(score) else math.nan
 
 
 def count(bakeoff: Bakeoff) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import Any
 
+from bakeoff.overrides import flattened
 from data.schema import Seed
 
 BUDGETS = ("flops", "parameters")
@@ -32,8 +34,9 @@ class Tuning:
     """The tuning that every method gets, the same for all.
 
     option: what is tuned, such as "optimizer.lr"; values: what is tried; overrides: of train.py, beside those of the
-    method, for instance fewer steps; seed: one that no compared run has; metric: the last value of this in
-    summary.json, of validation data, decides.
+    method, for instance fewer steps; options: the same as nested options, as in `Bakeoff`; seed: one that
+    no compared run has; metric: the last value of this in summary.json, of validation data, decides; a loss is better
+    when lower.
     """
 
     option: str
@@ -41,6 +44,12 @@ class Tuning:
     overrides: Sequence[str] = ()
     seed: Seed = 1000
     metric: str = "val/accuracy"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The overrides of the tuning alone."""
+        return (*self.overrides, *flattened(self.options))
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -53,9 +62,10 @@ class Tuning:
 class Bakeoff:
     """Methods at equal cost.
 
-    base: overrides of train.py that all runs share. methods: name -> overrides that make the method.
-    reference: the method whose cost, as it is configured, all others are brought to. budgets: what is made equal,
-    "flops" of the forward pass of a training sample and "parameters", each a comparison of its own. contrasts: the
+    base: overrides of train.py that all runs share; options: more of them, as nested options with their values, so that
+    `+bakeoff.options.trainer.max_steps=500` needs no quotes on a command line. methods: name -> overrides that make the
+    method. reference: the method whose cost, as it is configured, all others are brought to. budgets: what is made
+    equal, "flops" of the forward pass of a training sample and "parameters", each a comparison of its own. contrasts: the
     primary ones, each {method, against, task, budget}, at most 12; they alone are tested, corrected for their number.
     tuning: None tunes nothing, so that every method has the value of the configuration.
     baselines: methods to which the difference of every other one is shown with an interval and without a test.
@@ -72,6 +82,12 @@ class Bakeoff:
     seeds: Sequence[Seed] = (0, 1, 2)
     parallel: int = 1
     contrasts: Sequence[Mapping[str, str]] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The overrides of all runs."""
+        return (*self.base, *flattened(self.options))
 
     @property
     def primary(self) -> tuple[Contrast, ...]:
@@ -105,7 +121,7 @@ class Bakeoff:
     def _check_contrasts(self) -> None:
         if len(self.contrasts) > MOST_CONTRASTS:
             raise ValueError(f"contrasts names {len(self.contrasts)}; it may name at most {MOST_CONTRASTS}")
-        names = {field.name for field in fields(Contrast)}
+        names = {item.name for item in fields(Contrast)}
         seen = set()
         for place, given in enumerate(self.contrasts):
             where = f"contrasts[{place}]"

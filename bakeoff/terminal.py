@@ -54,7 +54,7 @@ def on_terminal(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """A table whose first column is a name and whose others are numbers."""
     found = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for place, name in enumerate(columns):
-        found.add_column(name, justify="right" if place else "left", overflow="fold")
+        found.add_column(Text(name), justify="right" if place else "left", overflow="fold")
     for row in rows:
         found.add_row(*(Text(cell) for cell in row))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from omegaconf import OmegaConf
 
 from bakeoff.settings import Bakeoff
 from data.types import BadInputError
+from evaluation.metric_names import LOWER_IS_BETTER
 from fusion.sizing import EXPANSION
 
 # Where train.py writes what a budget equalises: "flops" are those of the forward pass. The second names are older.
@@ -44,10 +46,10 @@ def tuning_trials(bakeoff: Bakeoff, method: str, targets: Mapping[str, float]) -
         value: Trial(
             f"tune-{method}-{value:g}",
             (
-                *bakeoff.base,
+                *bakeoff.shared,
                 *bakeoff.methods[method],
                 *targeted(bakeoff, method, bakeoff.tuned_budget, targets),
-                *tuning.overrides,
+                *tuning.changes,
                 f"{tuning.option}={value}",
                 f"seed={tuning.seed}",
                 "evaluation.tasks=null",
@@ -77,7 +79,7 @@ def entries(
                 found_size = budget == bakeoff.tuned_budget and not finds_it
                 size = tuple(sizes[method]) if found_size else targeted(bakeoff, method, budget, targets)
                 value = () if bakeoff.tuning is None else (f"{bakeoff.tuning.option}={tuned[method]}",)
-                given = (*bakeoff.base, *overrides, *size, *value, f"seed={seed}")
+                given = (*bakeoff.shared, *overrides, *size, *value, f"seed={seed}")
                 name = f"{method}-{budget}-seed{seed}" if size else f"{method}-seed{seed}"
                 found.append(Entry(method, budget, seed, Trial(name, given)))
     return found
@@ -110,6 +112,12 @@ def size_of(run_folder: Path) -> tuple[str, ...]:
 def targeted(bakeoff: Bakeoff, method: str, budget: str, targets: Mapping[str, float]) -> tuple[str, ...]:
     """The override that brings a method to the reference's cost; none for the reference."""
     return () if method == bakeoff.reference else (f"target.{budget}={targets[budget]:.0f}",)
+
+
+def best_value(scores: Mapping[float, float], metric: str) -> float:
+    """The tuned value with the best score of those that did not diverge; the first one of several."""
+    sign = -1.0 if metric.rpartition("/")[2] in LOWER_IS_BETTER else 1.0
+    return max((value for value in scores if math.isfinite(scores[value])), key=lambda value: sign * scores[value])
 
 
 def read_summary(run_folder: Path) -> dict[str, Any]:

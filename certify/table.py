@@ -15,6 +15,7 @@ from rich.table import Table
 
 from certify.result import Result
 from data.atomic_write import write_text
+from evaluation.markdown import escaped
 
 WIDE = 130
 FILE = "certify.json"
@@ -54,7 +55,8 @@ def markdown(results: Sequence[Result], provenance: Mapping[str, Any]) -> str:
     lines = ["# Certificate", "", f"`{provenance.get('command', '')}`", ""]
     lines += ["| check | largest deviation | tolerance | verdict | compared |", "|---|---:|---:|---|---|"]
     lines += [
-        f"| {r.name} | {number(r.deviation)} | {limit(r)} | {'pass' if r.passed else '**FAIL**'} | {_cell(r.detail)} |"
+        f"| {escaped(r.name)} | {number(r.deviation)} | {limit(r)} | {'pass' if r.passed else '**FAIL**'} | "
+        f"{escaped(r.detail)} |"
         for r in results
     ]
     lines += ["", "## Why these tolerances", ""]
@@ -71,11 +73,6 @@ def number(value: float) -> str:
 def limit(result: Result) -> str:
     """The tolerance, and on which side of it a deviation must lie."""
     return f"{'>' if result.at_least else '<='} {number(result.tolerance)}"
-
-
-def _cell(text: str) -> str:
-    """Text that does not end a cell of a table."""
-    return text.replace("|", "\\|")
 
 
 def _finite(value: float) -> float | str:

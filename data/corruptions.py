@@ -24,6 +24,7 @@ from torchvision.transforms.v2 import functional
 
 from data.audio import read_audio, sample_rate
 from data.image import read_image
+from data.pixels import WHITE, Colour
 from data.types import AUDIO, IMAGE, TEXT, Absent, Media, Message, Modality, Sample, Segment, Text
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -235,12 +236,20 @@ class Typos(Corruption[str]):
         return "".join(characters)
 
 
-def corrupted(sample: Sample, corruption: Corruption, severity: int, rng: np.random.Generator) -> Sample:
-    """The sample with all that its user gives of the corruption's modality damaged; other turns stay as they are."""
+def corrupted(
+    sample: Sample, corruption: Corruption, severity: int, rng: np.random.Generator, background: Colour = WHITE
+) -> Sample:
+    """The sample with all that its user gives of the corruption's modality damaged; other turns stay as they are.
+
+    background: on what the processor lays transparent pictures, which are opaque once they are damaged.
+    """
 
     def segment(item: Segment) -> Segment:
-        there = item.modality == corruption.modality and not isinstance(item, Absent)
-        return corruption.segment(item, severity, rng) if there else item
+        if item.modality != corruption.modality or isinstance(item, Absent):
+            return item
+        if isinstance(item, Media) and item.modality == IMAGE:
+            item = replace(item, source=read_image(item, background))
+        return corruption.segment(item, severity, rng)
 
     def damaged(message: Message) -> Message:
         if message.role != "user":

@@ -21,6 +21,8 @@ from data.types import BadSampleError, Media
 
 # Decoded, the largest picture takes a gigabyte; resizing a longer line would take another.
 LARGEST_AREA, LONGEST_SIDE = 2**27, 2**20
+# Sizes are checked here, and of damage that PIL has mended nobody need be told once a picture.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_image(media: Media, background: Colour = WHITE) -> Tensor:
@@ -46,15 +48,13 @@ HALF = (0.5, 0.5, 0.5)
 
 def _decode(content: bytes, name: str, background: Colour) -> Tensor:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes, which are checked here, and of damage that PIL has mended
-            with Image.open(io.BytesIO(content)) as image:
-                width, height = image.size
-                if width * height > LARGEST_AREA or max(width, height) > LONGEST_SIDE:
-                    raise BadSampleError(
-                        f"{width} x {height} pixels, more than {LARGEST_AREA} in all or {LONGEST_SIDE} on a side"
-                    )
-                return functional.pil_to_tensor(to_rgb(image, background))
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+            if width * height > LARGEST_AREA or max(width, height) > LONGEST_SIDE:
+                raise BadSampleError(
+                    f"{width} x {height} pixels, more than {LARGEST_AREA} in all or {LONGEST_SIDE} on a side"
+                )
+            return functional.pil_to_tensor(to_rgb(image, background))
     except BadSampleError as error:
         raise BadSampleError(f"{name}: {error}") from error
     except Exception as error:  # the library has decoders for dozens of formats, and each fails in its own way

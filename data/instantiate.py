@@ -93,8 +93,8 @@ def resolved(node: Any, key: str) -> Any:
 
 
 def is_given(source: Mapping[str, Any] | None) -> bool:
-    """Whether a source is there: not null, and its `path`, if it has one, not null."""
-    return source is not None and source.get("path", "") is not None
+    """Whether a source is there: not null, and neither its `path` nor its `only_held_out`, if it has them, null."""
+    return source is not None and None not in (source.get("path", ""), source.get("only_held_out", ""))
 
 
 @contextmanager

@@ -22,10 +22,12 @@ from data.bad_samples import reading
 from data.content import source_key, tokens_key, values_key
 from data.document import Document, Turn, assemble
 from data.fields import hint
+from data.pixels import WHITE, Colour
 from data.randomness import Draws
 from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
 from data.types import (
     ABSENT_SHAPE,
+    IMAGE,
     TEXT,
     Absent,
     AlignedSample,
@@ -80,6 +82,11 @@ class Interleaver:
     def processed(self) -> frozenset[Modality]:
         """The modalities that have a processor."""
         return frozenset(self._processors)
+
+    @property
+    def background(self) -> Colour:
+        """On what transparent pictures are laid."""
+        return getattr(self._processors.get(IMAGE), "background", WHITE)
 
     def document(self, sample: Sample | AlignedSample, draws: Draws | None = None) -> Document:
         """The whole conversation with its labels; media are augmented if and only if there are `draws`.

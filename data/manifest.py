@@ -24,6 +24,7 @@ from data.bad_samples import reading, reason
 from data.file_format import suffix_of
 from data.files import file_size, read_file, unreadable
 from data.fingerprint import file_key, spread
+from data.held_out import held_out, subject
 from data.loader import ALIGNED, MESSAGES
 from data.messages import format_row, parse_row
 from data.messages import named_segments as _segments
@@ -62,28 +63,49 @@ class ManifestSource:
 
     words: what the text of aligned rows is read as: `text`, which the fusion model reads itself, or the medium
     `sentence`, for a pretrained encoder of text. Conversations stay as they are.
+    hold_out: share of the rows that are left out; only_held_out: the same share, of which these rows are all there are
+    (see `data.held_out`).
     Raises `BadInputError` when the file is missing or holds no row.
     """
 
-    def __init__(self, path: str | Path, on_bad_sample: str = "error", words: str = TEXT) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        on_bad_sample: str = "error",
+        words: str = TEXT,
+        hold_out: float | None = None,
+        only_held_out: float | None = None,
+    ) -> None:
         if on_bad_sample not in ("error", "skip"):
             raise ValueError(f"on_bad_sample={on_bad_sample!r} must be one of error, skip")
         if words not in WORDS:
             raise ValueError(f"words={words!r} must be one of {', '.join(WORDS)}")
         self.path, self.on_bad_sample, self.words = Path(path).expanduser(), on_bad_sample, words
-        places = []
+        places, rows = [], []
+        self._passed_over: frozenset[int] = frozenset()  # numbers of the lines that belong to the other part
         self.modalities: set[str] = set()  # of the media of all rows that can be parsed
         for line_number, offset, line in self._lines():
+            sample = None
             try:
-                self.modalities |= {media.modality for _, media in named_media(self._read(line, line_number))}
+                sample = self._read(line, line_number)
             except BadSampleError:
                 if on_bad_sample == "error":
                     raise
+            rows.append(subject(sample, line))
+            self.modalities |= set() if sample is None else {media.modality for _, media in named_media(sample)}
             places.append((line_number, offset))
         if not places:
             raise BadInputError(f"{self.path}: holds no rows")
         # Two integers a row, so that a large manifest does not live in the memory of every worker.
         self._places = np.array(places, dtype=np.int64)
+        share = hold_out if only_held_out is None else only_held_out
+        if share is not None:
+            out = held_out(rows, share)
+            kept = out if only_held_out is not None else ~out
+            self._passed_over = frozenset(self._places[~kept, 0].tolist())
+            self._places = self._places[kept]
+            if not len(self._places):
+                raise BadInputError(f"{self.path}: holds rows about one thing alone, of which none can be held out")
 
     def __len__(self) -> int:
         return len(self._places)
@@ -155,7 +177,7 @@ class ManifestSource:
         offset = 0
         with self._open() as file:
             for line_number, line in enumerate(file, start=1):
-                if line.strip():
+                if line.strip() and line_number not in self._passed_over:
                     yield line_number, offset, line
                 offset += len(line)
 

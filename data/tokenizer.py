@@ -60,7 +60,8 @@ class Tokenizer:
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         )
-        backend.train_from_iterator(texts, trainer)
+        # Text that cannot be written is in no sample that can be read.
+        backend.train_from_iterator((text for text in texts if _is_writable(text)), trainer)
         return cls(backend)
 
     def encode(self, text: str) -> list[int]:
@@ -126,6 +127,14 @@ class Tokenizer:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         # The library's own pickle forgets `encode_special_tokens`.
         return _from_json, (self._backend.to_str(),)
+
+
+def _is_writable(text: str) -> bool:
+    """Whether it has bytes: not with half a surrogate pair."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _from_json(text: str) -> Tokenizer:

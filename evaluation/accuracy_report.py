@@ -26,7 +26,8 @@ from evaluation.metric_names import (
     with_interval,
 )
 from evaluation.metrics import main_metric, main_score, tasks_by_metric
-from evaluation.terminal import fits, marked_up
+from evaluation.skipped_rows import rows_of_task
+from evaluation.terminal import cell_text, fits, marked_up
 
 INTERVALS = (
     "Intervals: percentile bootstrap over clusters of answers that stand or fall together, and exact (Clopper-Pearson) "
@@ -85,12 +86,18 @@ def accuracy_lines(report: Mapping[str, Any]) -> list[str]:
 def audit_rows(report: Mapping[str, Any], task: str) -> list[list[str]]:
     """The score of a task above its audit: name, score, n, and what the unchanged model scores on the same rows."""
     context, metric, score = context_of_report(report, task), *main_of(report, task)
-    rows = [[f"**{task}**", with_interval(metric, score), f"{score['n']:,}", ""]]
+    rows = [[f"**{task}**", with_interval(metric, score), numbers(report, task, score["n"]), ""]]
     unchanged = report.get("audited_rows", {}).get(task, {})
     for key, found in report.get("audit", {}).get(task, {}).items():
         same = number(metric, unchanged[key]["value"]) if key in unchanged else ""
         rows.append([f"- {condition_name(key, context)}", with_interval(metric, found), f"{found['n']:,}", same])
     return rows
+
+
+def numbers(report: Mapping[str, Any], task: str, scored: int) -> str:
+    """Of how many rows a score is, and of how many it should be where some were skipped."""
+    rows = rows_of_task(report, task)
+    return f"{scored:,}" if rows is None else f"{scored:,} of {rows:,}"
 
 
 def main_of(report: Mapping[str, Any], task: str) -> tuple[str, Mapping[str, Any]]:
@@ -188,7 +195,7 @@ def accuracy_cells(report: Mapping[str, Any], metric: str, tasks: Sequence[str])
     for task, audit in audits.items():
         score = report["tasks"][task][metric]
         most = max((found["n"] for key, found in audit.items() if key not in BASELINES), default=0)
-        name = marked_up(task).replace("/", "/\n") + f"\n[dim]n={score['n']:,}[/dim]"
+        name = marked_up(task, after="/") + f"\n[dim]n={numbers(report, task, score['n'])}[/dim]"
         cells = [audit_cell(condition, audit, most, metric) for condition in conditions]
         rows.append([name, f"[bold]{terminal_cell(score, 1, metric)}[/bold]", *cells])
     return ["task", "model", *(escape(column_head(condition, context)) for condition in conditions)], rows
@@ -199,9 +206,9 @@ def as_table(head: Sequence[str], rows: Sequence[Sequence[str]], metric: str | N
     words = None if metric is None else f"{SHORT_WORDS[metric]}, with 95 % interval"
     shown = Table(title=words, title_justify="left", box=None, pad_edge=False)
     for place, name in enumerate(head):
-        shown.add_column(name, justify="right" if place else "left", overflow="fold")
+        shown.add_column(cell_text(name), justify="right" if place else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*map(cell_text, row))
     return shown
 
 

@@ -13,9 +13,11 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from data.types import BadInputError
-from evaluation.metrics import main_score
-from evaluation.provenance import NOT_THE_EXPERIMENT
+from evaluation.metric_names import title
+from evaluation.metrics import main_metric
 from evaluation.report import read_report
+from evaluation.run_labels import differences, run_labels
+from evaluation.skipped_rows import skipped_lines
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,22 @@ class Group:
     label: str
     runs: tuple[Run, ...]
 
-    def task(self, name: str) -> Spread | None:
-        """Accuracy or recall@10 in a task, None if a run was not asked."""
-        scores = [main_score(run.report["tasks"][name]) for run in self.runs if name in run.report["tasks"]]
+    def task(self, name: str, metric: str | None = None) -> Spread | None:
+        """A metric of a task, or its main one; None if a run was not asked, or was not scored by it."""
+        asked = [run.report["tasks"][name] for run in self.runs if name in run.report["tasks"]]
+        metric = metric or (main_metric(asked[0]) if asked else None)
+        scores = [found[metric] for found in asked if metric in found]
         if len(scores) != len(self.runs):
             return None
         spread = Spread.of([score["value"] for score in scores])
         if len(scores) > 1:
             return spread
         return Spread(spread.mean, spread.lowest, spread.highest, scores[0]["low"], scores[0]["high"])
+
+    def numbers(self, task: str, metric: str) -> list[int]:
+        """Of how many rows the scores of a task are, each number once."""
+        tasks = [run.report["tasks"].get(task, {}) for run in self.runs]
+        return sorted({found[metric]["n"] for found in tasks if "n" in found.get(metric, {})})
 
     def cost(self, *path: str) -> Spread | None:
         """A number of the report's `model` or `train`, by its keys; None if a run does not know it."""
@@ -97,7 +106,7 @@ def load_runs(paths: Sequence[str | Path]) -> list[Run]:
             folders.append(Path(path))
     if not folders:
         raise BadInputError("runs: names no run; give runs=[RUN1,RUN2]")
-    return [load_run(folder) for folder in dict.fromkeys(folders)]
+    return [load_run(folder) for folder in {folder.resolve(): folder for folder in reversed(folders)}.values()][::-1]
 
 
 def load_run(folder: Path) -> Run:
@@ -132,38 +141,46 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 
 def labels(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """Short names: the experiment, and where several groups share it, the options in which they differ."""
-    names = [group[0].name.rpartition("/")[0] or group[0].name for group in groups]
-    flat = [options(group[0].config) for group in groups]
-    result = []
-    for place, name in enumerate(names):
-        rivals = [other for other in range(len(groups)) if other != place and names[other] == name]
-        keys = [key for key in flat[place] if any(flat[other].get(key) != flat[place][key] for other in rivals)]
-        parts = [f"{key}={flat[place][key]}" for key in sorted(keys)]
-        if rivals and not parts:
-            parts = [f"step {groups[place][0].report['provenance'].get('step')}"]
-        shown = ", ".join(parts[:3]) + (", ..." if len(parts) > 3 else "")
-        result.append(f"{name} ({shown})" if parts else name)
-    repeated = {label for label in result if result.count(label) > 1}
-    return [f"{label} {groups[place][0].name}" if label in repeated else label for place, label in enumerate(result)]
+    """Short names that never repeat: the experiment, and what differs between those that share it."""
+    names = [experiment(group) for group in groups]
+    origins = [group[0].report["provenance"] for group in groups]
+    fallbacks = [
+        [
+            f"step={origin.get('step')}",
+            f"seed={origin.get('seed')}" if len(group) == 1 else f"{len(group)} seeds",
+            group[0].name.rpartition("/")[2],
+            str(group[0].folder),
+        ]
+        for group, origin in zip(groups, origins, strict=True)
+    ]
+    return run_labels(names, [group[0].config for group in groups], fallbacks)
 
 
-def options(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every value of a configuration by its dotted name, without what does not belong to the experiment."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if not prefix and key in NOT_THE_EXPERIMENT:
-            continue
-        if isinstance(value, Mapping):
-            found |= options(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
+def experiment(group: Sequence[Run]) -> str:
+    """The name of the experiment that some runs belong to."""
+    return group[0].name.rpartition("/")[0] or group[0].name
+
+
+def changed_options(groups: Sequence[Group]) -> dict[str, list[str]]:
+    """Every option in which the groups differ, with its value in each."""
+    return differences([group.runs[0].config for group in groups])
 
 
 def task_names(groups: Sequence[Group]) -> list[str]:
     """Tasks of any run, in their first order."""
     return list(dict.fromkeys(task for group in groups for run in group.runs for task in run.report["tasks"]))
+
+
+def task_metrics(groups: Sequence[Group], task: str) -> list[str]:
+    """The metrics of a task that any run has, the main one of the first run first."""
+    asked = [run.report["tasks"][task] for group in groups for run in group.runs if task in run.report["tasks"]]
+    return list(dict.fromkeys([main_metric(asked[0]), *(metric for found in asked for metric in found)]))
+
+
+def main_metrics(groups: Sequence[Group], task: str) -> list[str]:
+    """The main metrics that the runs have in a task, which should be one."""
+    runs = [run for group in groups for run in group.runs if task in run.report["tasks"]]
+    return list(dict.fromkeys(main_metric(run.report["tasks"][task]) for run in runs))
 
 
 def warnings(groups: Sequence[Group]) -> list[str]:
@@ -182,25 +199,55 @@ def warnings(groups: Sequence[Group]) -> list[str]:
         found.append("the intervals were not made in the same way; evaluate the older runs again")
     if len(values("provenance", "trained_on", "processor")) > 1 or len(values("provenance", "trained_on", "cores")) > 1:
         found.append("the runs were trained on different machines, so their seconds cannot be compared")
+    for task in task_names(groups):
+        found += task_warnings(groups, task)
+    for run in (run for group in groups for run in group.runs):
+        found += [
+            f"{run.name}: {line.removeprefix('warning: ')}"
+            for line in skipped_lines(run.report)
+            if line.startswith("warning: ")
+        ]
+    return found
+
+
+def task_warnings(groups: Sequence[Group], task: str) -> list[str]:
+    """What makes the scores of one task incomparable."""
+    found = []
+    metrics = main_metrics(groups, task)
+    if len(metrics) > 1:
+        named = ", ".join(map(title, metrics))
+        found.append(f"{task}: the runs have different main metrics ({named}); each is shown where it was measured")
+    numbers = sorted({number for group in groups for number in group.numbers(task, metrics[0])})
+    if len(numbers) > 1:
+        shown = ", ".join(f"{number:,}" for number in (numbers[:1] + numbers[-1:] if len(numbers) > 4 else numbers))
+        found.append(f"{task}: the runs were scored on different numbers of rows ({shown}), so not on the same ones")
     return found
 
 
 def to_json(groups: Sequence[Group]) -> dict[str, Any]:
-    """The content of compare.json."""
+    """The content of compare.json: of each group, all metrics of all tasks, the main one in `tasks`."""
+    tasks = {task: task_metrics(groups, task) for task in task_names(groups)}
+    changed = changed_options(groups)
     return {
         "groups": [
             {
                 "label": group.label,
                 "runs": [str(run.folder) for run in group.runs],
                 "seeds": [run.report["provenance"].get("seed") for run in group.runs],
-                "tasks": {task: as_dict(group.task(task)) for task in task_names(groups)},
+                "differs": {key: values[place] for key, values in changed.items()},
+                "tasks": {task: as_dict(group.task(task)) for task in tasks},
+                "metrics": {
+                    task: {metric: as_dict(group.task(task, metric)) for metric in metrics}
+                    for task, metrics in tasks.items()
+                },
+                "rows": {task: group.numbers(task, metrics[0]) for task, metrics in tasks.items()},
                 "model": {
                     "parameters": as_dict(group.cost("model", "parameters")),
                     "flops": {name: as_dict(group.cost("model", "flops", name)) for name in ("inference", "training")},
                 },
                 "train": {name: as_dict(group.cost("train", name)) for name in ("seconds", "steps", "tokens")},
             }
-            for group in groups
+            for place, group in enumerate(groups)
         ],
         "warnings": warnings(groups),
     }

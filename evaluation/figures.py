@@ -29,6 +29,8 @@ MAX_ROWS = 32
 MAX_ANSWERS = 20
 # Numbers of answers behind a row that fit beside it.
 MAX_SIZES = 4
+# Curves of a legend that fits among them.
+MOST_INSIDE = 4
 
 
 def pictures(report: Mapping[str, Any], metrics: Path | None) -> dict[str, tuple[str, Draw]]:
@@ -291,4 +293,7 @@ def draw_accuracies(axes: Axes, curves: Mapping[str, np.ndarray]) -> None:
     metrics = dict.fromkeys(title(name.rpartition("/")[2]) for name in tasks)
     axes.set_ylabel(f"validation {label(', '.join(metrics))}{and_rest(len(tasks), len(every))}")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(frameon=False, loc="lower right")
+    if len(tasks) > MOST_INSIDE:
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=7)
+    else:
+        axes.legend(frameon=False, loc="lower right")

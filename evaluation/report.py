@@ -36,7 +36,8 @@ from evaluation.probe_report import probe_lines, probe_pictures
 from evaluation.ranking import MEDIAN_RANK, RECALL_AT
 from evaluation.recall_figure import recall_pictures
 from evaluation.retrieval_figures import space_pictures
-from evaluation.terminal import marked_up
+from evaluation.skipped_rows import skipped_lines
+from evaluation.terminal import cell_text, marked_up
 
 # What an evaluation writes; the report itself is last, so that a folder that has it is whole.
 FILES = ("figures", "answers.jsonl", "report.md", "report.json")
@@ -105,8 +106,8 @@ def write_report(
 ) -> None:
     """Writes `answers.jsonl`, `report.md`, `report.json` and then the figures, each under a temporary name.
 
-    What lies in `folder` and says something else moves to `evaluations/step_M` there first. A figure that cannot be drawn
-    is a warning; `report.md` is written again when the others are there, with them.
+    What lies in `folder` and says something else moves to `evaluations/step_M` there first. A figure that cannot be
+    drawn is a warning; `report.md` is written again when the others are there, with them.
     """
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,6 +151,8 @@ def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
     """The report for a reader."""
     run = escaped(report["provenance"].get("run") or "a run")
     lines = [f"# Report on {run}, step {report['train']['steps']}", ""]
+    if told := skipped_lines(report):
+        lines += [*(f"- {escaped(line)}" for line in told), ""]
     lines += [*retrieval_lines(report), *accuracy_lines(report)]
     lines += [
         escaped(f"- {task}, {condition_name(key, context_of_report(report, task))} left out: {reason}")
@@ -262,7 +265,7 @@ def print_table(report: Mapping[str, Any], console: Console | None = None) -> No
         console.print(retrieval_table(report))
     for shown in accuracy_tables(report, console):
         console.print(shown)
-    for line in filter(None, note_lines(report)):
+    for line in (*skipped_lines(report), *filter(None, note_lines(report))):
         console.print(line.removeprefix("- "), style="yellow", markup=False, emoji=False)
 
 
@@ -294,5 +297,6 @@ def retrieval_table(report: Mapping[str, Any]) -> Table:
         for name, found in others.items():
             cells[-1] += f"\n[dim]{escape(name)} {found[MEDIAN_RANK]['value']:,.1f}[/dim]"
         cells[-1] += f"\n[dim]chance {random[MEDIAN_RANK]:,.1f}[/dim]"
-        shown.add_row(f"{marked_up(task)}\n[dim]n={rank['n']:,} of {random['candidates']:,}[/dim]", *cells)
+        name = f"{marked_up(task)}\n[dim]n={rank['n']:,} of {random['candidates']:,}[/dim]"
+        shown.add_row(*map(cell_text, (name, *cells)))
     return shown

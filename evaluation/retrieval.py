@@ -27,6 +27,7 @@ from evaluation.ranking import chance_curve, curve_points, recall_curve, retriev
 from evaluation.retrieval_answers import Direction, retrieval_rows, words_of
 from evaluation.settings import Bootstrap, check_tasks
 from evaluation.shared_space import embedding_map, modality_gap
+from evaluation.skipped_rows import skipped_json
 from fusion.model import FusionModel
 
 FLOPS_SAMPLES = 16
@@ -84,12 +85,15 @@ def evaluate_retrieval(
     `keep` is told the answers to the queries of each direction, and the classes that were given, as rows.
     Samples that cannot be read count as skipped, and are no candidates either, if `on_bad_sample` is "skip".
     """
-    skipped: list[str] = []
-    unread = skipped if on_bad_sample == "skip" else None
-    tasks = {name: read_aligned(source, unread) for name, source in settings.tasks.items()}
+    skipped: dict[str, list[str]] = {name: [] for name in settings.tasks}
+    fitted: list[str] = []  # samples of the regression that cannot be used; no row of a task
+    skips = on_bad_sample == "skip"
+    tasks = {name: read_aligned(source, skipped[name] if skips else None) for name, source in settings.tasks.items()}
+    rows = {name: len(samples) + len(skipped[name]) for name, samples in tasks.items()}
     report: dict[str, Any] = {"sources": list(tasks), "tasks": {}, "chance": {}, "audit": {}, "omitted": {}}
     report |= {"embedding_map": {}, "modality_gap": {}, "baselines": {}, "clusters": {}, "recall_curves": {}}
     frozen = frozen_modalities(model)
+    unread = fitted if skips else None
     training = read_aligned(settings.ridge, unread) if settings.ridge is not None and len(frozen) > 1 else []
     with question_progress(_num_questions(tasks, training), progress) as bar:
         size, done = settings.batch_size, bar.advance
@@ -97,9 +101,11 @@ def evaluate_retrieval(
         ridge = RidgeBaseline(model, interleaver, training, batch_size=size, skipped=unread, advance=done)
         for name, samples in tasks.items():
             bar.stage(name)
-            embedded = embed(model, interleaver, samples, batch_size=size, skipped=unread, advance=done)
+            embedded = embed(
+                model, interleaver, samples, batch_size=size, skipped=skipped[name] if skips else None, advance=done
+            )
             if len(embedded) < 2:
-                reason = f"; the first: {skipped[0]}" if skipped else ""
+                reason = f"; the first: {skipped[name][0]}" if skipped[name] else ""
                 raise BadSampleError(f"{name}: has no samples of two modalities that can be used{reason}")
             drawn = clusters_of(samples, settings.cluster)
             report["clusters"][name] = drawn.to_json()
@@ -117,7 +123,7 @@ def evaluate_retrieval(
     everything = [sample for samples in tasks.values() for sample in samples]
     batch = first_batch(interleaver, everything, FLOPS_SAMPLES).to(next(model.parameters()).device)
     report["model"] = model_costs(model, batch)
-    report["data"] = {"skipped": 0, "skipped_in_evaluation": len(skipped), "reasons": skipped[:MAX_REASONS]}
+    report["data"] = skipped_json(rows, skipped, MAX_REASONS)
     report["provenance"] = {
         "data_hash": data_fingerprint(everything),
         "interval": interval_words(settings.bootstrap.resamples),

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from data.absence import user_modalities
 from data.corruptions import SEVERITIES, Corruption, corrupted
+from data.pixels import WHITE, Colour
 from data.randomness import generator
 from data.types import Message, Sample
 from evaluation.answer_metrics import AnswerMetric, interval
@@ -46,9 +48,12 @@ def curves(
     prior: Prior | None,
     settings: Settings,
     ask: Ask,
+    background: Colour = WHITE,
 ) -> dict[str, Any]:
     """The part of a report about one task; `answered` are the predictions for its unchanged samples, and `candidates`
     those of each for a choice.
+
+    background: on what the model sees transparent pictures.
 
     n: questions per point. metric: its name. clean: the score on them. corruptions: name -> modality,
     unit, levels, the score at each severity (under the name of the metric), and relative and effective robustness; the
@@ -70,15 +75,9 @@ def curves(
         held = holding(chosen, corruption.modality)
         samples = [chosen[place].sample for place in held]
         own_candidates = [candidates[places[place]] for place in held]
+        spoilt = partial(damaged, task, samples, name, corruption, robustness=robustness, background=background)
         tables = [
-            metric.table(
-                ask(
-                    f"{task}, {name} {severity}",
-                    damaged(task, samples, name, corruption, severity, robustness),
-                    [metric],
-                    own_candidates,
-                )
-            )
+            metric.table(ask(f"{task}, {name} {severity}", spoilt(severity=severity), [metric], own_candidates))
             for severity in SEVERITIES
         ]
         floor_NK = None if prior is None else blind_table(samples, corruption.modality, prior, metric)
@@ -213,11 +212,17 @@ def drawn(task: str, answered: Sequence[Prediction], robustness: Robustness) -> 
 
 
 def damaged(
-    task: str, samples: Sequence[Sample], name: str, corruption: Corruption, severity: int, robustness: Robustness
+    task: str,
+    samples: Sequence[Sample],
+    name: str,
+    corruption: Corruption,
+    severity: int,
+    robustness: Robustness,
+    background: Colour = WHITE,
 ) -> list[Sample]:
     """Every sample damaged, by a generator of its own that is the same at every severity."""
     return [
-        corrupted(sample, corruption, severity, generator(robustness.seed, "damage", task, name, place))
+        corrupted(sample, corruption, severity, generator(robustness.seed, "damage", task, name, place), background)
         for place, sample in enumerate(samples)
     ]
 

@@ -30,6 +30,7 @@ from evaluation.questions import Questions, context_of, long_answers, read_sampl
 from evaluation.reply import canonical
 from evaluation.robustness import curves, points
 from evaluation.settings import Settings
+from evaluation.skipped_rows import skipped_json
 from fusion.model import FusionModel
 
 # Parts of a report that are by task.
@@ -59,10 +60,12 @@ def evaluate(
     `keep` is told the answers to the questions of each task as they are, without those of the audit, and its metrics.
     Samples that cannot be read count as skipped, and take no part in any score, if `on_bad_sample` is "skip".
     """
-    skipped: list[str] = []
-    unread = skipped if on_bad_sample == "skip" else None
+    skipped: dict[str, list[str]] = {name: [] for name in settings.tasks}
     tasks = {
-        name: Questions.prepare(name, read_samples(source, unread), settings) for name, source in settings.tasks.items()
+        name: Questions.prepare(
+            name, read_samples(source, skipped[name] if on_bad_sample == "skip" else None), settings
+        )
+        for name, source in settings.tasks.items()
     }
     prior = None
     if (settings.audit or settings.robustness is not None) and settings.prior is not None:
@@ -75,8 +78,8 @@ def evaluate(
         for name, task in tasks.items():
             found = ask(name, task.samples, task.metrics, task.candidates, answers=True)
             predictions = task.tagged(found, range(len(task.samples)))
-            skipped += [prediction.skipped for prediction in predictions if prediction.skipped]
-            answered = readable(predictions, name, skipped)
+            skipped[name] += [prediction.skipped for prediction in predictions if prediction.skipped]
+            answered = readable(predictions, name, skipped[name])
             keep(name, answered, task.metrics)
             report["tasks"][name], unmeasured = task_scores(answered, task, settings)
             report["breakdown"][name] = breakdown(answered, task.main, settings)
@@ -90,8 +93,8 @@ def evaluate(
             if robust is not None:
                 # What damage makes unreadable (a prompt that grew too long) is a wrong answer, not an end.
                 kept = [own for own, item in zip(task.candidates, predictions, strict=True) if not item.skipped]
-                asked_anyway = partial(ask, on_bad_sample="skip")
-                measured = curves(name, task.main, answered, kept, prior, settings, asked_anyway)
+                lenient, ground = partial(ask, on_bad_sample="skip"), interleaver.background
+                measured = curves(name, task.main, answered, kept, prior, settings, lenient, ground)
                 report.setdefault("robustness", {})[name] = measured
             if settings.attribution is not None:
                 bar.stage(f"{name}, deletion curves")
@@ -101,7 +104,8 @@ def evaluate(
         report["families"] = families
     everything = [sample for task in tasks.values() for sample in task.samples]
     report["model"] = model_facts(model, interleaver, [task.samples for task in tasks.values()])
-    report["data"] = {"skipped": 0, "skipped_in_evaluation": len(skipped), "reasons": skipped[:MAX_REASONS]}
+    rows = {name: len(source) for name, source in settings.tasks.items()}
+    report["data"] = skipped_json(rows, skipped, MAX_REASONS)
     report["provenance"] = {
         "data_hash": data_fingerprint(everything),
         "interval": interval_words(settings.bootstrap.resamples),

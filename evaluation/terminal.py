@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from evaluation.plain_text import label
 
@@ -14,9 +15,20 @@ WIDEST = 10_000
 
 def fits(table: Table, console: Console) -> bool:
     """Whether a table can be shown without folding or cutting off."""
-    return console.measure(table, options=console.options.update(max_width=WIDEST)).maximum <= console.width
+    return width_of(table, console) <= console.width
 
 
-def marked_up(text: str, longest: int = 60) -> str:
-    """A name of data as rich shows it: short, and with no markup of its own."""
-    return escape(label(text, longest))
+def width_of(table: Table, console: Console) -> int:
+    """The columns that a table would take."""
+    return console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
+
+
+def marked_up(text: str, longest: int = 60, after: str = "") -> str:
+    """A name of data as rich shows it: short, with no markup of its own, broken after each `after`."""
+    name = label(text, longest)
+    return escape(name.replace(after, f"{after}\n") if after else name)
+
+
+def cell_text(markup: str) -> Text:
+    """A cell with markup of ours; `:smile:` in a name of data stays what it is."""
+    return Text.from_markup(markup, emoji=False)

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
+from data.overrides import quoted
+
 ASSIGNMENT = re.compile(r"(\+{0,2})([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
-# What OmegaConf would take for a reference to another option, with the backslashes before it.
-REFERENCE = re.compile(r"(\\*)\$\{")
 SURROGATE = re.compile("[\ud800-\udfff]")
 NULL, MISSING = "null", "???"
 
@@ -58,12 +57,6 @@ def typed_overrides() -> list[str]:
     # Unresolved: a quoted value may hold what looks like a reference.
     found = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     return [str(override) for override in found or ()]
-
-
-def quoted(value: str) -> str:
-    """A value of an override that is read as exactly this string, whatever it holds."""
-    literal = REFERENCE.sub(lambda found: found[1] * 2 + r"\${", value)
-    return QuotedString(literal, Quote.single).with_quotes()
 
 
 def _argument(argument: str, literals: Literals, options: Iterable[str]) -> str:

@@ -26,13 +26,17 @@ def main(config: DictConfig) -> None:
 def compare_runs(config: DictConfig) -> None:
     """Runs that differ by their seed alone are shown as one row."""
     from evaluation.compare import group_runs, load_runs
-    from evaluation.comparison_report import print_comparison, write_comparison
+    from evaluation.comparison_report import replaced, write_comparison
+    from evaluation.comparison_table import print_comparison
 
     paths = [config.runs] if isinstance(config.runs, str) else list(config.runs)
     folder = Path(config.output or "runs/comparison")
     groups = group_runs(load_runs(paths))
+    note = replaced(groups, folder, is_default=config.output is None)
     write_comparison(groups, folder)
     print_comparison(groups)
+    if note:
+        print(note)
     print(f"comparison: {folder / 'compare.md'}")
 
 
@@ -44,6 +48,9 @@ def run_bakeoff(config: DictConfig) -> None:
     from data.instantiate import instantiate
     from data.types import BadInputError
 
+    data = config.get("data")
+    if data and data.get("validation_file") is not None:
+        data.hold_out = None  # there is something else to tune on
     if config.name is None:
         raise BadInputError("name: a bake-off needs one, for the folder of its runs")
     results = run(instantiate(config.bakeoff, "bakeoff"), Path(config.runs), config.name)

@@ -24,7 +24,7 @@ from omegaconf.errors import (
 )
 
 import conf
-from scripts.arguments import quoted
+from data.overrides import quoted
 from scripts.choices import NONE
 
 CONF = Path(str(conf.__file__)).parent

@@ -8,24 +8,23 @@ from typing import Any
 from training.distributed import Processes
 from training.memory import PeakMemory
 from training.progress import Progress
+from training.slow_data import DataWatch
 from training.trackers.base import Tracker
 from training.window import Counters, Window
-
-# Above this share of a window's time, waiting for data is reported.
-SLOW_DATA = 0.2
 
 
 class Reporter:
     """Sums up the steps since the last line of the log, and passes lines and alerts on.
 
-    Only the first process has a tracker and something to say.
+    Only the first process has a tracker and something to say. run: its name; remedy: what may help where steps wait for
+    data. Both are named by alerts.
     """
 
-    def __init__(self, tracker: Tracker | None, processes: Processes) -> None:
+    def __init__(self, tracker: Tracker | None, processes: Processes, run: str = "", remedy: str = "") -> None:
         self.tracker, self.processes = tracker if processes.is_main else None, processes
         self.window, self.memory = Window(), PeakMemory(processes.device)
         self.progress: Progress | None = None
-        self.first_window, self.data_was_slow = True, False
+        self.data, self.run, self.remedy = DataWatch(), run, remedy
 
     def log(self, counters: Counters, seconds: float, learning_rate: float, norms: Mapping[str, float]) -> None:
         """The line of this step, with means since the last one; every process must call this."""
@@ -39,7 +38,7 @@ class Reporter:
         self.track(counters, seconds, metrics)
         if self.progress is not None:
             self.progress.report(counters.step, metrics.get("train/loss"), metrics["train/tokens_per_second"])
-        self._watch_data(counters.step, window.data_share)
+        self._watch_data(counters.step, window)
         self.window = Window()
 
     def track(self, counters: Counters, seconds: float, metrics: Mapping[str, float]) -> None:
@@ -72,12 +71,9 @@ class Reporter:
         found = self.processes.gather(self.memory.metrics())
         return {name: max(peaks.get(name, 0.0) for peaks in found) for name in found[0]}
 
-    def _watch_data(self, step: int, share: float) -> None:
-        """One alert if steps wait for data; the first window waits for the loader to start."""
-        if share > SLOW_DATA and not self.first_window and not self.data_was_slow:
-            self.data_was_slow = True
-            text = f"step {step}: {share:.0%} of the time was spent waiting for data"
-            # Beside a model on the CPU a worker takes a core from it.
-            remedy = "" if self.processes.device.type == "cpu" else "; more data.num_workers may help"
-            self.alert("slow data", text + remedy, "warn")
-        self.first_window = False
+    def _watch_data(self, step: int, window: Window) -> None:
+        """One alert if steps keep waiting for data."""
+        share = self.data.slow_share(window.steps, window.seconds, window.data_seconds)
+        if share is not None:
+            text = f"run {self.run}, step {step}: {share:.0%} of the time was spent waiting for data"
+            self.alert("slow data", f"{text}; what may help: {self.remedy}" if self.remedy else text, "warn")

@@ -46,6 +46,7 @@ from training.preprocessing import follow_encoders
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
 from training.schedules import Schedule
+from training.slow_data import remedy
 from training.trackers.base import Tracker
 from training.trackers.fan_out import build_tracker
 from training.trainer import Trainer
@@ -178,6 +179,7 @@ def _train(
         seed=config.seed,
         data=held,
         notes=notes,
+        remedy=remedy(config, model.media_encoders, processors, workers, processes.device.type == "cpu"),
     )
     tracker.start(f"{config.name}/{run_folder.name}", plain, _step(checkpoint))
     try:

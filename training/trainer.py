@@ -53,7 +53,7 @@ class Trainer:
     load: (start, stop) -> the micro-batches of these numbers, of this process; a number always means the same batch.
     evaluate: see `Validation`. config, tokenizer_path: kept in every checkpoint. seed: of what a process draws itself,
     such as dropout, in each update anew. data: what the sources held, for checkpoints. notes: what a person should know
-    when the training goes on.
+    when the training goes on. remedy: what may help if steps wait for data (see `training.slow_data`).
     After a resume `step` > 0: start the tracker with it.
     """
 
@@ -76,6 +76,7 @@ class Trainer:
         seed: int = 0,
         data: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
+        remedy: str = "",
     ) -> None:
         if options.max_steps is None:
             raise ValueError("options.max_steps=None: a trainer needs the number of updates, see training.length")
@@ -84,7 +85,7 @@ class Trainer:
         self.options, self.config, self.tokenizer_path, self.seed = options, config, tokenizer_path, seed
         self.objective, self.schedule, self.load = objective, schedule, load
         self.processes = processes or start(options.device)
-        self.report = Reporter(tracker, self.processes)
+        self.report = Reporter(tracker, self.processes, f"{run_folder.parent.name}/{run_folder.name}", remedy)
         self.checkpoints = run_folder / "checkpoints"
         self.model = model.to(self.processes.device).train()
         self.validation = Validation(self.model, evaluate, options, self.processes)

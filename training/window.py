@@ -48,11 +48,6 @@ class Window:
                 old = self.groups.get(name, [0.0, 0])
                 self.groups[name] = [old[0] + loss, old[1] + count]
 
-    @property
-    def data_share(self) -> float:
-        """Share of the time spent waiting for data."""
-        return self.data_seconds / max(self.seconds, 1e-9)
-
     def metrics(self) -> dict[str, float]:
         """The means, by the names under which they are logged.
 

@@ -85,7 +85,7 @@ def test_a_difference_is_that_of_the_scores_and_sharper_than_they_are() -> None:
 
 def test_one_seed_is_not_tested() -> None:
     alone = {
-        budget: Answers({t: {m: v[:1] for m, v in own.items()} for t, own in found.correct.items()}, found.clusters)
+        budget: Answers({t: {m: v[:1] for m, v in own.items()} for t, own in found.values.items()}, found.clusters)
         for budget, found in ANSWERS.items()
     }
     (found,) = judged_contrasts(alone, CONTRASTS[:1])
@@ -110,7 +110,7 @@ def test_questions_are_drawn_together_as_the_evaluation_says(tmp_path: Path) -> 
     folders = [write(tmp_path / f"seed {s}", correct_N, CLUSTERS) for s, correct_N in enumerate(correct_SN)]
     found = read_answered({"a": folders})
     assert found.clusters == {"typed": CLUSTERS}
-    assert found.correct["typed"]["a"].tolist() == correct_SN.tolist()
+    assert found.values["typed"]["a"].tolist() == correct_SN.tolist()
     score = found.scores()["typed"]["a"]
     assert score == estimate(correct_SN, CLUSTERS)
     assert width(score) > 1.9 * width(estimate(correct_SN, [f"question {n}" for n in range(len(CLUSTERS))]))

@@ -48,9 +48,11 @@ def simulated(seeds: int, contrasts: list[Contrast]) -> Results:
         reference="early",
         num_seeds=seeds,
         clusters={"typed": 100},
+        metrics={"typed": "accuracy"},
         rows=tuple(rows),
         contrasts=judged_contrasts(answers, contrasts),
         differences=differences,
+        tuned_by="val/accuracy",
         tuning={method: {0.01: 0.5} for method in METHODS},
     )
 

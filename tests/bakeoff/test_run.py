@@ -277,3 +277,36 @@ def test_without_tuning_the_first_seed_finds_the_sizes(tmp_path: Path, data: Pat
     assert len(widths) == 1
     assert "Nothing was tuned" in (folder / "bakeoff.md").read_text()
     assert json.loads((folder / "bakeoff.json").read_text())["tuning"] == {"option": None, "scores": {}}
+
+
+def test_a_bakeoff_on_ones_own_files_is_one_command(tmp_path: Path) -> None:
+    """Without a validation, learning rates are tuned on rows that are held out; names of files need no quotes."""
+    data = write_small_data(tmp_path / "my data, 1=a", ("text", "audio", "image"))
+    small = {
+        "d_model": 16,
+        "mixer.num_heads": 2,
+        "mixer.num_kv_heads": 2,
+        "fusion.num_layers": 2,
+        "trainer.max_steps": 2,
+    }
+    small |= {"compute_threads": 1, "data.samples_per_batch": 4, "tracker": "jsonl"}
+    command = [
+        *(sys.executable, str(REPOSITORY / "scripts" / "compare.py"), "experiment=bakeoff/manifest", "tracker=[]"),
+        *(f"data.train={data}", f"data.evaluation={data}", "bakeoff.seeds=[0]", "bakeoff.contrasts=[]"),
+        *("bakeoff.budgets=[flops]", "bakeoff.tuning.values=[0.01]", "bakeoff.tuning.options.trainer.max_steps=1"),
+        *(f"{'' if name in ('trainer.max_steps',) else '+'}bakeoff.options.{name}={v}" for name, v in small.items()),
+        *(f"~bakeoff.methods.{name}" for name in ("mid", "bottleneck", "cross_attention", "concat")),
+        *("~bakeoff.methods.mixture_of_transformers", "bakeoff.baselines=[early]"),
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    folder = tmp_path / "runs" / "bakeoff_manifest"
+    assert {path.parent.name for path in folder.glob("*/ended.txt")} == {
+        "tune-early-0.01",
+        "tune-late-0.01",
+        "early-seed0",
+        "late-flops-seed0",
+    }
+    config = OmegaConf.load(folder / "tune-early-0.01" / "config.yaml")
+    assert config.data.train == str(data)
+    assert json.loads((folder / "bakeoff.json").read_text())["tuning"]["metric"] == "val/loss"

@@ -178,6 +178,20 @@ def test_a_source_of_ones_own_may_raise_anything(given: Any, line: str, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+class Torn:
+    """A clip of a store that has gone."""
+
+    def read(self) -> Tensor:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_medium_that_cannot_be_read_has_no_content_in_a_fingerprint() -> None:
+    sample = Sample("a", (Message("user", (Media("audio", Torn()),)), Message("assistant", (Text("x"),))))
+    assert fingerprint(Own(sample)) == fingerprint(Own(OSError("gone")))
+    (skipped,) = stream(Own(sample), "skip", 1)[0].skipped
+    assert skipped == "x (id a): messages[0].content[0]: audio torn: Input/output error"
+
+
 def test_a_manifest_that_is_a_pipe_or_no_name_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, said in (

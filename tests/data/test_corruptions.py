@@ -245,3 +245,12 @@ def test_files_are_read_and_left_alone(tmp_path: Path) -> None:
     for source in (tmp_path / "broken.wav", tmp_path / "none.wav", io.BytesIO(b"RIFF").getvalue()):
         with pytest.raises(BadSampleError, match=r"not readable sound|file not found"):
             corrupted(conversation(Media("audio", source)), AudioNoise(), 1, np.random.default_rng(0))
+
+
+def test_a_transparent_picture_is_damaged_on_the_ground_that_the_model_sees() -> None:
+    file = io.BytesIO()
+    Image.new("RGBA", (4, 4), (200, 0, 0, 0)).save(file, "PNG")
+    sample = conversation(Media("image", file.getvalue()))
+    for ground, options in ((255, {}), (0, {"background": (0, 0, 0)})):
+        found = corrupted(sample, ImageContrast(), 1, np.random.default_rng(0), **options)
+        assert found.messages[1].content[0].source.unique().tolist() == [ground]

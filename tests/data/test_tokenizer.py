@@ -110,3 +110,7 @@ def test_bad_arguments_are_named(tokenizer):
         Tokenizer.train(TEXTS, 264)
     with pytest.raises(BadInputError, match="cannot be written as UTF-8"):
         tokenizer.encode("broken \ud800 text")
+
+
+def test_text_that_cannot_be_written_is_left_out_of_the_training():
+    assert Tokenizer.train([*TEXTS, "half \ud800"], 300).fingerprint == Tokenizer.train(TEXTS, 300).fingerprint

@@ -72,13 +72,13 @@ def hostile(report: dict[str, Any]) -> dict[str, Any]:
     report["audit"] = dict.fromkeys(report["tasks"], dict.fromkeys(HOSTILE[::4], audit["majority"]))
     report["omitted"] = dict.fromkeys(report["tasks"], dict.fromkeys(HOSTILE, HOSTILE[0]))
     values = dict.fromkeys(HOSTILE, score["accuracy"])
-    report["breakdown"] = dict.fromkeys(report["tasks"], {HOSTILE[0]: values})
+    report["breakdown"] = {task: {HOSTILE[0]: values} for task in report["tasks"]}
     counts = {text: dict.fromkeys(HOSTILE, 1) for text in HOSTILE}
     report["confusion"] = dict.fromkeys(list(report["tasks"])[:1], counts)
     points = {text: [[0.1 * place, 0.2, text] for place, text in enumerate(HOSTILE)] for text in HOSTILE[:6]}
     report["embedding_map"] = {HOSTILE[0]: {"points": points, "field": HOSTILE[1], "explained": [0.5, 0.3]}}
     gap = {"counts": {"matched": [1, 2], "unmatched": [2, 1]}, "matched": 0.1, "unmatched": 0.2, "distance": 0.3}
-    report["modality_gap"] = {HOSTILE[0]: dict.fromkeys(HOSTILE, gap)}
+    report["modality_gap"] = {HOSTILE[0]: dict.fromkeys(HOSTILE[:9], gap)}
     report["spread"] = {
         text: {"metric": "chrf", "edges": [0.0, 0.5, 1.0], "counts": [1, 2], "worst": [], "best": []}
         for text in HOSTILE
@@ -103,7 +103,7 @@ def hostile(report: dict[str, Any]) -> dict[str, Any]:
         "regions": 4,
         "n": 9,
     }
-    report["attribution"] = dict.fromkeys(HOSTILE[:2], {HOSTILE[1]: deleted})
+    report["attribution"] = {name: {HOSTILE[1]: deleted} for name in HOSTILE[:2]}
     return report
 
 
@@ -118,16 +118,16 @@ def hostile_curves(folder: Path) -> Path:
 
 
 def hostile_bakeoff(*_: object) -> Figure:
-    scores = {text: Estimate(0.5, 0.4, 0.6) for text in HOSTILE}
+    scores = {text: Estimate(0.5, 0.4, 0.6) for text in HOSTILE[:5]}
     rows = [Row(text, "flops", 0.1, 8, 1.0, 1.0, 1e6, 2e6, 3.0, 0.1, scores) for text in HOSTILE]
     return draw_bakeoff(Results("lr", HOSTILE[0], 2, {}, tuple(rows), (), {}, {}))
 
 
 def hostile_explanation(*_: object) -> Figure:
     words = [Region("text", text, (0,)) for text in HOSTILE * 20]
-    patches = [Region("audio", "x", (0,), item) for item in range(30)]
+    patches = [Region("audio", "x", (0,), item) for item in range(9)]
     regions = tuple(words + patches)
-    shown = tuple(np.zeros((4, 3)) for _ in range(30))
+    shown = tuple(np.zeros((4, 3)) for _ in range(9))
     return draw_explanation(Explanation(HOSTILE[-2], 0.5, regions, shown, {GRADIENT: np.ones(len(regions))}))
 
 

@@ -234,6 +234,39 @@ def test_a_failed_write_leaves_the_old_report(
     assert read_report(tmp_path) == report
 
 
+def test_tables_say_how_many_rows_are_in_no_score(report: dict[str, Any]) -> None:
+    clean = written(report)
+    assert "in no score" not in clean
+    few, many = {"rows": 3060, "skipped": 60, "first": "a.jsonl:9: x|y"}, {"rows": 6000, "skipped": 3000, "first": "z"}
+    report["data"]["tasks"] = {TASKS[0]: few, TASKS[1]: many}
+    page, text = to_markdown(report, {}), " ".join(printed(report, 80).split())
+    told = f"{TASKS[0]}: 60 of 3,060 rows (2%) could not be read or answered, and are in no score; the first: a.jsonl:9"
+    loud = f"warning: {TASKS[1]}: 3,000 of 6,000 rows (50%) could not be read or answered"
+    for shown in (page, text):
+        assert told in shown
+        assert f"warning: {TASKS[0]}" not in shown
+        assert loud in shown
+    assert "n=3,000 of 6,000" in text
+    assert f"| **{TASKS[1]}** |" in page
+    assert "| 3,000 of 6,000 |" in page
+    del report["data"]["tasks"]
+    report["data"]["skipped_in_evaluation"] = 7
+    assert "7 rows could not be read or answered, and are in no score" in written(report), "an older report"
+
+
+def test_markup_in_names_is_text(report: dict[str, Any]) -> None:
+    for part in ("tasks", "audit", "breakdown", "confusion", "omitted"):
+        report[part] = {f"[red]{task}[/blue] | :smile:": found for task, found in report[part].items()}
+    report["data"]["tasks"] = {"[bold]t[/x]": {"rows": 2, "skipped": 1, "first": "[/nothing] <b>`"}}
+    text = printed(report, 200)
+    assert "[red]easy_vqa/" in text
+    assert "blue] | :smile:" in text
+    assert "[bold]t[/x]: 1 of 2" in text
+    page = to_markdown(report, {})
+    assert "&lt;b>\\`" in page
+    assert "<b>" not in page
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"tasks": {}}', "\xff"])
 def test_a_damaged_report_is_named(content: str, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_bytes(content.encode("latin-1"))

@@ -162,6 +162,9 @@ def test_what_cannot_be_evaluated_is_one_line(learned: FusionModel) -> None:
         evaluate_retrieval(learned, reader(learned), broken, progress=False)
     report = evaluate_retrieval(learned, reader(learned), broken, on_bad_sample="skip", progress=False)
     assert report["data"]["skipped_in_evaluation"] == 1
+    counted = report["data"]["tasks"]["pairs"]
+    assert (counted["rows"], counted["skipped"]) == (NUM, 1)
+    assert counted["first"].startswith("pairs.jsonl:9 (id bad)")
     assert report["chance"]["pairs/image_to_text"]["candidates"] == NUM - 1
 
 

@@ -129,6 +129,29 @@ def test_a_bad_sample_stops_or_is_counted(trained: Parts) -> None:
     assert report["data"]["skipped_in_evaluation"] == 1
     assert "colours (id 2)" in report["data"]["reasons"][0]
     assert report["audit"] == {"typed": {}}
+    (reason,) = report["data"]["reasons"]
+    assert report["data"]["tasks"] == {"typed": {"rows": 48, "skipped": 1, "first": reason}}
+
+
+class HalfUnread(Colours):
+    """Every second row cannot be read, and the third one not be asked."""
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        if index % 2:
+            raise BadSampleError(f"test.jsonl:{index + 1}: image cannot be read")
+        sample = super().sample(index, rng)
+        return replace_user(sample, Media("smell", b"?"), Text("?")) if index == 2 else sample
+
+
+def test_every_task_says_how_many_of_its_rows_were_skipped(trained: Parts) -> None:
+    chosen = settings(tasks={"whole": Colours(), "half": HalfUnread()}, audit=False)
+    report = evaluate(*trained, chosen, on_bad_sample="skip", progress=False)
+    assert report["data"]["skipped_in_evaluation"] == 25
+    assert report["data"]["tasks"]["whole"] == {"rows": 48, "skipped": 0, "first": None}
+    found = report["data"]["tasks"]["half"]
+    assert (found["rows"], found["skipped"]) == (48, 25)
+    assert found["first"] == "test.jsonl:2: image cannot be read"
+    assert report["tasks"]["half"]["accuracy"]["n"] == 23
 
 
 def test_nothing_left_to_ask_is_an_error(trained: Parts) -> None:

@@ -171,7 +171,9 @@ def test_other_roots_are_held_to_theirs() -> None:
     assert "bakeoff.parallel=two: must be a whole" in refusal(
         "compare", "experiment=bakeoff/easy_vqa", "bakeoff.parallel=two"
     )
-    assert refusal("compare", "experiment=bakeoff/easy_vqa", "bakeoff.tuning=null").startswith("bakeoff.tuning=null")
+    assert "bakeoff.reference=null: must be text" in refusal(
+        "compare", "experiment=bakeoff/easy_vqa", "bakeoff.reference=null"
+    )
 
 
 def test_values_become_what_they_are_meant_to_be() -> None:
