@@ -69,9 +69,11 @@ def _found(text: str) -> Iterator[tuple[int, str]]:
     for block in INDENTED.finditer(prose):
         found = _commands(re.sub("^ {4}", "", block[0], flags=re.MULTILINE), _line(prose, block.start()))
         yield from ((line, command) for line, command in found if command.startswith(COMMANDS))
-    for span in INLINE.finditer(INDENTED.sub(_blank, prose)):
-        if span[1].startswith(COMMANDS):
-            yield _line(text, span.start()), " ".join(span[1].split())
+    sentences = INDENTED.sub(_blank, prose)
+    for span in INLINE.finditer(sentences):
+        command = " ".join(span[1].split())
+        if command.startswith(COMMANDS):
+            yield _line(sentences, span.start()), command
 
 
 def _commands(block: str, first: int) -> Iterator[tuple[int, str]]:

@@ -32,7 +32,7 @@ from data.synthesisers.flite import FliteVoices
 from data.synthesisers.piper import PiperVoices
 from data.types import NotInstalledError
 from tests.data.emoji_packages import fill_cache
-from tests.examples import REPOSITORY, Example, anchors, examples, json_blocks, links, read
+from tests.examples import REPOSITORY, Example, anchors, examples, json_blocks, links
 from tests.scripts.in_process import run_command
 
 PAGES = ("README.md", "docs/data.md")
@@ -53,7 +53,7 @@ TRAINING = [
 FEW = "{max_samples:4}"
 EASY_VQA = [
     f"++evaluation.tasks={{easy_vqa/typed:{FEW},easy_vqa/spoken:{FEW},easy_vqa/spoken_piper:{FEW}}}",
-    *("evaluation.audit_samples=4", "evaluation.bootstrap.resamples=1000"),
+    *("++evaluation.prior.max_samples=40", "evaluation.audit_samples=4", "evaluation.bootstrap.resamples=1000"),
 ]
 EASY_VQA_TRAINING = [
     f"++data.validation={{easy_vqa/typed:{FEW},easy_vqa/spoken:{FEW},easy_vqa/spoken_flite:{FEW}}}",
@@ -61,10 +61,8 @@ EASY_VQA_TRAINING = [
 ]
 # In a process of its own no voices are left out, so that it does without any.
 SILENT = [
-    "data.sources.easy_vqa.source.spoken=0",
-    "data.validation=null",
-    "evaluation.tasks=null",
-    "~trainer.best_metric",
+    *("data.sources.easy_vqa.source.spoken=0", "data.validation=null", "evaluation.tasks=null"),
+    "trainer.best_metric=null",
 ]
 RETRIEVAL = ["evaluation.bootstrap.resamples=1000"]
 
@@ -97,8 +95,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / f"{name}.jsonl").write_text("".join(lines[place * NUM_ROWS : (place + 1) * NUM_ROWS]))
     shutil.copy(next((folder / "messages").glob("*.png")), folder / "shape.png")
     shutil.copy(next((folder / "messages").glob("*.wav")), folder / "question.wav")
-    shutil.copytree(folder / "aligned", folder / "exported" / "emoji" / "aligned")
-    shutil.copy(folder / "pairs.jsonl", folder / "exported" / "emoji" / "train.jsonl")
     return folder
 
 
@@ -176,21 +172,127 @@ def first_values(option: str) -> str:
     return f"{name}={','.join(value.split(',')[:2])}" if value[:1] not in "[{" else option
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=str)
-def test_the_example_works(
-    example: Example,
-    folder: Path,
-    files: Path,
-    runs: dict[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def in_processes(example: Example, launcher: list[str]) -> None:
+    """Runs a training that begins other processes, in a process of its own and without speech."""
+    script = list(example.words).index("scripts/train.py")
+    words = ["python", *example.words[script:]]
+    arguments = [option for option in small(words) if not option.startswith(("++data.validation", "++evaluation"))]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        [sys.executable, *launcher, str(REPOSITORY / words[1]), *arguments, *SILENT],
+        env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def plans_a_bakeoff(words: list[str], folder: Path) -> None:
+    """Everything until the first training, where it is killed; what it would train is a configuration of train.py."""
+    planned: list[Trial] = []
+
+    def killed(_: Runner, trials: Iterable[Trial], may_diverge: bool = False) -> None:
+        planned.extend(trials)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Runner, "run", killed)
+        assert run_command(importlib.import_module("scripts.compare").main, words[2:]) == INTERRUPTED
+    assert planned
+    for trial in planned:
+        configuration(trial.overrides)
+
+
+def makes(target: str) -> None:
+    """A target is there, and the programs that it starts are there as well and take their options."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    done = subprocess.run(["make", "-n", target], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    scripts = re.findall(r"/python (scripts/\w+\.py)(.*)", done.stdout)
+    programs = re.findall(r"\.venv/bin/(?:python -m )?([a-z]+)", done.stdout)
+    assert {"pip", "ruff"} & set(programs) or scripts
+    for name in set(programs) - {"python"}:
+        assert importlib.util.find_spec(name)
+    for script, options in scripts:
+        main = importlib.import_module(f"scripts.{Path(script).stem}").main
+        assert run_command(main, [*options.split(), "--cfg", "job"]) == 0
+
+
+def try_example(example: Example, folder: Path) -> None:
+    """Runs what an example says."""
+    words = list(example.words)
+    if words[0] == "source":
+        assert words[1].removesuffix("/bin/activate") in (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    elif words[0] == "make":
+        makes(words[1])
+    elif words[:2] == ["pip", "install"]:
+        project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        assert words[2] in {f"{project['name']}[{extra}]" for extra in project["optional-dependencies"]}
+    elif words[0] == "torchrun":
+        in_processes(example, ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"])
+    elif "hydra/launcher=joblib" in words:
+        in_processes(example, [])
+    elif words[1:] and words[1] == "scripts/compare.py" and "experiment=bakeoff/" in " ".join(words):
+        plans_a_bakeoff(words, folder)
+    else:
+        assert words[0] == "python"
+        succeeds(words, folder)
+
+
+def filled_in(example: Example) -> Example:
+    """The example with the rest of its options in place of `...`."""
     words = list(example.words)
     if "..." in words:
         place = words.index("...")
         words[place : place + 1] = REST[Path(words[1]).name]
-    for path in re.findall(r"(?:checkpoint|resume)=(\S+)", " ".join(words)):
-        shutil.copytree(run_of(path, files, runs), folder / path)
-    succeeds(words, folder)
-    for output in re.findall(r"output=(\S+)", " ".join(words)):
+    return Example(example.page, example.line, tuple(words))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_the_example_works(
+    example: Example, folder: Path, files: Path, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = filled_in(example)
+    text = " ".join(example.words)
+    for path in re.findall(r"(?:checkpoint|resume|runs)=\[?([^\s\]]+)", text):
+        shutil.copytree(run_of(path.replace("*", "RUN"), files, runs), folder / path.replace("*", "RUN"))
+    for path in re.findall(r"check=(\w+/\w+)$", text):  # a folder that an earlier example exported
+        shutil.copytree(folder / "aligned", folder / path / "aligned")
+        shutil.copy(folder / "pairs.jsonl", folder / path / "train.jsonl")
+    before = set(folder.glob("runs/*/*"))
+    try_example(example, folder)
+    for output in re.findall(r"output=(\S+)", text):
         assert (folder / output).exists()
+    if "scripts/train.py" in text and not {"--help", "resume"} & {word.partition("=")[0] for word in example.words}:
+        found = set(folder.glob("runs/*/*/checkpoints")) - before
+        assert len(found) == (2 if "-m" in example.words else 1)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_rows_are_rows_of_a_manifest(page: str) -> None:
+    rows = json_blocks(page)
+    assert rows
+    for row in rows:
+        parse_row(json.loads(row), Path(), page, page)
+
+
+@pytest.mark.parametrize("page", LINKED)
+def test_links_lead_somewhere(page: str) -> None:
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (REPOSITORY / page).parent / path if path else REPOSITORY / page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_examples_are_found() -> None:
+    """In blocks, in indented lines, over several lines, and in sentences."""
+    found = {(example.page, *example.words[:2]) for example in EXAMPLES}
+    for page in PAGES:
+        names = ("train", "evaluate", "prepare_data")
+        assert {(page, "python", f"scripts/{name}.py") for name in names} <= found
+    assert {("README.md", "make", "quick"), ("README.md", "pip", "install")} <= found
+    assert any("data.on_bad_sample=skip" in example.words for example in EXAMPLES)
