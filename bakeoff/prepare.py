@@ -33,6 +33,8 @@ def prepared(bakeoff: Bakeoff) -> Bakeoff:
     if bakeoff.tuning is None:
         return bakeoff
     overrides = scaled_overrides(bakeoff.tuning, compared, configuration([*shared, *bakeoff.tuning.changes]))
+    if overrides == bakeoff.tuning.changes:
+        return bakeoff
     return replace(bakeoff, tuning=replace(bakeoff.tuning, overrides=overrides, options={}))
 
 

@@ -84,7 +84,9 @@ def _opened(source: Path | bytes, name: str) -> Iterator[soundfile.SoundFile]:
     if isinstance(source, Path):
         check_file(source)
     try:
-        with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+        # Given a path, the library would also read what macOS leaves beside a file (`._NAME`), and refuse MP3 for it.
+        raw = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        with raw, soundfile.SoundFile(raw) as file:
             if not 1 <= file.samplerate <= HIGHEST_RATE:
                 raise BadSampleError(f"{name}: has {file.samplerate} samples a second, must have 1 to {HIGHEST_RATE}")
             yield file

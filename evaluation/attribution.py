@@ -39,8 +39,8 @@ class Region:
     """A part of a document that is scored and can be deleted.
 
     item: place in `document.media`, None for a word. part: where in its values. layout: how the features of the item
-    lie. tokens: places in the document; empty
-    where a projector mixes the features of an item into other tokens, so that attention does not say its place.
+    lie. tokens: places in the document; empty where a projector mixes the features of an item into other tokens, so
+    that attention does not say its place.
     """
 
     modality: Modality

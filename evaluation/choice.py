@@ -60,8 +60,10 @@ def check_training(config: DictConfig, name: str = "the chosen evaluation") -> N
 
     config: as composed, for a resolved one does not say any more what it read.
     """
-    _refuse_unread(config, TRAIN, config.data.get("sources"), "data.sources", "name it in a source")
-    if config.data.get("validation"):
+    composed_here = refers(config.data.get("sources"))
+    if composed_here:
+        _refuse_unread(config, TRAIN, config.data.get("sources"), "data.sources", "name it in a source")
+    if composed_here and config.data.get("validation"):
         _refuse_unread(config, VALIDATION, config.data.validation, "data.validation", "name it in a source")
     if has_tasks(config.get("evaluation")):
         _refuse_unread(config, FILE, config.evaluation, name, f"choose {BY_FILE}")
@@ -69,12 +71,17 @@ def check_training(config: DictConfig, name: str = "the chosen evaluation") -> N
 
 def reads(node: Any, key: str) -> bool:
     """Whether a value of a config node is taken from `key`."""
-    plain = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
     pattern = re.compile(rf"\$\{{[^}}]*\b{re.escape(key)}\b")
-    return any(pattern.search(text) for text in _texts(plain))
+    return any(pattern.search(text) for text in _texts(node))
+
+
+def refers(node: Any) -> bool:
+    """Whether a config node takes any value from elsewhere; one that was resolved does not, and says nothing of it."""
+    return any("${" in text for text in _texts(node))
 
 
 def _texts(plain: Any) -> Iterator[str]:
+    plain = OmegaConf.to_container(plain, resolve=False) if OmegaConf.is_config(plain) else plain
     if isinstance(plain, str):
         yield plain
     elif isinstance(plain, Mapping | list):

@@ -39,16 +39,15 @@ def _export(config: DictConfig) -> None:
     if config.output is None:
         raise BadInputError("output: has no value; give output=FOLDER")
     source = instantiate(config.source, "source")
-    sources = source if isinstance(source, dict) else {"manifest": source}
-    for path in write_manifests(sources, config.output, config.max_samples, config.seed):
+    named = source if isinstance(source, dict) else {"manifest": source}
+    for path in write_manifests(named, config.output, config.max_samples, config.seed):
         print(f"wrote {path}")
 
 
 def _check(files: Any, output: Any) -> None:
     from data.inspection import check, named_manifests
 
-    _, folder = check(named_manifests(files, "check"), None if output is None else Path(str(output)).expanduser())
-    print(f"wrote {folder}")
+    print(f"wrote {check(named_manifests(files, 'check'), None if output is None else Path(output).expanduser())[1]}")
 
 
 def _clean(file: Any, output: Any, against: Any) -> None:
@@ -72,7 +71,7 @@ def _refuse_mixtures(options: dict[str, Any]) -> None:
         raise BadInputError(f"{' and '.join(chosen)} are given; one command does one of them")
     if options["against"] is not None and chosen != ["clean"]:
         raise BadInputError("against: goes with clean=FILE; to compare files give check=[TRAIN.jsonl,TEST.jsonl]")
-    if options["max_samples"] is not None and chosen in (["check"], ["clean"]):
+    if options["max_samples"] is not None and chosen not in ([], ["source"]):
         raise BadInputError(f"max_samples: is of an export; {chosen[0]} reads every row")
 
 

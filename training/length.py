@@ -23,7 +23,7 @@ def with_length(
     An epoch is as many samples as all sources hold together, so that `trainer.max_epochs` is reached after
     `max_epochs * samples / (samples_per_batch * accumulation_steps)` updates, rounded up; of it and `max_steps` what
     comes first ends the training. Without either it is as long as its samples need: `DEFAULT_EPOCHS` epochs, but at
-    least `FEWEST_STEPS` and at most `MOST_STEPS`. An empty line where the configuration says the number itself. A run that is
+    least `FEWEST_STEPS` and at most `MOST_STEPS`. An empty line where the configuration says the number. A run that is
     resumed has its number of steps from the configuration that it left behind.
     """
     trainer = config.trainer

@@ -153,3 +153,10 @@ class Unnamed:
 def test_a_clip_without_a_name_is_called_the_same_in_every_run() -> None:
     with pytest.raises(BadSampleError, match=r"^audio unnamed: must be non-empty"):
         read_audio(Media("audio", Unnamed()), RATE)
+
+
+@pytest.mark.parametrize("left_behind", [b"", b"\x00\x05\x16\x07" + bytes(78)])
+def test_what_macos_leaves_beside_a_file_does_not_matter(left_behind: bytes, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.mp3", 0.1 * np.sin(np.arange(RATE)), RATE, format="MP3")
+    (tmp_path / "._x.mp3").write_bytes(left_behind)
+    assert len(read_audio(Media("audio", tmp_path / "x.mp3"), RATE)) == RATE

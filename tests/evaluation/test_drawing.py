@@ -17,6 +17,7 @@ from PIL import Image
 from bakeoff.figures import draw as draw_bakeoff
 from bakeoff.results import Results, Row
 from bakeoff.statistics import Estimate
+from data.types import Layout
 from evaluation import report as report_module
 from evaluation.attention import Attended, draw_attention
 from evaluation.attribution import GRADIENT, Region
@@ -61,7 +62,8 @@ def test_all_figures_are_made_in_one_place() -> None:
             drawn = any(module.startswith(("matplotlib.pyplot", "matplotlib.backends")) for module in modules)
             if drawn or name in ("Figure", "savefig", "print_png"):
                 found.append(str(path.relative_to(ROOT)))
-    assert set(found) == {"evaluation/drawing.py"}
+    # Data may not import the evaluation; its figures have tests of their own.
+    assert set(found) - {"data/inspection/contact_sheet.py", "data/inspection/figures.py"} == {"evaluation/drawing.py"}
 
 
 def hostile(report: dict[str, Any]) -> dict[str, Any]:
@@ -122,12 +124,12 @@ def hostile_curves(folder: Path) -> Path:
 def hostile_bakeoff(*_: object) -> Figure:
     scores = {text: Estimate(0.5, 0.4, 0.6) for text in HOSTILE[:5]}
     rows = [Row(text, "flops", 0.1, 8, 1.0, 1.0, 1e6, 2e6, 3.0, 0.1, scores) for text in HOSTILE]
-    return draw_bakeoff(Results("lr", HOSTILE[0], 2, {}, tuple(rows), (), {}, {}))
+    return draw_bakeoff(Results("lr", HOSTILE[0], 2, {}, {}, tuple(rows), (), {}, None, {}))
 
 
 def hostile_explanation(*_: object) -> Figure:
     words = [Region("text", text, (0,)) for text in HOSTILE * 20]
-    patches = [Region("audio", "x", (0,), item) for item in range(9)]
+    patches = [Region("audio", "x", (0,), item, layout=Layout(1)) for item in range(9)]
     regions = tuple(words + patches)
     shown = tuple(np.zeros((4, 3)) for _ in range(9))
     return draw_explanation(Explanation(HOSTILE[-2], 0.5, regions, shown, {GRADIENT: np.ones(len(regions))}))
@@ -169,7 +171,7 @@ def test_hostile_names_reach_every_figure_and_none_is_large(
 
 
 def test_the_attention_of_many_and_long_prompts_is_bounded() -> None:
-    medium = Attended("image", np.zeros((4, 4, 3), dtype=np.uint8), {"layer_1": np.ones(4) / 4})
+    medium = Attended("image", np.zeros((4, 4, 3), dtype=np.uint8), {"layer_1": np.ones(4) / 4}, Layout(4, (2, 2)))
     picture = draw_attention([(text, [medium] * 5) for text in HOSTILE])
     assert max(picture.shape) <= MAX_PIXELS
 

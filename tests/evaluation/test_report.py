@@ -182,7 +182,7 @@ def test_nothing_is_lost_where_a_repetition_finds_something_else(
     report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file behind a name may have changed, or the code that scores."""
-    monkeypatch.setattr(report_module, "draw_all", lambda *arguments: {})
+    monkeypatch.setattr(report_module, "all_pictures", lambda *arguments: {})
     write_report(report, tmp_path)
     (tmp_path / "answers.jsonl").write_text("the answers", encoding="utf-8")
     again = json.loads(json.dumps(report))

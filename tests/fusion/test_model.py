@@ -90,7 +90,7 @@ def test_a_constructor_names_the_bad_argument() -> None:
 
     with pytest.raises(ValueError, match=r"num_kv_heads=3 must divide num_heads=4"):
         SelfAttention(32, num_heads=4, num_kv_heads=3, position=Rope)
-    with pytest.raises(ValueError, match=r"image_size=20 must be a multiple"):
+    with pytest.raises(ValueError, match=r"image_size=20 must be a positive multiple"):
         ImageEncoder(20, [8, 8], [4, 2], [5, 3], num_layers=0, num_heads=1)
     with pytest.raises(ValueError, match=r"must divide the encoder's width"):
         ImageEncoder(16, [8, 24], [2, 2], [3, 3], num_layers=1, num_heads=5)
