@@ -119,7 +119,7 @@ def _train(
     sources, validation = build_sources(config.data), build_validation(config.data)
     config, length = with_length(config, sources, resumed=checkpoint is not None)
     if length and processes.is_main:
-        Console().print(length, markup=False, highlight=False, soft_wrap=True)
+        Console().print(length, markup=False, emoji=False, highlight=False, soft_wrap=True)
     options = replace(options, max_steps=config.trainer.max_steps)
     schedule = build_schedule(config.schedule, config.trainer.max_steps)
     held, notes = describe(sources, validation), list[str]()
@@ -138,7 +138,7 @@ def _train(
     looked_at, asked_notes = check_asked(config, validation, model, tokenizer, interleaver, objective.reads)
     if processes.is_main:
         for line in filter(None, (looked_at, *asked_notes)):
-            Console(stderr=True).print(line, markup=False, soft_wrap=True)
+            Console(stderr=True).print(line, markup=False, emoji=False, soft_wrap=True)
     mixture = Mixture(sources, config.seed, config.data.samples_per_batch)
     cached = cached_processors(config, model, mixture, processors, processes.device)
     reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
@@ -197,7 +197,7 @@ def _tell(*lines: str) -> None:
     console = Console(stderr=True)
     for line in lines:
         if line:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _check_best_metric(name: str | None, monitor: Monitor | None) -> None:
