@@ -58,8 +58,7 @@ def _clean(file: Any, output: Any, against: Any) -> None:
     if output is None:
         raise BadInputError("output: has no value; give output=NEW.jsonl")
     others = {} if against is None else named_manifests(against, "against")
-    for line in clean(one_manifest(file, "clean"), others, Path(str(output)).expanduser()):
-        print(line)
+    print(*clean(one_manifest(file, "clean"), others, Path(str(output)).expanduser()), sep="\n")
 
 
 def _refuse_mixtures(options: dict[str, Any]) -> None:

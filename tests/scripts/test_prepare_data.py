@@ -107,7 +107,7 @@ def manifests(tmp_path: Path) -> Path:
     image = segment("image", "again.jpg")
     rows["$x^$ [bold]"] += [
         rows["train"][0],
-        asked("near", "\x1b[31m\n| `a` |", image, segment("text", "\ud83d\u202e?")),
+        asked("near", "\x1b[31m\n| `a` |", image, segment("text", "\u202e?")),
         {"aligned": [segment("audio", "again.wav"), segment("image", "gone.png")]},
     ]
     for name, found in rows.items():
