@@ -170,9 +170,10 @@ def test_captions_of_one_picture_are_drawn_together_in_a_retrieval() -> None:
         "image": Embedded(np.eye(120)[numbers], np.arange(600), numbers),
         "text": Embedded(np.eye(120)[seen], np.arange(600), np.arange(600)),
     }
-    report: dict[str, Any] = {"tasks": {}, "chance": {}}
+    report: dict[str, Any] = {"tasks": {}, "chance": {}, "recall_curves": {}}
     settings = RetrievalSettings({"t": samples}, bootstrap=Bootstrap(1000))  # type: ignore[dict-item]
-    retrieval._add_directions(report, "t", clusters_of(samples, "concept"), found, settings)
+    direction = retrieval.directions(found)["text_to_image"]
+    retrieval._add_direction(report, "t", clusters_of(samples, "concept"), direction, settings)
     score = report["tasks"]["t/text_to_image"]["recall@1"]
     tied, alone = (bootstrap(numbers % 3 != 0, names, 1000) for names in (numbers.astype(str).tolist(), None))
     assert (score["value"], score["n"]) == (tied.value, 600)
