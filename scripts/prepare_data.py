@@ -58,7 +58,8 @@ def _clean(file: Any, output: Any, against: Any) -> None:
     if output is None:
         raise BadInputError("output: has no value; give output=NEW.jsonl")
     others = {} if against is None else named_manifests(against, "against")
-    print(*clean(one_manifest(file, "clean"), others, Path(str(output)).expanduser()), sep="\n")
+    for line in clean(one_manifest(file, "clean"), others, Path(str(output)).expanduser()):
+        print(line)
 
 
 def _refuse_mixtures(options: dict[str, Any]) -> None:

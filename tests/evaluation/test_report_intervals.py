@@ -170,10 +170,9 @@ def test_captions_of_one_picture_are_drawn_together_in_a_retrieval() -> None:
         "image": Embedded(np.eye(120)[numbers], np.arange(600), numbers),
         "text": Embedded(np.eye(120)[seen], np.arange(600), np.arange(600)),
     }
-    report: dict[str, Any] = {"tasks": {}, "chance": {}, "recall_curves": {}}
+    report: dict[str, Any] = {"tasks": {}, "chance": {}}
     settings = RetrievalSettings({"t": samples}, bootstrap=Bootstrap(1000))  # type: ignore[dict-item]
-    direction = retrieval.directions(found)["text_to_image"]
-    retrieval._add_direction(report, "t", clusters_of(samples, "concept"), direction, settings)
+    retrieval._add_directions(report, "t", clusters_of(samples, "concept"), found, settings)
     score = report["tasks"]["t/text_to_image"]["recall@1"]
     tied, alone = (bootstrap(numbers % 3 != 0, names, 1000) for names in (numbers.astype(str).tolist(), None))
     assert (score["value"], score["n"]) == (tied.value, 600)
