@@ -8,9 +8,9 @@ from matplotlib.ticker import PercentFormatter
 
 from bakeoff.results import Results, Row
 from bakeoff.statistics import Estimate
-from evaluation.drawing import MAX_TASKS, and_rest, new_figure
+from data.drawing import MAX_TASKS, and_rest, new_figure
+from data.plain_text import label
 from evaluation.figures import COLOURS, style
-from evaluation.plain_text import label
 
 MARKERS = {"flops": "o", "parameters": "s"}
 # Panels beside one another.

@@ -17,7 +17,7 @@ from bakeoff.results import Results, Row
 from bakeoff.statistics import Estimate, sign_flip_p
 from bakeoff.trials import best_value
 from data.atomic_write import write_text
-from evaluation.drawing import attempt, pixels, save_all
+from data.drawing import attempt, pixels, save_all
 from evaluation.markdown import table
 from evaluation.metric_names import ACCURACY, number, title
 from training.trackers.fan_out import build_tracker

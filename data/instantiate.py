@@ -66,7 +66,7 @@ def instantiate_source(entry: Mapping[str, Any], key: str) -> Any | None:
     except NotInstalledError as error:
         if not optional:
             raise
-        Console(stderr=True).print(f"left out: {error}", markup=False, soft_wrap=True)
+        Console(stderr=True).print(f"left out: {error}", markup=False, emoji=False, soft_wrap=True)
         return None
 
 

@@ -86,7 +86,8 @@ def mixed_bank(sentences: Iterable[str], split: str, clips_per_voice: int, share
         except NotInstalledError as error:
             if place == 0:
                 raise
-            Console(stderr=True).print(f"no speech by {family}, so that fewer families are heard: {error}")
+            reason = f"no speech by {family}, so that fewer families are heard: {error}"
+            Console(stderr=True).print(reason, markup=False, emoji=False, soft_wrap=True)
     return MixedBank(banks, shares)
 
 

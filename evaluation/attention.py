@@ -15,10 +15,10 @@ from matplotlib.figure import SubFigure
 from torch import Tensor
 
 from data.collate import collate_prompts
+from data.drawing import new_figure, pixels
 from data.interleave import Interleaver
+from data.plain_text import label
 from data.types import Layout, Sample
-from evaluation.drawing import new_figure, pixels
-from evaluation.plain_text import label
 from evaluation.preview import appearance, shown_media
 from evaluation.rollout import attention_by_layer, rollout
 from fusion.attention_maps import attention_maps

@@ -16,8 +16,11 @@ from data.types import BadInputError
 from evaluation.metric_names import title
 from evaluation.metrics import main_metric
 from evaluation.report import read_report
-from evaluation.run_labels import differences, run_labels
+from evaluation.run_labels import differences, run_labels, telling
 from evaluation.skipped_rows import skipped_lines
+
+# Options that a warning names at most.
+MOST_UNNAMED = 5
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,16 @@ def changed_options(groups: Sequence[Group]) -> dict[str, list[str]]:
     return differences([group.runs[0].config for group in groups])
 
 
+def unnamed_options(groups: Sequence[Group]) -> list[str]:
+    """Options in which runs of one experiment differ, and which their labels leave out."""
+    found: dict[str, None] = {}
+    for name in dict.fromkeys(experiment(group.runs) for group in groups):
+        rivals = [group for group in groups if experiment(group.runs) == name]
+        changed = changed_options(rivals)
+        found |= dict.fromkeys(key for key in changed if key not in telling(changed, len(rivals)))
+    return list(found)
+
+
 def task_names(groups: Sequence[Group]) -> list[str]:
     """Tasks of any run, in their first order."""
     return list(dict.fromkeys(task for group in groups for run in group.runs for task in run.report["tasks"]))
@@ -199,6 +212,9 @@ def warnings(groups: Sequence[Group]) -> list[str]:
         found.append("the intervals were not made in the same way; evaluate the older runs again")
     if len(values("provenance", "trained_on", "processor")) > 1 or len(values("provenance", "trained_on", "cores")) > 1:
         found.append("the runs were trained on different machines, so their seconds cannot be compared")
+    if unnamed := unnamed_options(groups):
+        more = f" and {len(unnamed) - MOST_UNNAMED} more" if len(unnamed) > MOST_UNNAMED else ""
+        found.append(f"the runs differ in more than their names say: {', '.join(unnamed[:MOST_UNNAMED])}{more}")
     for task in task_names(groups):
         found += task_warnings(groups, task)
     for run in (run for group in groups for run in group.runs):

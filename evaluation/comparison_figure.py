@@ -10,15 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from data.drawing import MAX_TASKS, and_rest, new_figure
+from data.plain_text import label
 from evaluation.compare import Group, Spread, task_metrics, task_names
 from evaluation.comparison_table import COSTS
-from evaluation.drawing import MAX_TASKS, and_rest, new_figure
 from evaluation.figures import COLOURS, errors, style
 from evaluation.metric_names import LOWER_IS_BETTER, is_share, title
-from evaluation.plain_text import label
 
 # Panels beside one another, rows of a panel, characters of a name and of a line of it.
-PANELS, MAX_GROUPS, LONGEST_NAME, LINE = 4, 40, 70, 36
+PANELS, MAX_GROUPS, LONGEST_NAME, LINE = 4, 40, 70, 40
+# Inches of a character and of a line of a name.
+CHARACTER, LINE_HEIGHT = 0.065, 0.15
 
 
 def draw_comparison(groups: Sequence[Group]) -> Figure:
@@ -31,7 +33,12 @@ def draw_comparison(groups: Sequence[Group]) -> Figure:
     count = len(tasks) + len(COSTS)
     columns = min(count, PANELS if len(tasks) > 1 else count)
     lines = -(-count // columns)
-    figure = new_figure(2.5 + 2.3 * columns, lines * (max(0.3, 0.5 - 0.02 * len(groups)) * len(groups) + 1.4))
+    names = row_names(groups)
+    broken = [line for name in names for line in name.split("\n")]
+    tallest = LINE_HEIGHT * max(name.count("\n") + 1 for name in names)
+    row_height = max(0.3, 0.5 - 0.02 * len(groups), tallest + 0.05)
+    width = CHARACTER * max(map(len, broken)) + 0.2 + 2.3 * columns
+    figure = new_figure(width, lines * (row_height * len(groups) + 1.4))
     panels = figure.subplots(lines, columns, sharey=True, squeeze=False).flatten()
     for axes in panels[count:]:
         axes.remove()
@@ -43,7 +50,7 @@ def draw_comparison(groups: Sequence[Group]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.tick_params(axis="x", labelsize=8)
         axes.tick_params(axis="y", labelsize=8.5, length=0 if place % columns else 3)
-    panels[0].set_yticks(range(len(groups)), row_names(groups))
+    panels[0].set_yticks(range(len(groups)), names)
     panels[0].set_ylim(len(groups) - 0.4, -0.6)
     rest = and_rest(len(groups), len(every), "rows") + and_rest(len(tasks), len(task_names(every)))
     if rest:

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from data.atomic_write import write_text
+from data.drawing import save_all
 from data.types import BadInputError
 from evaluation.compare import Group, changed_options, main_metrics, task_metrics, task_names, to_json, warnings
 from evaluation.comparison_figure import draw_comparison
 from evaluation.comparison_table import COSTS, DASHES, LEGEND, cell, cost_cell
-from evaluation.drawing import save_all
 from evaluation.markdown import code, escaped, table
 from evaluation.metric_names import LOWER_IS_BETTER, title
 

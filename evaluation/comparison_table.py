@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from data.plain_text import label, one_line
 from evaluation.compare import Group, Spread, task_metrics, task_names, warnings
 from evaluation.metric_names import LOWER_IS_BETTER, number, title
-from evaluation.plain_text import label, one_line
 from evaluation.terminal import width_of
 
 # Name in the table, keys in the report, divisor, digits. The operations are those of the forward pass.

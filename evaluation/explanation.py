@@ -14,13 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from data.drawing import and_rest, new_figure
 from data.interleave import Interleaver
+from data.plain_text import label
 from data.tokenizer import Tokenizer
 from data.types import Sample
 from evaluation.attribution import ATTENTION, GRADIENT, MAGNITUDE, Region, answered, attribute
 from evaluation.deletion import probabilities
-from evaluation.drawing import and_rest, new_figure
-from evaluation.plain_text import label
 from evaluation.preview import appearance, shown_media
 from fusion.model import FusionModel
 

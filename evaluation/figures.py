@@ -15,11 +15,11 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, PercentFormatter
 
+from data.drawing import MAX_TASKS, Draw, and_rest, new_figure, slug
+from data.plain_text import label
 from evaluation.conditions import BASELINES, condition_name, context_of_report
-from evaluation.drawing import MAX_TASKS, Draw, and_rest, new_figure, slug
 from evaluation.metric_names import ACCURACY, CHRF, LOWER_IS_BETTER, MAIN_RECALL, WER, is_share, number, title, unit
 from evaluation.metrics import main_score, tasks_by_metric
-from evaluation.plain_text import label
 
 # Okabe and Ito's palette, which remains distinct under the common kinds of colour blindness.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluation.drawing import MAX_TASKS, Draw, and_rest, new_figure
+from data.drawing import MAX_TASKS, Draw, and_rest, new_figure
+from data.plain_text import label
 from evaluation.figures import COLOURS, WIDTH, style
 from evaluation.metric_names import is_share, title
-from evaluation.plain_text import label
 
 SPREAD = "Scores of single answers"
 

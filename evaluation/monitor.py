@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from data.collate import collate_prompts
+from data.drawing import attempt
 from data.interleave import Interleaver
 from data.mixture import Source
 from data.tokenizer import Tokenizer
@@ -17,7 +18,6 @@ from data.types import Modality, Sample
 from evaluation.answer_metrics import LARGEST_EXPONENT, METRICS, AnswerMetric
 from evaluation.attention import Attended, attended_media, draw_attention
 from evaluation.attention_mass import attention_mass, mass_scalars
-from evaluation.drawing import attempt
 from evaluation.likelihood import likelihoods
 from evaluation.metric_choice import default_metrics
 from evaluation.metric_names import ACCURACY, CHRF, LOSS, PERPLEXITY

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from data.audio import read_audio, sample_rate
 from data.document import Document
+from data.drawing import new_figure, pixels
 from data.image import read_image
 from data.types import AUDIO, IMAGE, SENTENCE, BadSampleError, Layout, Media, Modality, Sample, Segment, Text
-from evaluation.drawing import new_figure, pixels
 
 RATE_OF_TENSORS = 16_000
 

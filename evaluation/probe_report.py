@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from evaluation.drawing import MAX_TASKS, Draw, and_rest, new_figure
+from data.drawing import MAX_TASKS, Draw, and_rest, new_figure
+from data.plain_text import label
 from evaluation.figures import BLIND, COLOURS, WIDTH, errors, style
 from evaluation.markdown import escaped, percent, table
 from evaluation.metric_names import ACCURACY, WORDS, is_share, number, title, unit
-from evaluation.plain_text import label
 
 ROBUSTNESS = "Robustness to corruption"
 DELETION = "Deletion of what is attributed most"

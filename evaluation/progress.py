@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from evaluation.plain_text import label
+from data.plain_text import label
 
 
 class RateColumn(ProgressColumn):

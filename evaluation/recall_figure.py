@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
-from evaluation.drawing import MAX_TASKS, Draw, new_figure, slug
+from data.drawing import MAX_TASKS, Draw, new_figure, slug
+from data.plain_text import label
 from evaluation.figures import BLIND, COLOURS, WIDTH, style
-from evaluation.plain_text import label
 
 COLUMNS = 3
 NAMES = {"model": "model", "ridge": "ridge regression on frozen features"}

@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from data.atomic_write import write_text
+from data.drawing import Draw, attempt, save_all
+from data.plain_text import one_line
 from data.types import BadInputError
 from evaluation.accuracy_report import (
     accuracy_lines,
@@ -25,7 +27,6 @@ from evaluation.accuracy_report import (
 from evaluation.answers import write_answers
 from evaluation.conditions import condition_name, context_of_report
 from evaluation.costs import renamed
-from evaluation.drawing import Draw, attempt, save_all
 from evaluation.figures import breakdown_by_field, pictures
 from evaluation.free_text import example_lines
 from evaluation.free_text_figures import spread_pictures
@@ -266,7 +267,7 @@ def print_table(report: Mapping[str, Any], console: Console | None = None) -> No
     for shown in accuracy_tables(report, console):
         console.print(shown)
     for line in (*skipped_lines(report), *filter(None, note_lines(report))):
-        console.print(line.removeprefix("- "), style="yellow", markup=False, emoji=False)
+        console.print(one_line(line.removeprefix("- ")), style="yellow", markup=False, emoji=False)
 
 
 def retrieval_table(report: Mapping[str, Any]) -> Table:

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.drawing import Draw, new_figure, slug
+from data.drawing import Draw, new_figure, slug
+from data.plain_text import label
 from evaluation.figures import COLOURS, WIDTH, style
-from evaluation.plain_text import label
 
 MARKERS = "os^Dv"
 MAX_LABELS = len(COLOURS) - 1

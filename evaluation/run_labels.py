@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.plain_text import label
+from data.plain_text import label
 from evaluation.provenance import NOT_THE_EXPERIMENT
 
 TARGET = "_target_"

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.plain_text import label
+from data.plain_text import label
 
 # To measure what a table would take.
 WIDEST = 10_000

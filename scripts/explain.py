@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 @entry_point("explain", texts=("text", "answer"), paths=("checkpoint", "image", "audio", "output"), media=True)
 def main(config: DictConfig) -> None:
     """Prints the answer and writes the picture."""
+    from data.drawing import attempt, save
     from data.types import BadInputError, Message, Sample, Text
-    from evaluation.drawing import attempt, save
     from evaluation.explanation import draw_explanation, explain
     from scripts.question import asked, load_session
 

@@ -51,8 +51,9 @@ class Progress:
             self.say(f"step {step}/{self.max_steps}  {status}")
 
     def say(self, text: str) -> None:
-        """One line, above the bar."""
-        self.console.print(text, markup=False, emoji=False, soft_wrap=True)
+        """One line, above the bar; what no terminal should be sent, or could show, is written as Python would."""
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        self.console.print(shown, markup=False, emoji=False, soft_wrap=True)
 
     def seconds_left(self, step: int) -> float:
         """By the mean duration of the steps so far, or by the limit of time if that is nearer."""

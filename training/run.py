@@ -194,7 +194,7 @@ def _tell(*lines: str) -> None:
     console = Console(stderr=True)
     for line in lines:
         if line:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _check_best_metric(name: str | None, monitor: Monitor | None) -> None:

@@ -48,7 +48,8 @@ def remedy(
     """What may help this training, as options to add to its command.
 
     Features of frozen encoders, if they could be kept and are not; else more workers, as far as there are cores. A
-    model on the CPU gives them a core of its own.
+    model on the CPU gives them a core of its own, so that on c cores its part of a step takes c / (c - 1) times as
+    long.
     """
     frozen = [name for name in encoders if could_keep(encoders[name].encoder, processors.get(name))]
     if frozen:
@@ -59,7 +60,10 @@ def remedy(
     if more <= workers:
         return f"data.num_workers={workers} already has all cores: smaller pictures and shorter clips are read faster"
     beside = f" compute_threads={cores - more}" if on_cpu and not threads else ""
-    return f"data.num_workers={more}{beside} (now data.num_workers={workers})"
+    now = f"now data.num_workers={workers}"
+    if on_cpu and workers == 0 and 1 / cores > SLOW:
+        now += f"; it takes one of {cores} cores from the model, which pays above {1 / cores:.0%}"
+    return f"data.num_workers={more}{beside} ({now})"
 
 
 def could_keep(encoder: Any, processor: Processor | None) -> bool:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data.audio import read_audio
+from data.drawing import new_figure
 from data.image import read_image
 from data.inspection.duplicates import Twins
 from data.inspection.facts import Picture, Sound
@@ -29,7 +30,7 @@ def draw_pictures(scan: Scan, twins: Sequence[Twins]) -> Figure | None:
     if not pairs:
         return None
     rows, columns = (len(pairs) + PAIRS_A_ROW - 1) // PAIRS_A_ROW, min(len(pairs), PAIRS_A_ROW)
-    figure = Figure(figsize=(3.3 * columns, 2.1 * rows), layout="constrained")
+    figure = new_figure(3.3 * columns, 2.1 * rows)
     # Two pictures and a gap for each pair.
     grid = figure.add_gridspec(rows, 3 * columns, width_ratios=[1, 1, 0.12] * columns)
     for place, (first, second, closeness) in enumerate(pairs):
@@ -47,7 +48,7 @@ def draw_sounds(scan: Scan, twins: Sequence[Twins]) -> Figure | None:
     pairs = _pairs(scan, twins, Sound)[: MAX_PAIRS // 2]
     if not pairs:
         return None
-    figure = Figure(figsize=(8.0, 1.6 * len(pairs)), layout="constrained")
+    figure = new_figure(8.0, 1.6 * len(pairs))
     panels = figure.subplots(len(pairs), 2, squeeze=False)
     for (left, right), (first, second, closeness) in zip(panels, pairs, strict=True):
         for axes, use in ((left, first), (right, second)):

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from data.atomic_write import write_bytes
+from data.drawing import Draw, new_figure, save_all
 from data.inspection.contact_sheet import draw_pictures, draw_sounds
 from data.inspection.duplicates import Twins
 from data.inspection.measures import Measures
 from data.inspection.scan import Scan
-from data.inspection.wording import shown
+from data.plain_text import label
 
 # Okabe and Ito's palette, which remains distinct under the common kinds of colour blindness.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
-WIDTH, BINS, MAX_ANSWERS, LABEL = 8.0, 40, 20, 40
+WIDTH, BINS, MAX_ANSWERS = 8.0, 40, 20
 # Beyond this share of the values a histogram ends, so that one long text does not squeeze all others.
 SHOWN_SHARE = 0.995
 
@@ -31,12 +28,9 @@ Values = Mapping[str, Sequence[float]]
 
 
 def draw_all(scan: Scan, twins: Sequence[Twins], folder: Path) -> dict[str, Path]:
-    """Draws every figure that there is something for; title -> file. One that fails is a warning.
-
-    No text is read as mathematics: a file may be called "$x$.png".
-    """
+    """Draws every figure that there is something for; title -> file. One that fails is a warning."""
     measures = scan.measures
-    drawers: dict[str, tuple[str, Callable[[], Figure | None]]] = {
+    drawers: dict[str, tuple[str, Draw]] = {
         "Pictures that look the same": ("twin_pictures", lambda: draw_pictures(scan, twins)),
         "Sounds of one recording": ("twin_sounds", lambda: draw_sounds(scan, twins)),
         "Answers": ("answers", lambda: draw_answers(measures)),
@@ -44,17 +38,7 @@ def draw_all(scan: Scan, twins: Sequence[Twins], folder: Path) -> dict[str, Path
         "Sizes of pictures": ("pictures", lambda: draw_sizes(measures)),
         "Durations of sounds": ("sounds", lambda: draw_durations(measures)),
     }
-    folder.mkdir()
-    found = {}
-    for title, (name, draw) in drawers.items():
-        try:
-            with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Glyph")  # letters that no font here has are drawn as boxes
-                if (figure := draw()) is not None:
-                    found[title] = _save(figure, folder / f"{name}.png")
-        except Exception as error:  # the numbers matter more than a picture
-            warnings.warn(f"{title}: not drawn ({type(error).__name__}: {error})", stacklevel=2)
-    return found
+    return save_all(drawers, folder)
 
 
 def draw_answers(measures: Mapping[str, Measures]) -> Figure | None:
@@ -70,8 +54,8 @@ def draw_answers(measures: Mapping[str, Measures]) -> Figure | None:
     for number, (name, counts) in enumerate(answered.items()):
         places = np.arange(len(kept)) + (number - (len(answered) - 1) / 2) * height
         shares = [counts[answer] / counts.total() for answer in kept]
-        axes.barh(places, shares, height, color=COLOURS[number % 7], label=shown(name, LABEL))
-    axes.set_yticks(range(len(kept)), [shown(answer, LABEL) for answer in kept])
+        axes.barh(places, shares, height, color=COLOURS[number % 7], label=label(name))
+    axes.set_yticks(range(len(kept)), [label(answer) for answer in kept])
     axes.set_ylim(len(kept) - 0.4, -0.6)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     rest = f"; the {len(kept)} most frequent of {len(total):,}" if len(total) > len(kept) else ""
@@ -116,7 +100,7 @@ def _histograms(panels: Mapping[str, Values], whole: bool = False) -> Figure | N
     if not kept:
         return None
     rows = (len(kept) + 1) // 2
-    figure = Figure(figsize=(WIDTH, 2.5 * rows + 0.4), layout="constrained")
+    figure = new_figure(WIDTH, 2.5 * rows + 0.4)
     places = figure.subplots(rows, 2 if len(kept) > 1 else 1, squeeze=False).flat
     names = list(dict.fromkeys(name for values in kept.values() for name in values))
     for axes, (title, values) in zip(places, kept.items(), strict=False):
@@ -137,7 +121,7 @@ def _histogram(axes: Axes, title: str, values: Values, names: Sequence[str], who
         counts, _ = np.histogram(row_N, edges)
         colour = COLOURS[names.index(name) % 7]
         axes.stairs(counts / len(row_N), edges, fill=True, color=colour, alpha=0.25)
-        axes.stairs(counts / len(row_N), edges, color=colour, linewidth=1.4, label=shown(name, LABEL))
+        axes.stairs(counts / len(row_N), edges, color=colour, linewidth=1.4, label=label(name))
     beyond = int((everything > edges[-1]).sum())
     axes.set_xlabel(f"{title}; {beyond:,} beyond {edges[-1]:,.4g}" if beyond else title)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -157,7 +141,7 @@ def _edges(low: float, high: float, whole: bool) -> np.ndarray:
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = new_figure(WIDTH, height)
     return figure, figure.subplots()
 
 
@@ -177,10 +161,3 @@ def _style(axes: Axes, grid: str) -> None:
     axes.grid(axis=grid, color="#DDDDDD", linewidth=0.8)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=130, bbox_inches="tight", facecolor="white")
-    write_bytes(path, content.getvalue())
-    return path

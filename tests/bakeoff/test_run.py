@@ -24,8 +24,8 @@ from bakeoff.report import DIFFERENCES, ONE_SEED, TITLES, contrast, head, track
 from bakeoff.results import Results
 from bakeoff.run import run
 from certify.small_data import write_small_data
+from data.drawing import pixels
 from data.instantiate import instantiate
-from evaluation.drawing import pixels
 from fusion.checkpoint import step_folders
 from tests.training.tiny import same_metrics
 from training.trackers.jsonl import read_metrics

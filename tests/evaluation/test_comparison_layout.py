@@ -12,12 +12,12 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
+from data.drawing import save
 from data.types import BadInputError
 from evaluation.compare import Group, group_runs, load_runs, to_json, warnings
 from evaluation.comparison_figure import draw_comparison
 from evaluation.comparison_report import replaced, to_markdown, write_comparison
 from evaluation.comparison_table import print_comparison
-from evaluation.drawing import save
 from evaluation.run_labels import differences, run_labels
 
 METRICS = ("accuracy", "chrf", "wer", "loss", "perplexity", "choice")

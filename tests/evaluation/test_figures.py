@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from evaluation.drawing import save_all
+from data.drawing import save_all
 from evaluation.figures import (
     MAX_ROWS,
     confusion_table,

@@ -17,7 +17,7 @@ from data.tokenizer import Tokenizer
 from data.types import Message, Sample, Text
 from evaluation.answer_metrics import METRICS
 from evaluation.answers import answer_rows
-from evaluation.figures import draw_all, draw_breakdown
+from evaluation.figures import draw_breakdown, pictures
 from evaluation.metric_choice import is_free_text
 from evaluation.metrics import main_metric
 from evaluation.predict import Prediction
@@ -236,7 +236,7 @@ def test_mixed_tasks_are_shown_each_by_its_own_metric(report: dict[str, Any], tm
     both = made_up_report()
     for key in ("tasks", "breakdown", "audit", "omitted", "confusion"):
         both[key]["t"] = report[key]["t"]
-    names = {path.name for path in draw_all(both, None, tmp_path).values()}
+    names = {f"{name}.png" for name, _ in pictures(both, None).values()}
     assert {"scores.png", "scores_chrf.png", "breakdown_answer_type.png", "breakdown_answer_type_chrf.png"} <= names
     assert {"confusion_t.png"}.isdisjoint(names)
     write_report(both, tmp_path)

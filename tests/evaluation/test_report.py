@@ -272,3 +272,13 @@ def test_a_damaged_report_is_named(content: str, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(BadInputError, match=r"report\.json: not a report"):
         read_report(tmp_path)
+
+
+def test_reasons_of_skipped_rows_are_shown_as_they_are(report: dict[str, Any], tmp_path: Path) -> None:
+    """Reasons hold names of files; a terminal is sent none of their control characters, nor half a surrogate pair."""
+    found = {"rows": 10, "skipped": 5, "first": "a\x1b[2J \ud83d [red]b[/c] :smile:\nd.png: cannot be read"}
+    report["data"]["tasks"] = {TASKS[0]: found}
+    with (tmp_path / "out.txt").open("w", encoding="utf-8") as stream:
+        print_table(report, Console(width=300, file=stream))
+    shown = (tmp_path / "out.txt").read_text(encoding="utf-8")
+    assert "the first: a [2J \N{REPLACEMENT CHARACTER} [red]b[/c] :smile: d.png: cannot be read" in shown

@@ -22,7 +22,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from data.atomic_write import write_bytes
-from evaluation.plain_text import label, one_line
+from data.plain_text import label, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ MARGIN = 3.0
 # Panels, bars or curves by task: more are left to the tables.
 MAX_TASKS = 12
 PLAIN: Any = {"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}
-Draw = Callable[[], Figure]
+# Of a figure that there may be nothing for.
+Draw = Callable[[], Figure | None]
 T = TypeVar("T")
 
 
@@ -92,11 +93,12 @@ def _as_it_is(figure: Figure) -> Iterator[None]:
 
 
 def save_all(pictures: Mapping[str, tuple[str, Draw]], folder: Path) -> dict[str, Path]:
-    """Draws and writes each picture, by title: its name as a file, and what draws it. One that fails is a warning.
+    """Draws and writes each picture, by title: its name as a file, and what draws it; None: there is nothing to draw.
+
+    One that fails is a warning.
 
     Returns title -> file of those that were written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written: dict[str, Path] = {}
     for title, (name, draw) in pictures.items():
         path = folder / f"{_file_name(name, {item.stem for item in written.values()})}.png"
@@ -105,8 +107,11 @@ def save_all(pictures: Mapping[str, tuple[str, Draw]], folder: Path) -> dict[str
     return written
 
 
-def _draw_and_save(draw: Draw, path: Path) -> Path:
-    return save(draw(), path)
+def _draw_and_save(draw: Draw, path: Path) -> Path | None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # or, if this one fails, an older picture would stand beside the numbers
+    figure = draw()
+    return None if figure is None else save(figure, path)
 
 
 def attempt(title: str, draw: Callable[[], T]) -> T | None:
