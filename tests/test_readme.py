@@ -42,6 +42,7 @@ EXAMPLES = [example for page in PAGES for example in examples(page)]
 REST = {"train.py": ["data.train=train.jsonl", "data.validation_file=validation.jsonl", "data.evaluation=test.jsonl"]}
 PACKAGE_MISSING = "pip install 'interfuse["
 INTERRUPTED = 130
+EXPORTED = "exported/emoji"  # written by one example, read by others
 ROWS = {"messages": ("train", "validation", "test"), "aligned": ("pairs", "validation_pairs", "test_pairs")}
 NUM_ROWS = 12  # of a manifest
 
@@ -124,7 +125,7 @@ def run_of(path: str, files: Path, runs: dict[str, Path]) -> Path:
 def folder(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the files, where the example runs."""
     folder = tmp_path / "here"
-    shutil.copytree(files, folder, ignore=shutil.ignore_patterns("runs"))
+    shutil.copytree(files, folder, ignore=lambda at, _: ["runs"] if Path(at) == files else [])
     monkeypatch.chdir(folder)
     return folder
 
@@ -258,9 +259,10 @@ def test_the_example_works(
     text = " ".join(example.words)
     for path in re.findall(r"(?:checkpoint|resume|runs)=\[?([^\s\]]+)", text):
         shutil.copytree(run_of(path.replace("*", "RUN"), files, runs), folder / path.replace("*", "RUN"))
-    for path in re.findall(r"check=(\w+/\w+)$", text):  # a folder that an earlier example exported
-        shutil.copytree(folder / "aligned", folder / path / "aligned")
-        shutil.copy(folder / "pairs.jsonl", folder / path / "train.jsonl")
+    if EXPORTED in text and f"output={EXPORTED}" not in text:
+        shutil.copytree(folder / "aligned", folder / EXPORTED / "aligned")
+        for name, split in zip(ROWS["aligned"], ROWS["messages"], strict=True):
+            shutil.copy(folder / f"{name}.jsonl", folder / EXPORTED / f"{split}.jsonl")
     before = set(folder.glob("runs/*/*"))
     try_example(example, folder)
     for output in re.findall(r"output=(\S+)", text):
