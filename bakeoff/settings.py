@@ -62,15 +62,15 @@ class Tuning:
 class Bakeoff:
     """Methods at equal cost.
 
-    base: overrides of train.py that all runs share; options: more of them, as nested options with their values, so that
-    `+bakeoff.options.trainer.max_steps=500` needs no quotes on a command line. methods: name -> overrides that make the
-    method. reference: the method whose cost, as it is configured, all others are brought to. budgets: what is made
-    equal, "flops" of the forward pass of a training sample and "parameters", each a comparison of its own. contrasts: the
-    primary ones, each {method, against, task, budget}, at most 12; they alone are tested, corrected for their number.
-    tuning: None tunes nothing, so that every method has the value of the configuration.
-    baselines: methods to which the difference of every other one is shown with an interval and without a test.
-    seeds: of the runs that are compared. parallel: trainings at a time, which share the cores; their seconds are those
-    of trainings with such neighbours.
+    base: overrides of train.py that all runs share; options: more of them, as nested options with their values, so
+    that `+bakeoff.options.trainer.max_steps=500` needs no quotes on a command line. methods: name -> overrides that
+    make the method. reference: the method whose cost, as it is configured, all others are brought to. budgets: what
+    is made equal, "flops" of the forward pass of a training sample and "parameters", each a comparison of its own.
+    contrasts: the primary ones, each {method, against, task, budget}, at most 12; they alone are tested, corrected
+    for their number. tuning: None tunes nothing, so that every method has the value of the configuration. baselines:
+    methods to which the difference of every other one is shown with an interval and without a test. seeds: of the
+    runs that are compared. parallel: trainings at a time, which share the cores; their seconds are those of trainings
+    with such neighbours.
     """
 
     base: Sequence[str]

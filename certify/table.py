@@ -54,11 +54,10 @@ def markdown(results: Sequence[Result], provenance: Mapping[str, Any]) -> str:
     """The table, then why each tolerance is what it is."""
     lines = ["# Certificate", "", f"`{provenance.get('command', '')}`", ""]
     lines += ["| check | largest deviation | tolerance | verdict | compared |", "|---|---:|---:|---|---|"]
-    lines += [
-        f"| {escaped(r.name)} | {number(r.deviation)} | {limit(r)} | {'pass' if r.passed else '**FAIL**'} | "
-        f"{escaped(r.detail)} |"
-        for r in results
-    ]
+    for r in results:
+        verdict = "pass" if r.passed else "**FAIL**"
+        cells = [escaped(r.name), number(r.deviation), limit(r), verdict, escaped(r.detail)]
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "## Why these tolerances", ""]
     reasons = {r.reason: [other.name for other in results if other.reason == r.reason] for r in results}
     lines += [f"- {'; '.join(names)}: {reason}." for reason, names in reasons.items()]

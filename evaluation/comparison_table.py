@@ -118,10 +118,11 @@ def fitting(block: Block, groups: Sequence[Group], console: Console) -> tuple[Ta
     forms = [(block.head, block.rows), (block.head, block.short)]
     forms += [(block.head[:count], [row[:count] for row in block.short]) for count in range(len(block.head) - 1, 0, -1)]
     forms.append((block.head[:1], [[without_spread(row[0])] for row in block.rows]))
+    needed = min(NAME_WIDTH, max(len(label(group.label, LONGEST_NAME)) for group in groups))
     for place, (head, rows) in enumerate(forms):
         room = console.width - width_of(table_of(head, rows, groups, 0), console)
-        if room >= NAME_WIDTH or place == len(forms) - 1:
-            return table_of(head, rows, groups, max(room, NAME_WIDTH)), place == 0
+        if room >= needed or place == len(forms) - 1:
+            return table_of(head, rows, groups, max(room, needed)), place == 0
     raise AssertionError("the last form is always taken")
 
 
@@ -132,8 +133,9 @@ def table_of(head: Sequence[str], rows: Sequence[Sequence[str]], groups: Sequenc
     shown = Table(box=None, pad_edge=False)
     shown.add_column("", no_wrap=True)
     for words in (*(["runs"] if several else []), *head):
-        name = Text("\n".join(textwrap.wrap(words, HEAD_WIDTH)))
-        shown.add_column(name, justify="right", no_wrap=True, vertical="top")
+        shown.add_column(
+            Text("\n".join(textwrap.wrap(words, HEAD_WIDTH))), justify="right", no_wrap=True, vertical="top"
+        )
     for group, count, row in zip(groups, counts, rows, strict=True):
         lines = textwrap.wrap(label(group.label, LONGEST_NAME), room) if room else []
         cells = [*([count] if several else []), *row]

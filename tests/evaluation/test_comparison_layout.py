@@ -1,4 +1,4 @@
-"""Comparisons that can be read: any number of runs, tasks and metrics, on a terminal, through a pipe and as a picture."""
+"""Comparisons that can be read: any number of runs, tasks and metrics, on a terminal, in a pipe and as a picture."""
 
 import copy
 import itertools

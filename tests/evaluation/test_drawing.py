@@ -69,8 +69,10 @@ def hostile(report: dict[str, Any]) -> dict[str, Any]:
     report = copy.deepcopy(report)
     score, audit = report["tasks"]["easy_vqa/typed"], report["audit"]["easy_vqa/typed"]
     report["tasks"] = {f"{text}/task": score for text in HOSTILE}
-    report["audit"] = dict.fromkeys(report["tasks"], dict.fromkeys(HOSTILE[::4], audit["majority"]))
-    report["omitted"] = dict.fromkeys(report["tasks"], dict.fromkeys(HOSTILE, HOSTILE[0]))
+    audited = dict.fromkeys(HOSTILE[::4], audit["majority"])
+    report["audit"] = dict.fromkeys(report["tasks"], audited)
+    left_out = dict.fromkeys(HOSTILE, HOSTILE[0])
+    report["omitted"] = dict.fromkeys(report["tasks"], left_out)
     values = dict.fromkeys(HOSTILE, score["accuracy"])
     report["breakdown"] = {task: {HOSTILE[0]: values} for task in report["tasks"]}
     counts = {text: dict.fromkeys(HOSTILE, 1) for text in HOSTILE}
@@ -103,7 +105,7 @@ def hostile(report: dict[str, Any]) -> dict[str, Any]:
         "regions": 4,
         "n": 9,
     }
-    report["attribution"] = {name: {HOSTILE[1]: deleted} for name in HOSTILE[:2]}
+    report["attribution"] = {text: {HOSTILE[1]: deleted} for text in HOSTILE[:2]}
     return report
 
 

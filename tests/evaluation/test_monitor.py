@@ -184,6 +184,22 @@ def test_without_a_tracker_nothing_is_drawn(trained: Parts, monkeypatch: pytest.
     assert Monitor(SOURCES, *trained[1:])(trained[0], 1)
 
 
+def test_a_picture_that_fails_does_not_end_a_training(
+    trained: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("ParseException\n$x^$")
+
+    monkeypatch.setattr("evaluation.monitor.draw_attention", fails)
+    seen = Recorder()
+    assert Monitor(SOURCES, *trained[1:], num_examples=2)(trained[0], 1, seen)["val/accuracy"] > 0.9
+    assert len(seen.tables) == 1, "the examples are there"
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "warning: picture 'val/attention' is left out (ValueError: ParseException $x^$)"
+    )
+
+
 def test_attention_is_cut_to_the_right_tokens(trained: Parts) -> None:
     """Weights of image, sound and text sum to 1 in every layer, whatever the order of the media."""
     model, _, interleaver = trained

@@ -45,7 +45,7 @@ def test_waiting_for_data_names_run_and_remedy_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("waited", "steps"),
     [
-        ((0.9, 0.1, 0.1, 0.1), 5),  # the loader starts
+        ((0.9, 0.9, 0.1, 0.1), 9),  # the loader starts
         ((0.1, 0.9, 0.1, 0.9, 0.1), 50),  # now and then
         ((0.9, 0.9, 0.9, 0.9, 0.9, 0.9), 1),  # first steps, each logged
         ((0.2, 0.2, 0.2, 0.2), 20),  # not slow
