@@ -43,9 +43,9 @@ class Emoji:
     packages: see `data.emoji_set.emoji_set`; None takes `PACKAGES`. spoken: with the spoken label, which needs
     espeak-ng. clips_per_label: of the training. max_tags: in a text. repeats: times that a training emoji occurs in an
     epoch, for an export. max_samples: only so many, drawn with a fixed seed. words: label and tags as `text`, which the
-    fusion model reads itself (None is the same), or as the medium `sentence`, for a pretrained encoder of text. draws_per_emoji: how many
-    looks (skin tone, style and tags) a training emoji has, so that their features can be cached, the first of which is
-    fixed as elsewhere; None draws without end.
+    fusion model reads itself (None is the same), or as the medium `sentence`, for a pretrained encoder of text.
+    draws_per_emoji: how many looks (skin tone, style and tags) a training emoji has, so that their features can be
+    cached, the first of which is fixed as elsewhere; None draws without end.
     """
 
     def __init__(

@@ -61,8 +61,8 @@ class ManifestSource:
     read, where the loader counts it. A medium that is missing is found when its row is read, and a corrupt one when
     it is decoded.
 
-    words: what the text of aligned rows is read as: `text`, which the fusion model reads itself (None is the same), or the
-    medium `sentence`, for a pretrained encoder of text. Conversations stay as they are.
+    words: what the text of aligned rows is read as: `text`, which the fusion model reads itself (None is the same), or
+    the medium `sentence`, for a pretrained encoder of text. Conversations stay as they are.
     hold_out: share of the rows that are left out; only_held_out: the same share, of which these rows are all there are
     (see `data.held_out`).
     Raises `BadInputError` when the file is missing or holds no row.

@@ -68,8 +68,8 @@ def node_schema(annotation: Any) -> type[Options] | None:
 
 
 def _given(node: DictConfig, references: bool = True) -> dict[str, Any]:
-    """What can be read of a node, as plain containers, without sources whose file is not given and an evaluation without
-    tasks: what is not there is not made, so that its options may be anything.
+    """What can be read of a node, as plain containers, without what is not made and so may hold anything: sources whose
+    file is not given, and an evaluation without tasks.
     """
     content = {}
     for name in map(str, node):

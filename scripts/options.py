@@ -101,6 +101,7 @@ class DataOptions(Options):
     packages: list[Text] | None = None
     words: Text | None = None
     validation_file: FilePath | None = None
+    hold_out: Annotated[Number, Field(gt=0, lt=1)] | None = None
     evaluation: FilePath | None = None
 
 

@@ -201,7 +201,8 @@ def test_an_evaluation_may_ask_nothing() -> None:
 @pytest.mark.parametrize("chosen", ["retrieval", "retrieval_manifest"])
 def test_the_words_of_a_retrieval_may_be_those_of_the_checkpoint(chosen: str) -> None:
     """`data.words` is null until the checkpoint is known."""
-    assert checked(composed("evaluate", [f"evaluation={chosen}", "data.evaluation=a.jsonl"]), "evaluate").data.words is None
+    options = ["checkpoint=RUN", f"evaluation={chosen}", "data.evaluation=a.jsonl"]
+    assert checked(composed("evaluate", options), "evaluate").data.words is None
 
 
 def test_a_manifest_that_is_not_given_is_left_to_who_reads_it() -> None:
