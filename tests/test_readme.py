@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from bakeoff.execute import Runner
 from bakeoff.prepare import configuration
@@ -33,6 +35,7 @@ from data.synthesisers.base import Synthesiser
 from data.synthesisers.flite import FliteVoices
 from data.synthesisers.piper import PiperVoices
 from data.types import NotInstalledError
+from scripts.error_lines import CONF
 from tests.data.emoji_packages import fill_cache
 from tests.examples import REPOSITORY, Example, anchors, examples, json_blocks, links
 from tests.scripts.in_process import run_command
@@ -283,6 +286,18 @@ def test_the_example_works(
     if "scripts/train.py" in text and not {"--help", "resume"} & {word.partition("=")[0] for word in example.words}:
         found = set(folder.glob("runs/*/*/checkpoints")) - before
         assert len(found) == (2 if "-m" in example.words else 1)
+
+
+@pytest.mark.parametrize("root", sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "hydra_defaults"))
+def test_the_examples_of_a_help_page_are_options_of_the_script(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main = importlib.import_module(f"scripts.{root}").main
+    footer = OmegaConf.to_container(OmegaConf.load(CONF / f"{root}.yaml"), resolve=False)["hydra"]["help"]["footer"]
+    commands = [shlex.split(line) for line in footer.splitlines() if line.startswith("  ")]
+    assert commands
+    for words in commands:
+        assert words[:2] == ["python", f"scripts/{root}.py"]
+        if "-m" not in words:  # a sweep is composed value by value
+            assert run_command(main, [*words[2:], "--cfg", "job"]) == 0, words
 
 
 @pytest.mark.parametrize("page", PAGES)
