@@ -118,8 +118,6 @@ def _train(
     seed_everything(config.seed)
     sources, validation = build_sources(config.data), build_validation(config.data)
     config, length = with_length(config, sources, resumed=checkpoint is not None)
-    if length and processes.is_main:
-        Console().print(length, markup=False, highlight=False, soft_wrap=True)
     options = replace(options, max_steps=config.trainer.max_steps)
     schedule = build_schedule(config.schedule, config.trainer.max_steps)
     held, notes = describe(sources, validation), list[str]()
@@ -137,8 +135,7 @@ def _train(
     check_kinds(sources, objective.reads, config.data.on_bad_sample)
     looked_at, asked_notes = check_asked(config, validation, model, tokenizer, interleaver, objective.reads)
     if processes.is_main:
-        for line in filter(None, (looked_at, *asked_notes)):
-            Console(stderr=True).print(line, markup=False, soft_wrap=True)
+        _tell(looked_at, *asked_notes)
     mixture = Mixture(sources, config.seed, config.data.samples_per_batch)
     cached = cached_processors(config, model, mixture, processors, processes.device)
     reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
@@ -158,7 +155,7 @@ def _train(
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
     if processes.is_main:
-        _tell(choice, *warnings)
+        _tell(length, choice, *warnings)
         tokenizer.save(run_folder / "tokenizer.json")
     workers = num_workers(config.data, processes.device)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))

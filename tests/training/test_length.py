@@ -44,11 +44,11 @@ def test_epochs_are_passes_over_all_samples():
 def test_of_steps_and_epochs_the_first_ends_it():
     assert length(160, max_epochs=3, max_steps=20)[0] == 20
     assert length(160, max_epochs=3, max_steps=50)[0] == 30
-    assert length(160, max_steps=50) == (50, None)
+    assert length(160, max_steps=50) == (50, "")
 
 
 def test_a_resumed_run_keeps_its_steps_though_its_data_grew():
-    assert length(1600, resumed=True, max_steps=30, max_epochs=3) == (30, None)
+    assert length(1600, resumed=True, max_steps=30, max_epochs=3) == (30, "")
 
 
 @pytest.mark.parametrize("changes", [{"patience": 2}, {"patience": 2, "best_metric": "x"}, {"patience": 0}])
