@@ -43,9 +43,9 @@ class Emoji:
     packages: see `data.emoji_set.emoji_set`; None takes `PACKAGES`. spoken: with the spoken label, which needs
     espeak-ng. clips_per_label: of the training. max_tags: in a text. repeats: times that a training emoji occurs in an
     epoch, for an export. max_samples: only so many, drawn with a fixed seed. words: label and tags as `text`, which the
-    fusion model reads itself, or as the medium `sentence`, for a pretrained encoder of text. draws_per_emoji: how many
-    looks (skin tone, style and tags) a training emoji has, so that their features can be cached, the first of which is
-    fixed as elsewhere; None draws without end.
+    fusion model reads itself (None is the same), or as the medium `sentence`, for a pretrained encoder of text.
+    draws_per_emoji: how many looks (skin tone, style and tags) a training emoji has, so that their features can be
+    cached, the first of which is fixed as elsewhere; None draws without end.
     """
 
     def __init__(
@@ -57,11 +57,12 @@ class Emoji:
         max_tags: int = 5,
         repeats: int = 1,
         max_samples: int | None = None,
-        words: str = TEXT,
+        words: str | None = TEXT,
         draws_per_emoji: int | None = None,
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
+        words = TEXT if words is None else words
         if words not in WORDS:
             raise ValueError(f"words={words!r} must be one of {', '.join(WORDS)}")
         for name, value, least in (("clips_per_label", clips_per_label, 1), ("max_tags", max_tags, 0)):

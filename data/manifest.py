@@ -61,8 +61,8 @@ class ManifestSource:
     read, where the loader counts it. A medium that is missing is found when its row is read, and a corrupt one when
     it is decoded.
 
-    words: what the text of aligned rows is read as: `text`, which the fusion model reads itself, or the medium
-    `sentence`, for a pretrained encoder of text. Conversations stay as they are.
+    words: what the text of aligned rows is read as: `text`, which the fusion model reads itself (None is the same), or
+    the medium `sentence`, for a pretrained encoder of text. Conversations stay as they are.
     hold_out: share of the rows that are left out; only_held_out: the same share, of which these rows are all there are
     (see `data.held_out`).
     Raises `BadInputError` when the file is missing or holds no row.
@@ -72,12 +72,13 @@ class ManifestSource:
         self,
         path: str | Path,
         on_bad_sample: str = "error",
-        words: str = TEXT,
+        words: str | None = TEXT,
         hold_out: float | None = None,
         only_held_out: float | None = None,
     ) -> None:
         if on_bad_sample not in ("error", "skip"):
             raise ValueError(f"on_bad_sample={on_bad_sample!r} must be one of error, skip")
+        words = TEXT if words is None else words
         if words not in WORDS:
             raise ValueError(f"words={words!r} must be one of {', '.join(WORDS)}")
         self.path, self.on_bad_sample, self.words = Path(path).expanduser(), on_bad_sample, words

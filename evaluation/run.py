@@ -52,12 +52,13 @@ def evaluate_checkpoint(
     which: str = "newest",
     on_bad_sample: str | None = None,
     progress: bool = True,
+    in_run_folder: bool = False,
 ) -> Evaluated:
     """Evaluates a run's checkpoint (`which`: newest or best) or a given step, and writes the report.
 
     `evaluation` is the config node, and `on_bad_sample` "error" or "skip"; None takes the one that the checkpoint was
     trained with, and an evaluation without tasks is laid over that one. `report.choose_folder` says where the report
-    goes.
+    goes; `in_run_folder` that it is the report of the run, whichever of its checkpoints was chosen.
 
     Raises:
         BadInputError: the checkpoint, the evaluation or a sample cannot be used, or a report would be overwritten.
@@ -72,7 +73,7 @@ def evaluate_checkpoint(
     # Absolute, so that `checkpoint=.` or a path inside the run has parents.
     run_folder, step = loaded.step_folder.resolve().parent.parent, int(loaded.manifest["step"])
     checkpoint_hash = json_hash(loaded.manifest)
-    newest = resolve(run_folder).resolve() == loaded.step_folder.resolve()
+    newest = in_run_folder or resolve(run_folder).resolve() == loaded.step_folder.resolve()
     where = None if output is None else Path(output).expanduser()
     folder = choose_folder(run_folder, step, checkpoint_hash, list(settings.tasks), newest, where, evaluation_hash)
     tokenizer = Tokenizer.load(loaded.tokenizer_path)

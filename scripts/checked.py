@@ -68,17 +68,24 @@ def node_schema(annotation: Any) -> type[Options] | None:
 
 
 def _given(node: DictConfig, references: bool = True) -> dict[str, Any]:
-    """What can be read of a node, as plain containers, without sources whose file is not given."""
+    """What can be read of a node, as plain containers, without what is not made and so may hold anything: sources whose
+    file is not given, and an evaluation without tasks.
+    """
     content = {}
     for name in map(str, node):
         try:
             if not OmegaConf.is_missing(node, name) and (references or not OmegaConf.is_interpolation(node, name)):
                 value = _given(node[name], references) if isinstance(node[name], DictConfig) else _resolved(node[name])
-                if not (isinstance(value, dict) and "_target_" in value) or is_given(value):
+                if not (isinstance(value, dict) and "_target_" in value) or (is_given(value) and _has_tasks(value)):
                     content[name] = value
         except OmegaConfBaseException:  # it refers to what is missing
             continue
     return content
+
+
+def _has_tasks(value: dict[str, Any]) -> bool:
+    """False for an evaluation that asks nothing, as in the tuning of a bake-off."""
+    return value.get("tasks", {}) is not None
 
 
 def _resolved(value: Any) -> Any:

@@ -45,7 +45,8 @@ def main(config: DictConfig) -> None:
 
         # A training that stops when nothing gets better any more is judged by what was best.
         which = "best" if config.trainer.get("patience") else "newest"
-        print_table(evaluate_checkpoint(run_folder, config.evaluation, run_folder, which=which).report)
+        evaluated = evaluate_checkpoint(run_folder, config.evaluation, which=which, in_run_folder=True)
+        print_table(evaluated.report)
     if is_main:
         print(
             f"run folder: {run_folder}\ndashboard:  make dashboard   (python scripts/dashboard.py runs={config.runs})"

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,10 +21,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from bakeoff.execute import Runner
 from bakeoff.prepare import configuration
 from bakeoff.trials import Trial
+from certify import suite
+from certify.resume_checks import resumed_equals_unbroken
 from certify.small_data import write_small_data
 from data.messages import parse_row
 from data.synthesisers import espeak
@@ -31,6 +35,7 @@ from data.synthesisers.base import Synthesiser
 from data.synthesisers.flite import FliteVoices
 from data.synthesisers.piper import PiperVoices
 from data.types import NotInstalledError
+from scripts.error_lines import CONF
 from tests.data.emoji_packages import fill_cache
 from tests.examples import REPOSITORY, Example, anchors, examples, json_blocks, links
 from tests.scripts.in_process import run_command
@@ -42,6 +47,7 @@ EXAMPLES = [example for page in PAGES for example in examples(page)]
 REST = {"train.py": ["data.train=train.jsonl", "data.validation_file=validation.jsonl", "data.evaluation=test.jsonl"]}
 PACKAGE_MISSING = "pip install 'interfuse["
 INTERRUPTED = 130
+EXPORTED = "exported/emoji"  # written by one example, read by others
 ROWS = {"messages": ("train", "validation", "test"), "aligned": ("pairs", "validation_pairs", "test_pairs")}
 NUM_ROWS = 12  # of a manifest
 
@@ -64,7 +70,7 @@ SILENT = [
     *("data.sources.easy_vqa.source.spoken=0", "data.validation=null", "evaluation.tasks=null"),
     "trainer.best_metric=null",
 ]
-RETRIEVAL = ["evaluation.bootstrap.resamples=1000"]
+OWN = ["evaluation.bootstrap.resamples=1000"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -124,7 +130,7 @@ def run_of(path: str, files: Path, runs: dict[str, Path]) -> Path:
 def folder(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the files, where the example runs."""
     folder = tmp_path / "here"
-    shutil.copytree(files, folder, ignore=shutil.ignore_patterns("runs"))
+    shutil.copytree(files, folder, ignore=lambda at, _: ["runs"] if Path(at) == files else [])
     monkeypatch.chdir(folder)
     return folder
 
@@ -134,6 +140,9 @@ def succeeds(words: list[str], folder: Path) -> None:
     main = importlib.import_module(f"scripts.{Path(words[1]).stem}").main
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
+        # That one trains in processes of its own, and has a test of its own.
+        others = tuple(check for check in suite.ALL_CHECKS if check is not resumed_equals_unbroken)
+        patch.setattr(suite, "ALL_CHECKS", others)
         patch.chdir(folder)
         code = run_command(main, small(words))
     torch.set_num_threads(threads)
@@ -143,33 +152,41 @@ def succeeds(words: list[str], folder: Path) -> None:
 def small(words: list[str]) -> list[str]:
     """The arguments of a script with what makes them cheap; an option that is given twice is given once, smaller."""
     script, given = Path(words[1]).name, words[2:]
-    if "--help" in given or script not in ("train.py", "certify.py", "evaluate.py", "prepare_data.py"):
+    if "--help" in given:
         return given
-    last = {option.partition("=")[0].lstrip("+~"): option for option in [*given, *amounts(script, given)]}
-    return [first_values(option) if "-m" in given else option for option in last.values()]
+    if "-m" in given:
+        given = two_jobs(given)
+    options = [*given, *amounts(script, given)]
+    return list({option.partition("=")[0].lstrip("+~"): option for option in options}.values())
 
 
 def amounts(script: str, given: list[str]) -> list[str]:
     """Options that make a command cheap and leave alone what it shows."""
-    text = " ".join(given)
+    names = {option.partition("=")[0] for option in given}
     if script == "prepare_data.py":
-        return [] if "check=" in text or "clean=" in text else ["max_samples=4"]
+        return [] if names & {"check", "clean"} else ["max_samples=4"]
     if script == "evaluate.py":
-        few = {"evaluation=easy_vqa": EASY_VQA, "evaluation=": RETRIEVAL}
-        curves = [f"{name}.max_samples=2" for name in ("evaluation.robustness", "evaluation.attribution")]
-        return next((options for name, options in few.items() if name in text), []) + [
-            option for option in curves if option.split(".")[1] + "=" in text
-        ]
-    if "resume=" in text:
+        chosen = EASY_VQA if "evaluation=easy_vqa" in given else OWN if "evaluation" in names else []
+        curves = {f"evaluation/{kind}": f"evaluation.{kind}.max_samples=2" for kind in ("robustness", "attribution")}
+        return [*chosen, *(curves[name] for name in names & set(curves))]
+    if script not in ("train.py", "certify.py"):
+        return []
+    if "resume" in names:
         return ["trainer.max_steps=2"]
-    data = RETRIEVAL if "emoji" in text or "data.evaluation" in text else EASY_VQA_TRAINING
-    return [*MODEL, *TRAINING, *data]
+    own = "data.train" in names or "emoji" in " ".join(given)
+    return [*MODEL, *TRAINING, *(OWN if own else EASY_VQA_TRAINING)]
 
 
-def first_values(option: str) -> str:
-    """Of an option of a sweep, two values."""
-    name, _, value = option.partition("=")
-    return f"{name}={','.join(value.split(',')[:2])}" if value[:1] not in "[{" else option
+def two_jobs(given: list[str]) -> list[str]:
+    """A sweep with two values of its first option, and one of the others."""
+    jobs, swept = [], 0
+    for option in given:
+        name, _, value = option.partition("=")
+        if "," in value and value[0] not in "[{":
+            swept += 1
+            option = f"{name}={','.join(value.split(',')[: 2 if swept == 1 else 1])}"
+        jobs.append(option)
+    return jobs
 
 
 def in_processes(example: Example, launcher: list[str]) -> None:
@@ -258,9 +275,10 @@ def test_the_example_works(
     text = " ".join(example.words)
     for path in re.findall(r"(?:checkpoint|resume|runs)=\[?([^\s\]]+)", text):
         shutil.copytree(run_of(path.replace("*", "RUN"), files, runs), folder / path.replace("*", "RUN"))
-    for path in re.findall(r"check=(\w+/\w+)$", text):  # a folder that an earlier example exported
-        shutil.copytree(folder / "aligned", folder / path / "aligned")
-        shutil.copy(folder / "pairs.jsonl", folder / path / "train.jsonl")
+    if EXPORTED in text and f"output={EXPORTED}" not in text:
+        shutil.copytree(folder / "aligned", folder / EXPORTED / "aligned")
+        for name, split in zip(ROWS["aligned"], ROWS["messages"], strict=True):
+            shutil.copy(folder / f"{name}.jsonl", folder / EXPORTED / f"{split}.jsonl")
     before = set(folder.glob("runs/*/*"))
     try_example(example, folder)
     for output in re.findall(r"output=(\S+)", text):
@@ -268,6 +286,18 @@ def test_the_example_works(
     if "scripts/train.py" in text and not {"--help", "resume"} & {word.partition("=")[0] for word in example.words}:
         found = set(folder.glob("runs/*/*/checkpoints")) - before
         assert len(found) == (2 if "-m" in example.words else 1)
+
+
+@pytest.mark.parametrize("root", sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "hydra_defaults"))
+def test_the_examples_of_a_help_page_are_options_of_the_script(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main = importlib.import_module(f"scripts.{root}").main
+    footer = OmegaConf.to_container(OmegaConf.load(CONF / f"{root}.yaml"), resolve=False)["hydra"]["help"]["footer"]
+    commands = [shlex.split(line) for line in footer.splitlines() if line.startswith("  ")]
+    assert commands
+    for words in commands:
+        assert words[:2] == ["python", f"scripts/{root}.py"]
+        if "-m" not in words:  # a sweep is composed value by value
+            assert run_command(main, [*words[2:], "--cfg", "job"]) == 0, words
 
 
 @pytest.mark.parametrize("page", PAGES)

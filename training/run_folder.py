@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,35 @@ PACKAGES = ("interfuse", "torch", "torchvision", "torchaudio", "hydra-core", "to
 def new_run_folder(config: DictConfig) -> Path:
     """Makes `<runs>/<name>/<run>` and writes config.yaml and environment.json into it.
 
-    Without `run`, the folder is called after the time and the seed. Raises `BadInputError` when it exists.
+    Without `run`, the folder is called after the time and the seed, with a number if another one is, as where jobs of a
+    sweep begin in the same second. Raises `BadInputError` when the folder that `run` names exists.
     """
-    run = config.run or f"{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}"
-    folder = Path(config.runs).expanduser() / config.name / run
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
+    parent = Path(config.runs).expanduser() / config.name
+    folder = _made(parent / config.run) if config.run else _unnamed(parent, config.seed)
+    if folder is None:
+        folder = parent / config.run
         raise BadInputError(
             f"{folder} exists and is never overwritten: choose another name with run=..., or resume={folder}"
-        ) from error
+        )
     write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     write_text(folder / "environment.json", json.dumps(environment(config.seed), indent=2) + "\n")
+    return folder
+
+
+def _unnamed(parent: Path, seed: int) -> Path:
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-seed{seed}"
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(folder for name in names if (folder := _made(parent / name)))
+
+
+def _made(folder: Path) -> Path | None:
+    """The folder, made now; None if it was there, also if another process was faster."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        if not folder.exists():  # something else is in the way
+            raise
+        return None
     return folder
 
 

@@ -71,6 +71,19 @@ def test_an_older_step_reports_beside_the_newest(run: Path) -> None:
     assert (run / "report.json").read_bytes() == newest
 
 
+def test_a_training_that_went_on_reports_where_it_did_before(run: Path, tmp_path: Path) -> None:
+    """Also where its best checkpoint is not its newest one; the earlier report moves aside."""
+    copied = tmp_path / "colours" / "first"
+    shutil.copytree(run / "checkpoints", copied / "checkpoints")
+    shutil.copy(run / "metrics.jsonl", copied)
+    for step in (10, 20):
+        asked = copied / "checkpoints" / f"step_{step}"
+        evaluated = evaluate_checkpoint(asked, EVALUATION, progress=False, in_run_folder=True)
+        assert evaluated.folder.resolve() == copied.resolve()
+        assert json.loads((copied / "report.json").read_text())["train"]["steps"] == step
+    assert json.loads((copied / "evaluations" / "step_10" / "report.json").read_text())["train"]["steps"] == 10
+
+
 def test_the_stored_evaluation_is_the_default(run: Path, tmp_path: Path) -> None:
     evaluated = evaluate_checkpoint(run, output=tmp_path / "here", progress=False)
     assert evaluated.folder == tmp_path / "here"

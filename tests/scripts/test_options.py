@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 import conf
 from data.signature import Signature
 from data.types import BadInputError
+from evaluation.settings import has_tasks
 from scripts.checked import checked, node_schema
 from scripts.options import ROOTS, Options, TrainOptions
 
@@ -188,6 +189,20 @@ def test_values_become_what_they_are_meant_to_be() -> None:
 def test_what_is_switched_off_is_null() -> None:
     config = checked(composed("train", ["~evaluation", "tracker=[]", "target=null", "~shared_space"]), "train")
     assert (config.evaluation, config.tracker, config.target, config.shared_space) == (None, {}, None, None)
+
+
+def test_an_evaluation_may_ask_nothing() -> None:
+    """As in the trainings that tune a bake-off."""
+    for data in ("easy_vqa", "emoji", "manifest"):
+        config = checked(composed("train", [f"data={data}", "evaluation.tasks=null"]), "train")
+        assert not has_tasks(config.evaluation)
+
+
+@pytest.mark.parametrize("chosen", ["retrieval", "retrieval_manifest"])
+def test_the_words_of_a_retrieval_may_be_those_of_the_checkpoint(chosen: str) -> None:
+    """`data.words` is null until the checkpoint is known."""
+    options = ["checkpoint=RUN", f"evaluation={chosen}", "data.evaluation=a.jsonl"]
+    assert checked(composed("evaluate", options), "evaluate").data.words is None
 
 
 def test_a_manifest_that_is_not_given_is_left_to_who_reads_it() -> None:
