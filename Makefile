@@ -38,7 +38,7 @@ dashboard: setup ## open all runs in a browser
 	@$(BIN)/python scripts/dashboard.py $(ARGS)
 
 test: lint ## lint, check types and run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: setup ## lint and check types
 	$(BIN)/ruff check .

@@ -100,11 +100,10 @@ class Bakeoff:
         return next(budget for budget in BUDGETS if budget in self.budgets)
 
     def __post_init__(self) -> None:
-        for name in (self.reference, *self.baselines):
-            if name not in self.methods:
-                raise ValueError(
-                    f"{name!r} is a reference or baseline, but not one of methods: {', '.join(self.methods)}"
-                )
+        for option, names in (("reference", (self.reference,)), ("baselines", self.baselines)):
+            for name in names:
+                if name not in self.methods:
+                    raise ValueError(f"{option}: {name} must be one of methods, which are {', '.join(self.methods)}")
         for budget in self.budgets:
             if budget not in BUDGETS:
                 raise ValueError(f"budgets: {budget!r} must be one of {', '.join(BUDGETS)}")

@@ -63,7 +63,7 @@ class Group:
     def task(self, name: str, metric: str | None = None) -> Spread | None:
         """A metric of a task, or its main one; None if a run was not asked, or was not scored by it."""
         asked = [run.report["tasks"][name] for run in self.runs if name in run.report["tasks"]]
-        metric = metric or (main_metric(asked[0]) if asked else None)
+        metric = metric or self.main(name)
         scores = [found[metric] for found in asked if metric in found]
         if len(scores) != len(self.runs):
             return None
@@ -71,6 +71,11 @@ class Group:
         if len(scores) > 1:
             return spread
         return Spread(spread.mean, spread.lowest, spread.highest, scores[0]["low"], scores[0]["high"])
+
+    def main(self, task: str) -> str | None:
+        """The main metric of its runs in a task; None if none was asked."""
+        asked = [run.report["tasks"][task] for run in self.runs if task in run.report["tasks"]]
+        return main_metric(asked[0]) if asked else None
 
     def numbers(self, task: str, metric: str) -> list[int]:
         """Of how many rows the scores of a task are, each number once."""

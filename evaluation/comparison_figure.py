@@ -15,7 +15,7 @@ from data.plain_text import label
 from evaluation.compare import Group, Spread, task_metrics, task_names
 from evaluation.comparison_table import COSTS
 from evaluation.figures import COLOURS, errors, style
-from evaluation.metric_names import LOWER_IS_BETTER, is_share, title
+from evaluation.metric_names import LOWER_IS_BETTER, is_share, number, title
 
 # Panels beside one another, rows of a panel, characters of a name and of a line of it.
 PANELS, MAX_GROUPS, LONGEST_NAME, LINE = 4, 40, 70, 40
@@ -77,7 +77,8 @@ def draw_task(axes: Axes, groups: Sequence[Group], task: str) -> None:
                 score["value"], row + offset, xerr=errors(score), fmt="o", color=COLOURS[0], markersize=4, capsize=2
             )
         if not scores:
-            axes.annotate("- not measured", (0.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=7)
+            words = f"- {other_score(group, task)}"
+            axes.annotate(words, (0.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=7)
         mean = group.task(task, metric)
         if len(scores) > 1 and mean is not None:
             axes.plot([mean.mean] * 2, [row - 0.35, row + 0.35], color="black", linewidth=2)
@@ -87,6 +88,13 @@ def draw_task(axes: Axes, groups: Sequence[Group], task: str) -> None:
     better = ", lower is better" if metric in LOWER_IS_BETTER else ""
     axes.set_xlabel(f"{title(metric)}{better}\n95 % interval (tick: mean of seeds)", fontsize=8)
     style(axes, "both")
+
+
+def other_score(group: Group, task: str) -> str:
+    """What stands in place of a score by the metric of the panel."""
+    metric = group.main(task)
+    spread = group.task(task, metric)
+    return "not measured" if metric is None or spread is None else f"{title(metric)} {number(metric, spread.mean)}"
 
 
 def draw_cost(axes: Axes, spreads: Sequence[Spread | None], name: str, unit: float) -> None:

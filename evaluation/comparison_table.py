@@ -73,7 +73,7 @@ def task_block(groups: Sequence[Group], task: str) -> Block:
     metrics = task_metrics(groups, task)
     head = [title(metric) + ("*" if metric in LOWER_IS_BETTER else "") for metric in metrics]
     rows = [[cell(group.task(task, metric), metric) for metric in metrics] for group in groups]
-    numbers = [group.numbers(task, metrics[0]) for group in groups]
+    numbers = [group.numbers(task, group.main(task) or metrics[0]) for group in groups]
     shown = ["/".join(f"{count:,}" for count in found) or DASH for found in numbers]
     name = one_line(task)
     if len(set(shown)) == 1:

@@ -152,12 +152,12 @@ def build_settings(config: Any) -> Any:
     if not entries:
         raise BadInputError("evaluation: names no tasks; choose one, for instance evaluation=easy_vqa")
     tasks = {name: instantiate_source(entry, f"evaluation.tasks.{name}") for name, entry in entries.items()}
-    given = {
-        key: value
-        for key, value in content.items()
-        if key != "tasks" and (key not in OPTIONAL_SOURCES or is_given(value))
+    given = {key: value for key, value in content.items() if key not in ("tasks", *OPTIONAL_SOURCES)}
+    sources = {
+        key: instantiate(content[key], f"evaluation.{key}") for key in OPTIONAL_SOURCES if is_given(content.get(key))
     }
-    return instantiate(given, "evaluation", tasks={name: task for name, task in tasks.items() if task is not None})
+    asked = {name: task for name, task in tasks.items() if task is not None}
+    return instantiate(given, "evaluation", tasks=asked, **sources)
 
 
 def has_tasks(config: Any) -> bool:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import tokenizers
 import torch
@@ -65,14 +66,13 @@ def load_model(
     """
     step_folder = resolve(path, which)
     manifest = verify(step_folder)
-    config = OmegaConf.load(step_folder / CONFIG)
-    if not isinstance(config, DictConfig):
-        raise BadInputError(f"{step_folder / CONFIG}: must hold a mapping")
+    config = read_config(step_folder / CONFIG)
     validate_targets(config, extra_targets)
+    check_model_config(config, step_folder / CONFIG)
     tokenizer_path = step_folder / TOKENIZER
     if not tokenizer_path.exists():
         raise BadInputError(f"{tokenizer_path}: missing, without it the model cannot read or write text")
-    vocab_size = tokenizers.Tokenizer.from_file(str(tokenizer_path)).get_vocab_size()
+    vocab_size = _vocab_size(tokenizer_path)
     # Building draws random weights; whoever loads a model must not have their generator moved by that.
     with torch.random.fork_rng(devices=[]):
         model = build_model(config, vocab_size)
@@ -88,16 +88,39 @@ def stored_config(path: Path | str, which: str = "newest") -> DictConfig:
 
     Raises `BadInputError` if there is no checkpoint, or its configuration is missing or damaged.
     """
-    file = resolve(path, which) / CONFIG
+    return read_config(resolve(path, which) / CONFIG)
+
+
+def read_config(file: Path) -> DictConfig:
+    """A stored configuration. Raises `BadInputError` if the file is missing or damaged."""
     try:
         config = OmegaConf.load(file)
     except FileNotFoundError:
         raise BadInputError(f"{file}: missing, the checkpoint is incomplete") from None
+    except OSError as error:
+        raise BadInputError(f"{file}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise BadInputError(f"{file}: damaged, it is not a configuration in YAML") from error
     if not isinstance(config, DictConfig):
         raise BadInputError(f"{file}: must hold a mapping")
     return config
+
+
+def check_model_config(config: DictConfig, file: Path) -> None:
+    """Raises `BadInputError` if what a model and its data are built from is not there, or is of another kind."""
+    for name in ("data", "encoders", "encoders.text", "projector", "fusion"):
+        if not isinstance(OmegaConf.select(config, name), DictConfig):
+            raise BadInputError(f"{file}: {name}: must be a mapping, or no model can be built")
+    d_model = config.get("d_model")
+    if not isinstance(d_model, int) or isinstance(d_model, bool) or d_model < 1:
+        raise BadInputError(f"{file}: d_model={d_model}: must be a whole number above 0")
+
+
+def _vocab_size(path: Path) -> int:
+    try:
+        return tokenizers.Tokenizer.from_file(str(path)).get_vocab_size()
+    except Exception as error:  # the library raises nothing more special
+        raise BadInputError(f"{path}: damaged, it is not a tokenizer") from error
 
 
 def step_folders(checkpoints: Path) -> list[Path]:
@@ -150,6 +173,8 @@ def read_manifest(step_folder: Path) -> dict[str, Any]:
         manifest["files"].items()
     except FileNotFoundError:
         raise BadInputError(f"{path}: missing, the checkpoint is incomplete") from None
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BadInputError(f"{path}: damaged, it is not a manifest in JSON") from None
     return manifest
@@ -176,7 +201,10 @@ def read_weights(step_folder: Path, averaged: bool) -> dict[str, Tensor]:
     path = step_folder / (AVERAGED_WEIGHTS if averaged else WEIGHTS)
     if not path.exists():
         raise BadInputError(f"{path}: missing; was the run trained with trainer.ema_decay?")
-    return safetensors.torch.load_file(path)
+    try:
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise BadInputError(f"{path}: damaged, it does not hold weights") from error
 
 
 def check_weights(model: nn.Module, weights: Mapping[str, Tensor], step_folder: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import platform
 import shutil
 from collections.abc import Mapping
@@ -97,7 +98,13 @@ def load_training(step_folder: Path) -> dict[str, Any]:
     verify(step_folder)
     if not (step_folder / TRAINING).exists():
         raise BadInputError(f"{step_folder / TRAINING}: missing, this checkpoint can be evaluated but not resumed")
-    return torch.load(step_folder / TRAINING, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(step_folder / TRAINING, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise BadInputError(f"{step_folder / TRAINING}: damaged, it does not hold the state of a training") from error
+    if not isinstance(state, dict):
+        raise BadInputError(f"{step_folder / TRAINING}: damaged, it does not hold the state of a training")
+    return state
 
 
 def load_weights(model: nn.Module, step_folder: Path) -> None:

@@ -24,6 +24,7 @@ class Reporter:
         self.tracker, self.processes = tracker if processes.is_main else None, processes
         self.window, self.memory = Window(), PeakMemory(processes.device)
         self.progress: Progress | None = None
+        self.said: set[str] = set()
         self.data, self.run, self.remedy = DataWatch(), run, remedy
 
     def log(self, counters: Counters, seconds: float, learning_rate: float, norms: Mapping[str, float]) -> None:
@@ -56,6 +57,12 @@ class Reporter:
         """One line for the person who watches."""
         if self.progress is not None:
             self.progress.say(text)
+
+    def say_once(self, text: str) -> None:
+        """One line, unless it was said before: the same sample is skipped in every epoch."""
+        if text not in self.said:
+            self.said.add(text)
+            self.say(text)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: the steps since the last line. Every process must call this."""

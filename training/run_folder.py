@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from data.atomic_write import write_text
 from data.types import BadInputError
-from fusion.checkpoint import resolve, validate_targets
+from fusion.checkpoint import read_config, resolve, validate_targets
 from training.data_changes import OPTION
 from training.distributed import cores
 
@@ -68,14 +68,9 @@ def resumed_run(path: str, overrides: Sequence[str]) -> tuple[Path, Path, DictCo
     """
     step_folder = resolve(Path(path)).absolute()  # resume=. has parents too
     run_folder = step_folder.parent.parent
-    try:
-        config = OmegaConf.load(run_folder / "config.yaml")
-    except FileNotFoundError as error:
-        raise BadInputError(
-            f"{run_folder / 'config.yaml'}: missing; a resume needs the whole folder of the run"
-        ) from error
-    if not isinstance(config, DictConfig):
-        raise BadInputError(f"{run_folder / 'config.yaml'} does not hold a configuration")
+    if not (run_folder / "config.yaml").exists():
+        raise BadInputError(f"{run_folder / 'config.yaml'}: missing; a resume needs the whole folder of the run")
+    config = read_config(run_folder / "config.yaml")
     validate_targets(config)  # before anything asks for the signature of what it names
     OmegaConf.set_struct(config, True)
     for override in overrides:

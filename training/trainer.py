@@ -178,7 +178,7 @@ class Trainer:
         self.counters.tokens += totals.tokens
         self.counters.skipped_samples += totals.num_skipped
         for sample in totals.skipped:
-            self.report.say(f"skipped: {sample}")
+            self.report.say_once(f"skipped: {sample}")
         seconds = time.monotonic() - begun + data_seconds
         self.report.window.add(totals, seconds, data_seconds, accepted=reason is None)
         if reason is not None:

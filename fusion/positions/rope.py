@@ -28,7 +28,7 @@ class Rope(nn.Module):
     def __init__(self, head_dim: int, theta: float = 10_000.0) -> None:
         super().__init__()
         if head_dim % 2:
-            raise ValueError(f"head_dim={head_dim} must be even for rotary positions")
+            raise ValueError(f"head_dim={head_dim}, which is d_model over num_heads, must be even for rotary positions")
         if theta <= 1:
             raise ValueError(f"theta={theta} must be above 1")
         self.head_dim, self.theta = head_dim, theta

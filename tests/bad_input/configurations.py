@@ -52,7 +52,8 @@ def wrong_value(rng: np.random.Generator) -> Case:
         "train",
         lambda folder: training("good/manifest.jsonl", *asks, option),
         good_data,
-        names=(name, name.rpartition(".")[2]),
+        # The option, or what it belongs to; or who does not read the data any more.
+        names=(name, name.rpartition(".")[2], name.rpartition(".")[0] or name, "is not read by", "d_model"),
     )
 
 

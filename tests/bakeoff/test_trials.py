@@ -89,7 +89,7 @@ def test_costs_are_read_from_old_and_new_summaries(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"baselines": ["mid"]}, "'mid' is a reference or baseline, but not one of methods: early, late, concat"),
+        ({"baselines": ["mid"]}, "baselines: mid must be one of methods, which are early, late, concat"),
         ({"budgets": ["seconds"]}, "'seconds' must be one of flops, parameters"),
         ({"seeds": [0, 1000]}, r"tuning.seed=1000 must not be one of seeds=\[0, 1000\]"),
         ({"seeds": []}, "must each name at least one"),

@@ -15,9 +15,9 @@ from rich.console import Console
 from data.drawing import save
 from data.types import BadInputError
 from evaluation.compare import Group, group_runs, load_runs, to_json, warnings
-from evaluation.comparison_figure import draw_comparison
+from evaluation.comparison_figure import draw_comparison, other_score
 from evaluation.comparison_report import replaced, to_markdown, write_comparison
-from evaluation.comparison_table import print_comparison
+from evaluation.comparison_table import print_comparison, task_block
 from evaluation.run_labels import differences, run_labels
 
 METRICS = ("accuracy", "chrf", "wer", "loss", "perplexity", "choice")
@@ -232,3 +232,11 @@ def test_an_output_is_not_written_over_in_silence(report: dict[str, Any], tmp_pa
         replaced(two, folder, is_default=False)
     with pytest.raises(BadInputError, match="is a file; name a folder"):
         replaced(one, folder / "compare.json", is_default=False)
+
+
+def test_a_run_by_another_metric_keeps_its_number_of_rows(report: dict[str, Any], tmp_path: Path) -> None:
+    put(tmp_path / "a", report, {"name": "x", "d": 1}, {"t": {"accuracy": score(0.5, 100)}})
+    put(tmp_path / "b", report, {"name": "x", "d": 2}, {"t": {"chrf": score(0.25, 50)}})
+    groups = group_runs(load_runs([tmp_path / name for name in "ab"]))
+    assert [row[-1] for row in task_block(groups, "t").rows] == ["100", "50"]
+    assert [other_score(group, "t") for group in groups] == ["accuracy 50.0", "chrF 25.0"]
