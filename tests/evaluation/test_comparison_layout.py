@@ -235,8 +235,8 @@ def test_an_output_is_not_written_over_in_silence(report: dict[str, Any], tmp_pa
 
 
 def test_a_run_by_another_metric_keeps_its_number_of_rows(report: dict[str, Any], tmp_path: Path) -> None:
-    put(tmp_path / "a", report, {"name": "x", "d": 1}, {"t": {"accuracy": score(0.5, 100)}})
-    put(tmp_path / "b", report, {"name": "x", "d": 2}, {"t": {"chrf": score(0.25, 50)}})
+    put(tmp_path / "a", report, {"name": "x", "seed": 0, "d": 1}, {"t": {"accuracy": score(0.5, 100)}})
+    put(tmp_path / "b", report, {"name": "x", "seed": 0, "d": 2}, {"t": {"chrf": score(0.25, 50)}})
     groups = group_runs(load_runs([tmp_path / name for name in "ab"]))
     assert [row[-1] for row in task_block(groups, "t").rows] == ["100", "50"]
     assert [other_score(group, "t") for group in groups] == ["accuracy 50.0", "chrF 25.0"]
