@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,7 @@ from scripts.error_lines import CONF
 from tests.data.emoji_packages import fill_cache
 from tests.examples import REPOSITORY, Example, anchors, examples, json_blocks, links
 from tests.scripts.in_process import run_command
+from tests.small_examples import small
 
 PAGES = ("README.md", "docs/data.md")
 LINKED = ("README.md", *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md"))))
@@ -46,31 +49,16 @@ EXAMPLES = [example for page in PAGES for example in examples(page)]
 # What stands for the rest of a command.
 REST = {"train.py": ["data.train=train.jsonl", "data.validation_file=validation.jsonl", "data.evaluation=test.jsonl"]}
 PACKAGE_MISSING = "pip install 'interfuse["
-INTERRUPTED = 130
+REFUSED, INTERRUPTED = 2, 130
 EXPORTED = "exported/emoji"  # written by one example, read by others
 ROWS = {"messages": ("train", "validation", "test"), "aligned": ("pairs", "validation_pairs", "test_pairs")}
 NUM_ROWS = 12  # of a manifest
 
-MODEL = ["d_model=16", "mixer.num_heads=2", "mixer.num_kv_heads=1", "fusion.num_layers=2", "compute_threads=1"]
-TRAINING = [
-    *("trainer.max_steps=1", "trainer.evaluate_every=1", "trainer.checkpoint_every=1", "trainer.device=cpu"),
-    *("data.samples_per_batch=4", "data.num_workers=0", "tracker=[]"),
-]
-FEW = "{max_samples:4}"
-EASY_VQA = [
-    f"++evaluation.tasks={{easy_vqa/typed:{FEW},easy_vqa/spoken:{FEW},easy_vqa/spoken_piper:{FEW}}}",
-    *("++evaluation.prior.max_samples=40", "evaluation.audit_samples=4", "evaluation.bootstrap.resamples=1000"),
-]
-EASY_VQA_TRAINING = [
-    f"++data.validation={{easy_vqa/typed:{FEW},easy_vqa/spoken:{FEW},easy_vqa/spoken_flite:{FEW}}}",
-    *EASY_VQA,
-]
 # In a process of its own no voices are left out, so that it does without any.
 SILENT = [
     *("data.sources.easy_vqa.source.spoken=0", "data.validation=null", "evaluation.tasks=null"),
     "trainer.best_metric=null",
 ]
-OWN = ["evaluation.bootstrap.resamples=1000"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -138,55 +126,17 @@ def folder(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def succeeds(words: list[str], folder: Path) -> None:
     """Runs `python scripts/X.py ...`, made small, in this process; skips where a package is missing."""
     main = importlib.import_module(f"scripts.{Path(words[1]).stem}").main
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
+    threads, said = torch.get_num_threads(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(said):
         # That one trains in processes of its own, and has a test of its own.
         others = tuple(check for check in suite.ALL_CHECKS if check is not resumed_equals_unbroken)
         patch.setattr(suite, "ALL_CHECKS", others)
         patch.chdir(folder)
         code = run_command(main, small(words))
     torch.set_num_threads(threads)
-    assert code == 0
-
-
-def small(words: list[str]) -> list[str]:
-    """The arguments of a script with what makes them cheap; an option that is given twice is given once, smaller."""
-    script, given = Path(words[1]).name, words[2:]
-    if "--help" in given:
-        return given
-    if "-m" in given:
-        given = two_jobs(given)
-    options = [*given, *amounts(script, given)]
-    return list({option.partition("=")[0].lstrip("+~"): option for option in options}.values())
-
-
-def amounts(script: str, given: list[str]) -> list[str]:
-    """Options that make a command cheap and leave alone what it shows."""
-    names = {option.partition("=")[0] for option in given}
-    if script == "prepare_data.py":
-        return [] if names & {"check", "clean"} else ["max_samples=4"]
-    if script == "evaluate.py":
-        chosen = EASY_VQA if "evaluation=easy_vqa" in given else OWN if "evaluation" in names else []
-        curves = {f"evaluation/{kind}": f"evaluation.{kind}.max_samples=2" for kind in ("robustness", "attribution")}
-        return [*chosen, *(curves[name] for name in names & set(curves))]
-    if script not in ("train.py", "certify.py"):
-        return []
-    if "resume" in names:
-        return ["trainer.max_steps=2"]
-    own = "data.train" in names or "emoji" in " ".join(given)
-    return [*MODEL, *TRAINING, *(OWN if own else EASY_VQA_TRAINING)]
-
-
-def two_jobs(given: list[str]) -> list[str]:
-    """A sweep with two values of its first option, and one of the others."""
-    jobs, swept = [], 0
-    for option in given:
-        name, _, value = option.partition("=")
-        if "," in value and value[0] not in "[{":
-            swept += 1
-            option = f"{name}={','.join(value.split(',')[: 2 if swept == 1 else 1])}"
-        jobs.append(option)
-    return jobs
+    if code == REFUSED and PACKAGE_MISSING in said.getvalue():
+        pytest.skip(said.getvalue().splitlines()[-1])
+    assert code == 0, said.getvalue()[-3000:]
 
 
 def in_processes(example: Example, launcher: list[str]) -> None:
