@@ -37,7 +37,7 @@ def _export(config: DictConfig) -> None:
     if config.get("source") is None:
         raise BadInputError("nothing to do; give source=NAME to export, check=FILE, or clean=FILE output=NEW.jsonl")
     if config.output is None:
-        raise BadInputError("output: has no value; give output=FOLDER")
+        raise BadInputError("output: has no value; give output=FOLDER to export, or check=FILE, or clean=FILE")
     source = instantiate(config.source, "source")
     named = source if isinstance(source, dict) else {"manifest": source}
     for path in write_manifests(named, config.output, config.max_samples, config.seed):

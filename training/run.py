@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -207,7 +208,9 @@ def _check_best_metric(name: str | None, monitor: Monitor | None) -> None:
             "give data.validation (for data=manifest: data.validation_file=FILE), or trainer.best_metric=null"
         )
     if name not in monitor.metrics:
-        raise BadInputError(f"trainer.best_metric={name}: must be one of {', '.join(monitor.metrics)}")
+        names = [metric for metric in monitor.metrics if not metric.endswith("/skipped")]
+        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+        raise BadInputError(f"trainer.best_metric={name}: must be one of {', '.join(names)}; the nearest is {nearest}")
 
 
 def build_objective(config: DictConfig, model: FusionModel) -> Objective:

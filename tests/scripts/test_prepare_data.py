@@ -197,7 +197,7 @@ def test_cleaning_leaves_no_leaked_row(manifests: Path, capsys: pytest.CaptureFi
         ),
         (["check=a.jsonl", "max_samples=3"], "max_samples: is of an export; check reads every row"),
         (["check=empty.jsonl"], "empty.jsonl: holds no rows"),
-        (["source=easy_vqa"], "output: has no value; give output=FOLDER"),
+        (["source=easy_vqa"], "output: has no value; give output=FOLDER to export, or check=FILE, or clean=FILE"),
         (
             ["~source"],
             "nothing to do; give source=NAME to export, check=FILE, or clean=FILE output=NEW.jsonl",
