@@ -78,15 +78,31 @@ def sample_rate(media: Media) -> int | None:
         return int(file.samplerate)
 
 
+class _Bytes(io.BytesIO):
+    """A file in memory. A place before its start, to which a damaged header may lead, is refused without a word."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As `io.BytesIO.seek`; -1 for what is no place."""
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OSError):
+            return -1
+
+
+def _readable(source: Path | bytes) -> Path | _Bytes:
+    """What the library opens. Given a path, it would also read what macOS leaves beside it, and refuse MP3 for that."""
+    if isinstance(source, bytes):
+        return _Bytes(source)
+    return _Bytes(source.read_bytes()) if source.with_name(f"._{source.name}").exists() else source
+
+
 @contextmanager
 def _opened(source: Path | bytes, name: str) -> Iterator[soundfile.SoundFile]:
     """The file of a sound; whatever the library says in the block is the `BadSampleError` of this sound."""
     if isinstance(source, Path):
         check_file(source)
     try:
-        # Given a path, the library would also read what macOS leaves beside a file (`._NAME`), and refuse MP3 for it.
-        raw = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
-        with raw, soundfile.SoundFile(raw) as file:
+        with soundfile.SoundFile(_readable(source)) as file:
             if not 1 <= file.samplerate <= HIGHEST_RATE:
                 raise BadSampleError(f"{name}: has {file.samplerate} samples a second, must have 1 to {HIGHEST_RATE}")
             yield file

@@ -65,7 +65,7 @@ def check_training(config: DictConfig, name: str = "the chosen evaluation") -> N
         _refuse_unread(config, TRAIN, config.data.get("sources"), "data.sources", "name it in a source")
     if composed_here and config.data.get("validation"):
         _refuse_unread(config, VALIDATION, config.data.validation, "data.validation", "name it in a source")
-    if has_tasks(config.get("evaluation")):
+    if composed_here and has_tasks(config.get("evaluation")):
         _refuse_unread(config, FILE, config.evaluation, name, f"choose {BY_FILE}")
 
 

@@ -109,7 +109,8 @@ def read_config(file: Path) -> DictConfig:
 def check_model_config(config: DictConfig, file: Path) -> None:
     """Raises `BadInputError` if what a model and its data are built from is not there, or is of another kind."""
     for name in ("data", "encoders", "encoders.text", "projector", "fusion"):
-        if not isinstance(OmegaConf.select(config, name), DictConfig):
+        # A model alone needs no data.
+        if not isinstance(OmegaConf.select(config, name), DictConfig) and (name != "data" or name in config):
             raise BadInputError(f"{file}: {name}: must be a mapping, or no model can be built")
     d_model = config.get("d_model")
     if not isinstance(d_model, int) or isinstance(d_model, bool) or d_model < 1:

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from data.drawing import save_all
 from data.types import AUDIO, IMAGE, SENTENCE, AlignedSample, Media, Text
 from evaluation.alignment_monitor import COLUMNS, AlignmentMonitor
 from evaluation.embedding import Embedded
 from evaluation.metrics import bootstrap
 from evaluation.ranking import best, chance_curve, curve_points, ranks
-from evaluation.recall_figure import draw_curves, draw_recall
+from evaluation.recall_figure import draw_curves, recall_pictures
 from evaluation.retrieval import RetrievalSettings, directions, evaluate_retrieval
 from evaluation.retrieval_answers import retrieval_rows, words_of
 from evaluation.settings import Bootstrap
@@ -124,10 +125,10 @@ def test_the_figure_shows_model_ridge_and_chance_for_every_direction(tmp_path: P
     assert panels[0].get_xlabel() == "k of 5 candidates; n=9"
     assert names == ["model", "ridge regression on frozen features", "chance"]
     report = {"sources": ["p", "p/q"], "recall_curves": {"p/a_to_b": plain, "p/q/a_to_b": plain, "p/q/b_to_a": plain}}
-    drawn = draw_recall(report, tmp_path)
+    drawn = save_all(recall_pictures(report), tmp_path)
     assert list(drawn) == ["Recall at k, p", "Recall at k, p/q"]
     assert all(path.is_file() for path in drawn.values())
-    assert draw_recall({"tasks": {}}, tmp_path) == {}
+    assert recall_pictures({"tasks": {}}) == {}
 
 
 def test_a_sample_is_named_by_what_it_holds() -> None:
