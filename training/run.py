@@ -103,7 +103,9 @@ def train(
     torch.set_num_threads(config.compute_threads or share_of_cores())
     processes = start(config.trainer.device)
     try:
-        return _train(config, make_monitor, checkpoint, check_asked, processes), processes.is_main
+        run_folder = _train(config, make_monitor, checkpoint, check_asked, processes)
+        processes.barrier()  # a process that leaves while another still talks to it may abort
+        return run_folder, processes.is_main
     finally:
         processes.close()
 
