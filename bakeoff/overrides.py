@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from data.overrides import quoted
-
-# Options whose values train.py takes literally on its command line, so that they need no quotes there.
-FILES = ("data.train", "data.validation_file", "data.evaluation")
+from data.overrides import MANIFESTS, quoted
 
 
 def flattened(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """NAME=VALUE for every value in nested options; texts are quoted but for those of `FILES`."""
+    """NAME=VALUE for every value in nested options; texts are quoted but for those of `MANIFESTS`."""
     for key, value in options.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
             yield from flattened(value, f"{name}.")
         else:
-            yield f"{name}={value if name in FILES and value is not None else _written(value)}"
+            yield f"{name}={value if name in MANIFESTS and value is not None else _written(value)}"
 
 
 def composable(overrides: Sequence[str]) -> list[str]:
@@ -26,7 +23,7 @@ def composable(overrides: Sequence[str]) -> list[str]:
     found = []
     for override in overrides:
         name, _, value = override.partition("=")
-        found.append(f"{name}={quoted(value)}" if name in FILES and value != "null" else override)
+        found.append(f"{name}={quoted(value)}" if name in MANIFESTS and value != "null" else override)
     return found
 
 

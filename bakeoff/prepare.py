@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from bakeoff.overrides import composable
 from bakeoff.settings import Bakeoff, Tuning
 from data.instantiate import instantiate_source, resolved
+from data.overrides import composed
 from data.types import BadInputError
 from evaluation.before_training import check_rows
 from evaluation.settings import given_tasks
@@ -43,15 +42,10 @@ def configuration(overrides: Sequence[str]) -> Config:
 
     Raises `BadInputError` if it does not know one of them.
     """
-    outer = GlobalHydra.instance().hydra  # that of compare.py, which composes one more configuration here
-    GlobalHydra.instance().hydra = None
     try:
-        with initialize_config_module("conf", version_base="1.3"):
-            config = compose("train", overrides=composable(overrides))
+        config = composed("train", composable(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInputError(f"bakeoff: train.py cannot take these overrides: {' '.join(str(error).split())}") from error
-    finally:
-        GlobalHydra.instance().hydra = outer
     found = {name: resolved(config[name], name) for name in ("trainer", "schedule", "evaluation")}
     return {**found, "on_bad_sample": config.data.on_bad_sample}
 

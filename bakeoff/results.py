@@ -159,8 +159,9 @@ def read_answered(of_method: Mapping[str, Sequence[Path]]) -> Answers:
                 questions = [(str(answer["id"]), str(answer["cluster"])) for answer in answers]
                 if asked.setdefault(task, questions) != questions:
                     raise BadInputError(f"{folder}: was asked other questions in {task} than the first run")
-                metric = metrics.setdefault(task, compared_metric(folder, task))
-                own = [of_answer(folder, task, metric, answer) for answer in answers]
+                if task not in metrics:
+                    metrics[task] = compared_metric(folder, task)
+                own = [of_answer(folder, task, metrics[task], answer) for answer in answers]
                 values.setdefault(task, {}).setdefault(method, []).append(own)
     for folder, tasks in tasks_of.items():
         if tasks != set(asked):

@@ -16,8 +16,8 @@ from omegaconf.errors import (
     MissingMandatoryValue,
     OmegaConfBaseException,
 )
-from rich.console import Console
 
+from data.progress import tell
 from data.schema import checked, require
 from data.signature import Signature
 from data.types import BadInputError, NotInstalledError
@@ -66,7 +66,7 @@ def instantiate_source(entry: Mapping[str, Any], key: str) -> Any | None:
     except NotInstalledError as error:
         if not optional:
             raise
-        Console(stderr=True).print(f"left out: {error}", markup=False, emoji=False, soft_wrap=True)
+        tell(f"left out: {error}")
         return None
 
 

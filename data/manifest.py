@@ -10,7 +10,6 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +50,8 @@ WORDS = (TEXT, SENTENCE)
 # For a fingerprint, the media of so many rows are measured, and so many files are read.
 MEASURED_ROWS, READ_FILES = 10_000, 256
 LONGEST_PATH = 4096
+# In place of a row's kind, where it cannot be parsed.
+UNREAD = -1
 
 
 class ManifestSource:
@@ -82,7 +83,8 @@ class ManifestSource:
         if words not in WORDS:
             raise ValueError(f"words={words!r} must be one of {', '.join(WORDS)}")
         self.path, self.on_bad_sample, self.words = Path(path).expanduser(), on_bad_sample, words
-        places, rows = [], []
+        share = hold_out if only_held_out is None else only_held_out
+        places, subjects = [], []
         self._passed_over: frozenset[int] = frozenset()  # numbers of the lines that belong to the other part
         self.modalities: set[str] = set()  # of the media of all rows that can be parsed
         for line_number, offset, line in self._lines():
@@ -92,16 +94,17 @@ class ManifestSource:
             except BadSampleError:
                 if on_bad_sample == "error":
                     raise
-            rows.append(subject(sample, line))
-            self.modalities |= set() if sample is None else {media.modality for _, media in named_media(sample)}
-            places.append((line_number, offset))
+            if sample is not None:
+                self.modalities |= {media.modality for _, media in named_media(sample)}
+            if share is not None:
+                subjects.append(subject(sample, line))
+            places.append((line_number, offset, UNREAD if sample is None else isinstance(sample, AlignedSample)))
         if not places:
             raise BadInputError(f"{self.path}: holds no rows")
-        # Two integers a row, so that a large manifest does not live in the memory of every worker.
+        # Three integers a row, so that a large manifest does not live in the memory of every worker.
         self._places = np.array(places, dtype=np.int64)
-        share = hold_out if only_held_out is None else only_held_out
         if share is not None:
-            out = held_out(rows, share)
+            out = held_out(subjects, share)
             kept = out if only_held_out is not None else ~out
             self._passed_over = frozenset(self._places[~kept, 0].tolist())
             self._places = self._places[kept]
@@ -113,7 +116,7 @@ class ManifestSource:
 
     def sample(self, index: int, rng: np.random.Generator | None = None) -> Sample | AlignedSample:
         """Row `index`, the same on every call. Raises `BadSampleError` that names row and field."""
-        line_number, offset = (int(n) for n in self._places[index])
+        line_number, offset, _ = (int(n) for n in self._places[index])
         with self._open() as file:
             file.seek(offset)
             sample = self._read(file.readline(), line_number)
@@ -124,12 +127,9 @@ class ManifestSource:
 
     def texts(self) -> Iterator[str]:
         """The text of every row that can be parsed."""
-        for line_number, _, line in self._lines():
-            try:
-                sample = self._parse(line, line_number)
-            except BadSampleError:
-                continue  # what to do about it is decided where the row is read
-            yield from _texts(sample)
+        for _, _, sample in self.rows():
+            if not isinstance(sample, BadSampleError):  # what to do about it is decided where the row is read
+                yield from _texts(sample)
 
     def rows(self) -> Iterator[tuple[int, bytes, Sample | AlignedSample | BadSampleError]]:
         """Line number, line, and sample of every row, or why it cannot be read; files are not looked for."""
@@ -141,12 +141,7 @@ class ManifestSource:
 
     def kinds(self) -> Counter[str]:
         """How many rows of each kind there are, "messages" and "aligned", among those that can be parsed."""
-        found: Counter[str] = Counter()
-        for line_number, _, line in self._lines():
-            with suppress(BadSampleError):  # what to do about it is decided where the row is read
-                is_aligned = isinstance(self._parse(line, line_number), AlignedSample)
-                found[ALIGNED if is_aligned else MESSAGES] += 1
-        return found
+        return Counter(ALIGNED if kind else MESSAGES for kind in self._places[:, 2].tolist() if kind != UNREAD)
 
     def fingerprint(self) -> str:
         """A hash of all rows, of the sizes of their media files, and of the contents of some.

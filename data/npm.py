@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 from filelock import FileLock
-from rich.console import Console
 
 from data.cache import cache_folder
+from data.progress import tell
 from data.types import BadInputError
 
 NAME = re.compile(r"(@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*(@[\w.^~-]+)?")
@@ -52,7 +52,7 @@ def _fetch(package: str, kept: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise BadInputError(f"{package}: npm, which fetches it, is not installed; give the path of its tarball instead")
-    Console(stderr=True).print(f"fetching {package} with npm, once", soft_wrap=True)
+    tell(f"fetching {package} with npm, once")
     with tempfile.TemporaryDirectory(dir=kept.parent) as temporary:
         command = [npm, "pack", package, "--ignore-scripts", "--silent", "--loglevel=error"]
         try:

@@ -1,11 +1,17 @@
-"""Values in the overrides of Hydra's command line."""
+"""Overrides of Hydra's command line: how values are written in them, and what is composed of them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import DictConfig
 
+# The files of one's own, options whose values are taken literally on a command line.
+MANIFESTS = ("data.train", "data.validation_file", "data.evaluation")
 # What OmegaConf would take for a reference to another option, with the backslashes before it.
 REFERENCE = re.compile(r"(\\*)\$\{")
 
@@ -14,3 +20,17 @@ def quoted(value: str) -> str:
     """A value of an override that is read as exactly this string, whatever it holds."""
     literal = REFERENCE.sub(lambda found: found[1] * 2 + r"\${", value)
     return QuotedString(literal, Quote.single).with_quotes()
+
+
+def composed(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration `name` with its interpolations unresolved; that of a command which is running is left alone.
+
+    Raises what Hydra and OmegaConf raise for what they cannot compose.
+    """
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().hydra = None
+    try:
+        with initialize_config_module("conf", version_base="1.3"):
+            return compose(name, list(overrides))
+    finally:
+        GlobalHydra.instance().hydra = running

@@ -1,4 +1,4 @@
-"""A bar for what takes long before a training can start."""
+"""What a person is told before a training can start: a bar for what takes long, and lines."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ def with_progress(items: Sequence[Item], label: str) -> Iterable[Item]:
     if not console.is_terminal and len(items) >= MANY:
         console.print(f"{label}: {len(items)} items", soft_wrap=True)
     return track(items, label, console=console, transient=True, disable=not console.is_terminal)
+
+
+def tell(*lines: str) -> None:
+    """Lines for the person who watches, on stderr, with nothing in them interpreted; empty ones are passed over."""
+    console = Console(stderr=True)
+    for line in filter(None, lines):
+        console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)

@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from data.array_store import ArrayStore, StoredClip, build_once, write_store
 from data.audio import one_thread
 from data.cache import cache_folder
-from data.progress import with_progress
+from data.progress import tell, with_progress
 from data.randomness import generator
 from data.resampling import resample
 from data.synthesisers.base import ClipSpec, Synthesiser
@@ -86,8 +85,7 @@ def mixed_bank(sentences: Iterable[str], split: str, clips_per_voice: int, share
         except NotInstalledError as error:
             if place == 0:
                 raise
-            reason = f"no speech by {family}, so that fewer families are heard: {error}"
-            Console(stderr=True).print(reason, markup=False, emoji=False, soft_wrap=True)
+            tell(f"no speech by {family}, so that fewer families are heard: {error}")
     return MixedBank(banks, shares)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from data.build import KINDS
 from data.loader import ALIGNED, MESSAGES
 from data.manifest import ManifestSource
+from data.overrides import composed
+from data.progress import tell
 from data.types import TEXT, BadInputError
 from evaluation.settings import OPTIONAL_SOURCES, has_tasks
 
@@ -28,14 +29,12 @@ REMEDIES = {
 }
 
 
-def asked_of_checkpoint(
-    config: DictConfig, stored: DictConfig, composed: Callable[[str], DictConfig], name: str = "the chosen evaluation"
-) -> Any:
+def asked_of_checkpoint(config: DictConfig, stored: DictConfig, name: str = "the chosen evaluation") -> Any:
     """The `evaluation` node that a configuration of evaluate.py asks for; None for what the checkpoint stored.
 
     Where `data.evaluation` is given alone, its rows decide which it is, with the settings that the checkpoint stored if
-    these are of that kind. stored: the configuration of the checkpoint. composed: name -> a choice of the group
-    `evaluation`, with its interpolations. name: what the chosen evaluation is called in messages.
+    these are of that kind. stored: the configuration of the checkpoint. name: what the chosen evaluation is called in
+    messages.
 
     Raises `BadInputError` for a value that the evaluation would not read, and a file with rows of both kinds or none.
     """
@@ -44,7 +43,7 @@ def asked_of_checkpoint(
     OmegaConf.set_struct(config, False)
     if config.data.get("evaluation") is not None and not is_chosen:
         kind = _kind(config)
-        config.evaluation = _evaluation_of_file(config, stored, composed(BY_KIND[kind]))
+        config.evaluation = _evaluation_of_file(config, stored, composed(f"evaluation/{BY_KIND[kind]}").evaluation)
         given, name = config.evaluation, f"an evaluation of {KINDS[kind]}"
     elif not is_chosen:
         name = "the evaluation that the checkpoint stored"
@@ -133,6 +132,5 @@ def _still_there(name: str, source: Any) -> Any:
     path = source.get("path")
     if path is None or Path(path).expanduser().is_file():
         return source
-    text = f"evaluation.{name}: left out, for {path} is not there any more; {TRAIN}=FILE gives it"
-    Console(stderr=True).print(text, markup=False, soft_wrap=True)
+    tell(f"evaluation.{name}: left out, for {path} is not there any more; {TRAIN}=FILE gives it")
     return None

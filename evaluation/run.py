@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from data.build import build_interleaver, build_processors
 from data.device import choose_device
-from data.instantiate import instantiate, resolved
+from data.instantiate import resolved
 from data.loader import MESSAGES
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
@@ -110,8 +110,7 @@ def chosen_evaluation(given: Mapping[str, Any] | None, stored: Any) -> Any:
 
 def check_answers(loaded: LoadedModel) -> None:
     """Raises `BadInputError` for a checkpoint that was trained by an objective which never read a conversation."""
-    objective = loaded.config.get("objective")
-    if objective is not None and MESSAGES not in instantiate(objective, "objective").reads:
+    if not loaded.learned_from(MESSAGES):
         raise BadInputError(
             f"{loaded.step_folder}: cannot answer, for its objective learned from aligned rows alone; give aligned "
             "rows, or another evaluation (evaluation=retrieval_manifest)"

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
+from data.instantiate import instantiate
 from data.types import BadInputError
 from fusion.build import build_model
 from fusion.model import FusionModel
@@ -49,6 +50,11 @@ class LoadedModel:
     step_folder: Path
     uses_ema: bool
     manifest: dict[str, Any]
+
+    def learned_from(self, kind: str) -> bool:
+        """Whether the objective of the training read samples of this kind; a checkpoint that names none may have."""
+        objective = self.config.get("objective")
+        return objective is None or kind in instantiate(objective, "objective").reads
 
 
 def load_model(

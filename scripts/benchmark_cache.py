@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
+from data.overrides import MANIFESTS
 from scripts.entry import entry_point
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@entry_point("benchmark_cache", paths=("data.train", "data.validation_file", "data.evaluation"))
+@entry_point("benchmark_cache", paths=MANIFESTS)
 def main(config: DictConfig) -> None:
     """Prints seconds per step of both, their ratio, and how far the losses differ."""
     import torch

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
+from data.overrides import MANIFESTS
 from scripts.entry import entry_point
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@entry_point("certify", paths=("output", "runs", "data.train", "data.validation_file", "data.evaluation"))
+@entry_point("certify", paths=("output", "runs", *MANIFESTS))
 def main(config: DictConfig) -> None:
     """Prints the table of all checks, writes it, and exits with 1 when one fails."""
     import time

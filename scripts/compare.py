@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
+from data.overrides import MANIFESTS
 from scripts.entry import entry_point
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@entry_point("compare", paths=("output", "data.train", "data.validation_file", "data.evaluation"), lists=("runs",))
+@entry_point("compare", paths=("output", *MANIFESTS), lists=("runs",))
 def main(config: DictConfig) -> None:
     """Prints the table and writes it with a figure; of a bake-off, trains what is missing first."""
     if config.bakeoff is None:

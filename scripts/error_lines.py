@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
@@ -24,12 +22,10 @@ from omegaconf.errors import (
 )
 
 import conf
-from data.overrides import quoted
+from data.overrides import MANIFESTS, composed, quoted
 from scripts.choices import NONE
 
 CONF = Path(str(conf.__file__)).parent
-# Files that one data set has, and that another one would not read.
-OF_MANIFESTS = ("data.train", "data.validation_file", "data.evaluation")
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 # Libraries that write checkpoints turn a full disk into errors of their own.
 FULL_DISK = re.compile(r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing")
@@ -117,7 +113,7 @@ def _unknown_option(name: str, config_name: str, arguments: list[str]) -> str:
         return f"{name}: no such option before {choice} is chosen, in the list {group}=[{choice},..]"
     if name in groups():
         return f"{name}: nothing is chosen here that could change; add it with +{name}=CHOICE"
-    if name in OF_MANIFESTS:
+    if name in MANIFESTS:  # which other data sets would not read
         return (
             f"{name}: no such option without data=manifest; evaluate.py checkpoint=RUN data.evaluation=FILE asks a run"
         )
@@ -141,10 +137,8 @@ def _nearest(name: str, names: list[str]) -> str | None:
 
 
 def _composed(config_name: str, overrides: list[str]) -> DictConfig | None:
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_module("conf", version_base="1.3"):
-            return compose(config_name, overrides)
+        return composed(config_name, overrides)
     except Exception:  # a second mistake among the arguments; the first one is reported
         return None
 

@@ -21,13 +21,13 @@ def main(config: DictConfig) -> None:
     from evaluation.report import print_table
     from evaluation.run import evaluate_checkpoint
     from fusion.checkpoint import stored_config
-    from scripts.chosen import choice, composed
+    from scripts.chosen import choice
 
     checkpoint = str(config.checkpoint)
     stored = stored_config(checkpoint, config.which)
     evaluated = evaluate_checkpoint(
         checkpoint,
-        asked_of_checkpoint(config, stored, composed, choice("evaluation")),
+        asked_of_checkpoint(config, stored, choice("evaluation")),
         config.output,
         device=config.device,
         which=config.which,

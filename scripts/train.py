@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
+from data.overrides import MANIFESTS
 from scripts.entry import entry_point
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@entry_point("train", paths=("resume", "runs", "data.train", "data.validation_file", "data.evaluation"))
+@entry_point("train", paths=("resume", "runs", *MANIFESTS))
 def main(config: DictConfig) -> None:
     """Runs one training from configuration to report; under torchrun, one process of it."""
     from functools import partial

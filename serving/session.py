@@ -10,7 +10,6 @@ import torch
 
 from data.build import build_interleaver, build_processors
 from data.collate import collate_prompts
-from data.instantiate import instantiate
 from data.interleave import Interleaver
 from data.loader import MESSAGES
 from data.tokenizer import END, Tokenizer
@@ -108,8 +107,7 @@ class Session:
 
 def _check_answers(loaded: LoadedModel) -> None:
     """Refuses a checkpoint whose objective never read a conversation."""
-    objective = loaded.config.get("objective")
-    if objective is not None and MESSAGES not in instantiate(objective, "objective").reads:
+    if not loaded.learned_from(MESSAGES):
         raise BadInputError(
             f"{loaded.step_folder}: cannot answer: it was trained by a contrastive objective alone, without "
             "conversations; evaluate.py measures its retrieval"

@@ -12,7 +12,6 @@ from typing import Any, Protocol, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from data.build import (
     build_interleaver,
@@ -29,6 +28,7 @@ from data.instantiate import completed, instantiate
 from data.interleave import Interleaver
 from data.loader import BatchStream, loader
 from data.mixture import Mixture, Source
+from data.progress import tell
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from fusion.build import build_model
@@ -138,7 +138,7 @@ def _train(
     check_kinds(sources, objective.reads, config.data.on_bad_sample)
     looked_at, asked_notes = check_asked(config, validation, model, tokenizer, interleaver, objective.reads)
     if processes.is_main:
-        _tell(looked_at, *asked_notes)
+        tell(looked_at, *asked_notes)
     mixture = Mixture(sources, config.seed, config.data.samples_per_batch)
     cached = cached_processors(config, model, mixture, processors, processes.device)
     reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
@@ -158,7 +158,7 @@ def _train(
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
     if processes.is_main:
-        _tell(length, choice, *warnings)
+        tell(length, choice, *warnings)
         tokenizer.save(run_folder / "tokenizer.json")
     workers = num_workers(config.data, processes.device)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
@@ -191,13 +191,6 @@ def _train(
     finally:
         tracker.finish()
     return run_folder
-
-
-def _tell(*lines: str) -> None:
-    console = Console(stderr=True)
-    for line in lines:
-        if line:
-            console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _check_best_metric(name: str | None, monitor: Monitor | None) -> None:

@@ -16,10 +16,8 @@ from typing import Any
 
 from data.atomic_write import whole_file
 from data.inspection.manifests import REMOVED
-from data.inspection.scan import MediaReader, row_keys, segment_key
-from data.manifest import ManifestSource
+from data.inspection.scan import MediaReader, read_rows, row_keys, segment_key
 from data.messages import named_segments
-from data.progress import with_progress
 from data.types import AlignedSample, BadInputError, BadSampleError, Media, Sample
 
 EARLIER = "earlier rows"
@@ -85,10 +83,7 @@ def _keyed_rows(
     path: Path, reader: MediaReader
 ) -> Iterator[tuple[int, bytes, int | None, Sample | AlignedSample | None]]:
     """Line number, line, number of the content and sample of every row; None for both where it cannot be read."""
-    source = ManifestSource(path, on_bad_sample="skip")
-    rows = source.rows()
-    for _ in with_progress(range(len(source)), f"reading {path.name}"):
-        line_number, line, sample = next(rows)
+    for line_number, line, sample in read_rows(path):
         if isinstance(sample, BadSampleError):
             yield line_number, line, None, None
         else:

@@ -74,6 +74,14 @@ def scan(paths: Mapping[str, Path]) -> Scan:
     return reader.scan
 
 
+def read_rows(path: Path) -> Iterator[tuple[int, bytes, Sample | AlignedSample | BadSampleError]]:
+    """The rows of a manifest as `ManifestSource.rows` gives them, with a bar."""
+    source = ManifestSource(path, on_bad_sample="skip")
+    rows = source.rows()
+    for _ in with_progress(range(len(source)), f"reading {path.name}"):
+        yield next(rows)
+
+
 class _Reader:
     def __init__(self, empty: Scan) -> None:
         self.scan = empty
@@ -82,11 +90,8 @@ class _Reader:
         self._texts: dict[int, int] = {}
 
     def read(self, split: str, path: Path) -> None:
-        source = ManifestSource(path, on_bad_sample="skip")
         measures = self.scan.measures[split] = Measures()
-        rows = source.rows()
-        for _ in with_progress(range(len(source)), f"reading {path.name}"):
-            line_number, line, sample = next(rows)
+        for line_number, line, sample in read_rows(path):
             measures.num_rows += 1
             if isinstance(sample, BadSampleError):
                 reason = str(sample).removeprefix(f"{path}:{line_number}: ")

@@ -14,7 +14,6 @@ from data.types import BadInputError
 from evaluation.choice import asked_of_checkpoint, check_training
 from evaluation.retrieval import RetrievalSettings
 from evaluation.settings import Settings, build_settings
-from scripts.chosen import composed
 from tests.evaluation.saved_run import SETTINGS, STORED_TASK
 
 TALK = {"messages": [{"role": "user", "content": "which?"}, {"role": "assistant", "content": "this"}]}
@@ -35,7 +34,7 @@ def given(*overrides: str, root: str = "evaluate") -> DictConfig:
 
 
 def asked(*overrides: str, stored: DictConfig = STORED) -> Any:
-    return asked_of_checkpoint(given(*overrides), stored, composed)
+    return asked_of_checkpoint(given(*overrides), stored)
 
 
 def test_the_rows_of_a_file_decide_and_what_was_stored_is_kept(tmp_path: Path) -> None:
