@@ -56,9 +56,9 @@ def check_tasks(bakeoff: Bakeoff, compared: Config) -> None:
     for place, contrast in enumerate(bakeoff.primary):
         where = f"bakeoff.contrasts[{place}]: task={contrast.task}"
         # A retrieval makes a task of each direction in which a source is asked.
-        if contrast.task not in tasks and contrast.task.rpartition("/")[0] not in tasks:
+        entry = tasks.get(contrast.task) or tasks.get(contrast.task.rpartition("/")[0])
+        if entry is None:
             raise BadInputError(f"{where} must be one of {', '.join(tasks) or 'none'}, which the runs are evaluated on")
-        entry = tasks.get(contrast.task) or tasks[contrast.task.rpartition("/")[0]]
         # Only of these is it not certain that they are asked, and it may take a minute to find out.
         if entry.get("optional") and instantiate_source(entry, f"evaluation.tasks.{contrast.task}") is None:
             raise BadInputError(f"{where} needs what is not installed here, so that nobody would be asked it")

@@ -19,7 +19,7 @@ from bakeoff.trials import best_value
 from data.atomic_write import write_text
 from data.drawing import attempt, pixels, save_all
 from evaluation.markdown import table
-from evaluation.metric_names import ACCURACY, number, title
+from evaluation.metric_names import ACCURACY, CHRF, number, title
 from training.trackers.fan_out import build_tracker
 
 TITLES = {"flops": "Equal operations per sample (forward)", "parameters": "Equal parameters"}
@@ -158,10 +158,11 @@ def about_contrasts(results: Results) -> str:
 
 def score_name(results: Results) -> str:
     """What the scores of the tasks are; those of free text are means over single answers, not of the corpus."""
-    names = {title(metric) for metric in results.metrics.values()}
-    if len(names) < 2:
-        return next(iter(names), title(ACCURACY)).capitalize().replace("Chrf", "chrF of single answers")
-    return "Scores (" + ", ".join(f"{task}: {title(metric)}" for task, metric in results.metrics.items()) + ")"
+    metrics = set(results.metrics.values()) or {ACCURACY}
+    if len(metrics) > 1:
+        return "Scores (" + ", ".join(f"{task}: {title(metric)}" for task, metric in results.metrics.items()) + ")"
+    (metric,) = metrics
+    return f"{title(metric)} of single answers" if metric == CHRF else title(metric).capitalize()
 
 
 def tried(score: float, metric: str) -> str:
