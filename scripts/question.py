@@ -55,7 +55,8 @@ def asked(config: DictConfig, session: Session) -> list[Segment]:
             raise BadInputError(f"{name}={value}: {unknown}{reason}{_nearest(name, config, session)}")
         path = Path(value).expanduser()
         if name != SENTENCE and not (value and path.is_file()):
-            raise BadInputError(f"{name}={value}: {'no such file, it is a folder' if path.is_dir() else 'no such file'}")
+            found = ", it is a folder" if path.is_dir() else ""
+            raise BadInputError(f"{name}={value}: no such file{found}")
         segments.append(Media(name, value.encode() if name == SENTENCE else path))
     return segments
 
