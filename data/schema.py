@@ -141,6 +141,10 @@ def refusal(error: ValidationError, value: Any, place: str, nullable: Callable[[
     `nullable` says whether null would be right at the end of some steps into the value.
     """
     errors = error.errors(include_url=False)
+    first = _steps(errors[0]["loc"], value)
+    inside = [item for item in errors if _steps(item["loc"], value)[: len(first)] == first]
+    # Where a member of a union fits in kind, such as a list, what is wrong is inside.
+    errors.insert(0, max(inside, key=lambda item: len(_steps(item["loc"], value))))
     steps = _steps(errors[0]["loc"], value)
     same = [item for item in errors if _steps(item["loc"], value) == steps]
     for step in steps:

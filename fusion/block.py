@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
-from fusion.mixers.attention import SelfAttention
 from fusion.mixers.base import Mixer
 from fusion.positions.once import Positions
 from fusion.sequence import Visibility
@@ -39,11 +38,11 @@ class Block(nn.Module):
 
 
 class ModalityBlock(nn.Module):
-    """A block for each modality, joined in attention alone (Mixture-of-Transformers, arXiv:2411.04996).
+    """A block for each modality, joined only where tokens meet (Mixture-of-Transformers, arXiv:2411.04996).
 
-    Norms, projections and feed-forward layers are those of a token's own modality; what its query sees are the keys
-    of all tokens of its group, whatever projection made them. Each set of weights runs on its own tokens only, so a
-    token costs what it does in a `Block`.
+    Norms, projections and feed-forward layers are those of a token's own modality; what it sees are all tokens of its
+    group, whatever projection made their keys. Each set of weights runs on its own tokens only, so a token costs what
+    it does in a `Block`. Any mixer will do, for its `meet` has no weights; the paper has attention.
     """
 
     def __init__(
@@ -55,9 +54,6 @@ class ModalityBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.experts = nn.ModuleList(Block(d_model, mixer, feed_forward) for _ in range(num_modalities))
-        if not all(isinstance(block.mixer, SelfAttention) for block in self.by_modality()):
-            name = type(self.by_modality()[0].mixer).__name__
-            raise ValueError(f"weights=per_modality needs mixer=attention, whose parts can be told apart, not {name}")
 
     def by_modality(self) -> list[Block]:
         """The blocks, by modality id."""
@@ -84,21 +80,16 @@ class ModalityBlock(nn.Module):
         rows, shape = visibility.by_modality, x_BLD.shape[:2]
         assert rows is not None
         blocks = self.by_modality()
-        mixers = [cast(SelfAttention, block.mixer) for block in blocks]
         x_parts = rows.fold(x_BLD.flatten(0, 1))
-        heads = [
-            mixer.heads(block.mixer_norm(x), own)
-            for block, mixer, x, own in zip(blocks, mixers, x_parts, positions.folded(rows), strict=True)
+        before = [
+            block.mixer.before(block.mixer_norm(x), own)
+            for block, x, own in zip(blocks, x_parts, positions.folded(rows), strict=True)
         ]
-        q, k, v = (
-            rows.unfold([x.transpose(1, 2) for x in parts]).unflatten(0, shape).transpose(1, 2)
-            for parts in zip(*heads, strict=True)
-        )
-        seen_BHLK = mixers[0].attend(q, k, v, visibility, cache)
-        seen_parts = rows.fold(seen_BHLK.transpose(1, 2).flatten(2).flatten(0, 1))
+        together = [rows.unfold(list(parts)).unflatten(0, shape) for parts in zip(*before, strict=True)]
+        y_BL = blocks[0].mixer.meet(*together, visibility=visibility, cache=cache)
         results = []
-        for block, mixer, x, seen in zip(blocks, mixers, x_parts, seen_parts, strict=True):
-            mixed = x + mixer.out(seen)
+        for block, x, y in zip(blocks, x_parts, rows.fold(y_BL.flatten(0, 1)), strict=True):
+            mixed = x + block.mixer.after(y)
             results.append(mixed + block.feed_forward(block.feed_forward_norm(mixed)))
         return rows.unfold(results).unflatten(0, shape)
 

@@ -5,7 +5,7 @@ Shape legend: B rows, L tokens in a row, R rows and T places of chosen tokens, D
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from fusion.block import ModalityBlock
 from fusion.cache import MemoryCache, TokenPlaces
 from fusion.media_stream import MediaStream
 from fusion.method import FusionMethod
-from fusion.mixers.base import Mixer
+from fusion.mixers.base import Mixer, over_layers
 from fusion.mixers.cross_attention import CrossAttention
 from fusion.selection import select_text_and_media
 from fusion.sequence import EmbeddedSequence
@@ -59,7 +59,8 @@ class CrossAttentionFusion(FusionMethod):
     """A text stream with gated cross-attention to the media before it (Flamingo, arXiv:2204.14198).
 
     Before every `cross_every`-th text layer stands a `GatedCrossAttention`. Media pass `media_layers` layers of their
-    own weights, modality by modality. Text layers see text alone.
+    own weights, modality by modality. Text layers see text alone. A list of mixers is repeated over the text layers,
+    and from its start over the media layers.
 
     gate_init: 0 as in Flamingo, whose language model is pretrained and must not be disturbed. Another value leaves the
     gates open; the output projections then start at zero, as in every other method, and open at the rate of the
@@ -74,7 +75,7 @@ class CrossAttentionFusion(FusionMethod):
         d_model: int,
         num_modalities: int,
         num_layers: int,
-        mixer: Callable[..., Mixer],
+        mixer: Callable[..., Mixer] | Sequence[Callable[..., Mixer]],
         feed_forward: Callable[..., nn.Module],
         cross_attention: Callable[..., CrossAttention],
         media_layers: int = 2,
@@ -93,7 +94,9 @@ class CrossAttentionFusion(FusionMethod):
             raise ValueError(f"cross_every={cross_every} must be from 1 to num_layers={num_layers}")
         self.cross_every = cross_every
         num_media = num_modalities - 1
-        media_blocks = (ModalityBlock(d_model, num_media, mixer, feed_forward) for _ in range(media_layers))
+        media_blocks = (
+            ModalityBlock(d_model, num_media, own, feed_forward) for own in over_layers(mixer, media_layers)
+        )
         self.media = MediaStream(num_media, media_blocks, bidirectional_media)
         self.cross = nn.ModuleList(
             GatedCrossAttention(d_model, cross_attention, feed_forward, gate_init)

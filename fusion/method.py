@@ -5,7 +5,7 @@ Shape legend: B rows, L tokens, D `d_model`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from data.types import PADDING_DOCUMENT
 from encoders.transformer import MOST_LAYERS
 from fusion.block import WEIGHTS, Block, ModalityBlock, layers_of
 from fusion.folding import Folding, fold_by_modality
-from fusion.mixers.base import Mixer
+from fusion.mixers.base import Mixer, over_layers, refuse_unused
 from fusion.positions.once import Positions
 from fusion.sequence import EmbeddedSequence, Visibility
 
@@ -28,6 +28,8 @@ class FusionMethod(nn.Module):
     Everything else (embedding, positions, heads, packing, the objective) is shared, so that methods differ in the
     method alone.
 
+    mixer: one for all layers, or a list that is repeated over them, from the first layer on: layer i has number
+    `i % len(mixer)`. Raises `ValueError` for a list that is empty, or longer than `num_layers`.
     weights: "shared", or "per_modality": a set for each of the `num_modalities`, text included.
     bidirectional_media: whether the tokens of one medium (an image, a clip) see one another in both directions. Raises
     `ValueError` for a mixer that cannot.
@@ -38,7 +40,7 @@ class FusionMethod(nn.Module):
         d_model: int,
         num_modalities: int,
         num_layers: int,
-        mixer: Callable[..., Mixer],
+        mixer: Callable[..., Mixer] | Sequence[Callable[..., Mixer]],
         feed_forward: Callable[..., nn.Module],
         weights: str = "shared",
         bidirectional_media: bool = False,
@@ -48,12 +50,13 @@ class FusionMethod(nn.Module):
             raise ValueError(f"num_layers={num_layers} must be from 1 to {MOST_LAYERS}")
         if weights not in WEIGHTS:
             raise ValueError(f"weights={weights!r} must be one of {', '.join(WEIGHTS)}")
+        refuse_unused(mixer, num_layers)
         self.num_modalities, self.weights, self.bidirectional_media = num_modalities, weights, bidirectional_media
         self.blocks = nn.ModuleList(
-            Block(d_model, mixer, feed_forward)
+            Block(d_model, own, feed_forward)
             if weights == "shared"
-            else ModalityBlock(d_model, num_modalities, mixer, feed_forward)
-            for _ in range(num_layers)
+            else ModalityBlock(d_model, num_modalities, own, feed_forward)
+            for own in over_layers(mixer, num_layers)
         )
         if bidirectional_media:
             refuse_one_way_mixers(self.blocks)

@@ -34,7 +34,7 @@ from hydra.main import get_args_parser  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
 from scripts.arguments import ArgumentError, Literals, hydra_arguments  # noqa: E402
-from scripts.choices import named_choices  # noqa: E402
+from scripts.choices import named_choices, refuse_merged  # noqa: E402
 from scripts.error_lines import CONF, composition_line, groups, run_line, unexpected_line  # noqa: E402
 from scripts.help_page import offer_used_groups  # noqa: E402
 
@@ -125,6 +125,7 @@ def _arguments(literals: Literals, config_name: str) -> list[str]:
         literals = Literals()  # a sweep takes a comma for the next value
     typed = [item for item in typed if item in options] + [item for item in typed if item not in options]
     try:
+        refuse_merged(typed, CONF)
         return hydra_arguments(typed, literals, CONF / f"{config_name}.yaml")
     except ArgumentError as error:
         _refuse(str(error))

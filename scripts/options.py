@@ -126,7 +126,7 @@ class TrainOptions(Options):
     encoders: EncoderOptions
     projector: Part
     position: Part | None = None
-    mixer: Part | None = None
+    mixer: Part | list[Part] | None = None
     feed_forward: Part | None = None
     fusion: Part
     shared_space: Part | None = None

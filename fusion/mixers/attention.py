@@ -111,7 +111,7 @@ class GroupAttention(nn.Module):
 
 
 class SelfAttention(AttentionHeads, Mixer):
-    """Attention of all tokens to those that they may see: `heads`, then `attend` (`GroupAttention`), then `out`."""
+    """Attention of all tokens to those that they may see: heads before, `attend` (`GroupAttention`), `out` after."""
 
     sees_both_ways = True
 
@@ -123,18 +123,17 @@ class SelfAttention(AttentionHeads, Mixer):
         """An empty cache of this layer."""
         return AttentionCache(batch_size, max_length, self.num_kv_heads, self.head_dim, like=self.q.weight)
 
-    def forward(
-        self,
-        x_BLD: Tensor,
-        visibility: Visibility,
-        positions: Positions,
-        cache: AttentionCache | None = None,
-    ) -> Tensor:
-        """Mixed tokens [B, L, D]; with a `cache`, tokens that it already holds are seen too."""
-        q, k, v = self.heads(x_BLD, positions)
-        return self.out(self.attend(q, k, v, visibility, cache).transpose(1, 2).flatten(2))
-
-    def heads(self, x_BLD: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries [B, H, L, K], keys and values (fewer heads) of each token, which sees no other here."""
+    def before(self, x_BLD: Tensor, positions: Positions) -> tuple[Tensor, ...]:
+        """Queries [B, L, H, K], keys and values (fewer heads) of each token."""
         rotation = self.position.rotation(positions, x_BLD.dtype)
-        return (self.queries(x_BLD, rotation), *self.keys_and_values(x_BLD, rotation))
+        heads = (self.queries(x_BLD, rotation), *self.keys_and_values(x_BLD, rotation))
+        return tuple(x_BHLK.transpose(1, 2) for x_BHLK in heads)
+
+    def meet(self, *parts: Tensor, visibility: Visibility, cache: AttentionCache | None = None) -> Tensor:
+        """What each token sees [B, L, H * K], all heads after one another."""
+        q_BHLK, k_BHLK, v_BHLK = (part.transpose(1, 2) for part in parts)
+        return self.attend(q_BHLK, k_BHLK, v_BHLK, visibility, cache).transpose(1, 2).flatten(2)
+
+    def after(self, y: Tensor) -> Tensor:
+        """Mixed tokens [B, L, D]."""
+        return self.out(y)

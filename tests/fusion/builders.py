@@ -39,11 +39,15 @@ def small_model(
     fusion: Callable[..., FusionMethod] = EarlyFusion,
     projector: Callable[..., Projector] = MlpProjector,
     shared_space: Callable[..., SharedSpace] | None = None,
+    mixer: Any = None,
     **options: Any,
 ) -> FusionModel:
-    """A model of image, audio and text with perturbed weights; `options` are those of the fusion method."""
+    """A model of image, audio and text with perturbed weights; `options` are those of the fusion method.
+
+    mixer: one or a list of them; None: attention.
+    """
     torch.manual_seed(seed)
-    mixer = partial(SelfAttention, num_heads=4, num_kv_heads=2, position=Rope, implementation=implementation)
+    attention = partial(SelfAttention, num_heads=4, num_kv_heads=2, position=Rope, implementation=implementation)
     model = FusionModel(
         d_model=32,
         text=partial(TokenEmbedding, vocab_size=VOCAB_SIZE),
@@ -52,7 +56,7 @@ def small_model(
             "audio": AudioEncoder(NUM_MELS, [16, 16], [2, 2], [3, 3], num_layers=1, num_heads=2),
         },
         projector=projector,
-        fusion=partial(fusion, num_layers=num_layers, mixer=mixer, feed_forward=SwiGLU, **options),
+        fusion=partial(fusion, num_layers=num_layers, mixer=mixer or attention, feed_forward=SwiGLU, **options),
         shared_space=shared_space,
     )
     perturb(model)

@@ -7,27 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-
 from fusion.cross_attention import CrossAttentionFusion
 from fusion.early import EarlyFusion
 from fusion.feed_forward.swiglu import SwiGLU
 from fusion.mixers.attention import SelfAttention
-from fusion.mixers.base import Mixer
-from fusion.positions.once import Positions
-from fusion.sequence import Visibility
-from tests.fusion.test_methods import CROSS
-
-
-class RunningSum(Mixer):
-    """The sum of the tokens of the group so far: from left to right, and no other way."""
-
-    def __init__(self, d_model: int) -> None:
-        super().__init__()
-        self.out = nn.Linear(d_model, d_model)
-
-    def forward(self, x_BLD: Tensor, visibility: Visibility, positions: Positions, cache: Any = None) -> Tensor:
-        return self.out(torch.einsum("btl,bld->btd", visibility.mask.to(x_BLD), x_BLD))
+from fusion.mixture_of_transformers import MixtureOfTransformers
+from tests.fusion.builders import batch_of, small_model
+from tests.fusion.linear_mixer import LinearMixer
+from tests.fusion.test_methods import CROSS, ROWS
 
 
 class OneWayAttention(SelfAttention):
@@ -41,9 +28,9 @@ HEADS: dict[str, Any] = CROSS["cross_attention"].keywords
 
 
 def test_a_mixer_that_looks_one_way_refuses_media_that_look_both() -> None:
-    EarlyFusion(**OPTIONS, mixer=RunningSum)
-    with pytest.raises(ValueError, match=r"bidirectional_media=True needs .* RunningSum does not .*mixer=attention"):
-        EarlyFusion(**OPTIONS, mixer=RunningSum, bidirectional_media=True)
+    EarlyFusion(**OPTIONS, mixer=LinearMixer)
+    with pytest.raises(ValueError, match=r"bidirectional_media=True needs .* LinearMixer does not .*mixer=attention"):
+        EarlyFusion(**OPTIONS, mixer=LinearMixer, bidirectional_media=True)
 
 
 @pytest.mark.parametrize(
@@ -60,3 +47,51 @@ def test_media_without_layers_of_their_own_cannot_look_both_ways() -> None:
     fusion()
     with pytest.raises(ValueError, match="bidirectional_media=True needs media_layers of 1 or more"):
         fusion(bidirectional_media=True)
+
+
+ATTENTION = partial(SelfAttention, **HEADS)
+
+
+def classes(blocks: Any) -> list[str]:
+    return [type(getattr(block, "experts", [block])[0].mixer).__name__ for block in blocks]
+
+
+def test_a_list_of_mixers_is_repeated_over_the_layers() -> None:
+    def names(mixer: Any) -> list[str]:
+        return classes(EarlyFusion(**OPTIONS | {"num_layers": 5}, mixer=mixer).blocks)
+
+    assert names(ATTENTION) == names([ATTENTION]) == ["SelfAttention"] * 5
+    assert names([LinearMixer, LinearMixer, ATTENTION]) == ["LinearMixer"] * 2 + ["SelfAttention"] + ["LinearMixer"] * 2
+    assert names([LinearMixer] * 4 + [ATTENTION]) == ["LinearMixer"] * 4 + ["SelfAttention"]
+
+
+def test_media_layers_begin_with_the_first_of_the_list() -> None:
+    method = CrossAttentionFusion(**OPTIONS, **CROSS, mixer=[LinearMixer, ATTENTION], media_layers=3)
+    assert classes(method.blocks) == ["LinearMixer", "SelfAttention"]
+    assert classes(method.media.blocks) == ["LinearMixer", "SelfAttention", "LinearMixer"]
+
+
+def test_a_list_that_does_not_fit_the_layers_is_refused() -> None:
+    with pytest.raises(ValueError, match="mixer is a list of 3 for num_layers=2: .* must not be longer"):
+        EarlyFusion(**OPTIONS, mixer=[LinearMixer, LinearMixer, ATTENTION])
+    with pytest.raises(ValueError, match=r"mixer=\[\] must be a mixer, or a list of one or more"):
+        EarlyFusion(**OPTIONS, mixer=[])
+
+
+@pytest.mark.parametrize("mixer", [[ATTENTION, LinearMixer], [LinearMixer, ATTENTION]])
+def test_every_layer_must_see_both_ways_if_media_do(mixer: Any) -> None:
+    with pytest.raises(ValueError, match=r"bidirectional_media=True needs .* LinearMixer does not"):
+        EarlyFusion(**OPTIONS, mixer=mixer, bidirectional_media=True)
+
+
+def test_layers_of_different_mixers_have_weights_per_modality() -> None:
+    """A mixture of transformers with a recurrence below attention sees all of its document, and no other."""
+    model = small_model(fusion=MixtureOfTransformers, mixer=[LinearMixer, ATTENTION])
+    batch = batch_of(model, ROWS)
+    sequence = model.embed(batch)
+    sequence.hidden.retain_grad()
+    last = [int((batch.document_ids == document).nonzero()[-1, 1]) for document in (0, 2)]
+    model.fusion(sequence)[[0, 1], last].pow(3).sum().backward()
+    assert sequence.hidden.grad is not None
+    reached = sequence.hidden.grad.abs().amax(-1) > 0
+    assert torch.equal(reached, (batch.document_ids == 0) | (batch.document_ids == 2))

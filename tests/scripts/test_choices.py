@@ -8,8 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from data.types import BadInputError
 from scripts.checked import checked
-from scripts.choices import named_choices
-from scripts.error_lines import composition_line, groups
+from scripts.arguments import ArgumentError
+from scripts.choices import named_choices, refuse_merged
+from scripts.error_lines import CONF, composition_line, groups
 
 
 def composed(root: str, *arguments: str) -> DictConfig:
@@ -49,3 +50,22 @@ def test_other_arguments_stay_as_they_are() -> None:
     assert named_choices(others, groups()) == others
     config = composed("train", "trainer.max_seconds=null")
     assert OmegaConf.select(config, "trainer.max_seconds") is None
+
+
+def test_a_list_of_choices_that_replace_one_another_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"^mixer=\[attention,attention\]: must be one choice, .* fusion.mixer="):
+        refuse_merged(["seed=1", "mixer=[attention,attention]"], CONF)
+    with pytest.raises(ArgumentError, match=r"^\+fusion=\[early, late\]: must be one choice, .* the others$"):
+        refuse_merged(["+fusion=[early, late]"], CONF)
+    refuse_merged(["tracker=[trackio,wandb]", "mixer=[attention]", "x=[1,2]", "fusion.mixer=[a,b]"], CONF)
+
+
+def test_mixers_of_layers_are_a_list_of_values() -> None:
+    config = composed("train", "fusion.mixer=[${mixer},{_target_: fusion.mixers.attention.SelfAttention, d_model: 2}]")
+    assert [node._target_.rpartition(".")[2] for node in config.fusion.mixer] == ["SelfAttention"] * 2
+    with pytest.raises(BadInputError, match=r"^fusion.mixer=7: must be a mapping with a _target_, .* or a list$"):
+        composed("train", "fusion.mixer=7")
+    with pytest.raises(BadInputError, match=r"^fusion.mixer\[1\]=7: must be a mapping with a _target_"):
+        composed("train", "fusion.mixer=[${mixer},7]")
+    with pytest.raises(BadInputError, match=r"^fusion.mixer\[0\].width: is not an option of fusion.mixers.attention"):
+        composed("train", "fusion.mixer=[{_target_: fusion.mixers.attention.SelfAttention, width: 2}]")
