@@ -77,6 +77,6 @@ def refuse_unused(mixer: MakeMixer | Sequence[MakeMixer], num_layers: int) -> No
     """Raises `ValueError` for a list of mixers that is longer than the layers: its last ones would be nowhere."""
     if isinstance(mixer, Sequence) and len(mixer) > num_layers:
         raise ValueError(
-            f"mixer is a list of {len(mixer)} for num_layers={num_layers}: it is repeated over the layers, and must not "
-            "be longer than they are"
+            f"mixer is a list of {len(mixer)} for num_layers={num_layers}: it is repeated over the layers, and must "
+            "not be longer than they are"
         )

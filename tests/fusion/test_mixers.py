@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from fusion.cross_attention import CrossAttentionFusion
 from fusion.early import EarlyFusion
 from fusion.feed_forward.swiglu import SwiGLU
@@ -72,7 +73,7 @@ def test_media_layers_begin_with_the_first_of_the_list() -> None:
 
 
 def test_a_list_that_does_not_fit_the_layers_is_refused() -> None:
-    with pytest.raises(ValueError, match="mixer is a list of 3 for num_layers=2: .* must not be longer"):
+    with pytest.raises(ValueError, match=r"mixer is a list of 3 for num_layers=2: .* must not be longer"):
         EarlyFusion(**OPTIONS, mixer=[LinearMixer, LinearMixer, ATTENTION])
     with pytest.raises(ValueError, match=r"mixer=\[\] must be a mixer, or a list of one or more"):
         EarlyFusion(**OPTIONS, mixer=[])

@@ -53,7 +53,7 @@ def by_hand(layer: ModalityBlock, x_BLD: Tensor, meet: Any) -> Tensor:
     """Token by token and group by group, with lists in place of index tensors; zero at padding."""
     result = torch.zeros_like(x_BLD)
     for group in range(4):
-        members = [tuple(place) for place in (GROUPS == group).nonzero().tolist()]
+        members = [tuple(place) for place in (group == GROUPS).nonzero().tolist()]
         experts = [layer.experts[int(KINDS[place])] for place in members]
         parts = [
             [

@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from data.types import BadInputError
-from scripts.checked import checked
 from scripts.arguments import ArgumentError
+from scripts.checked import checked
 from scripts.choices import named_choices, refuse_merged
 from scripts.error_lines import CONF, composition_line, groups
 
