@@ -17,8 +17,8 @@ from certify.documents import extended, spans
 from certify.result import EXACT, ROUNDING, Result, at_most, deviation
 from data.collate import collate_prompts
 from data.document import Document
-from data.types import PADDING_DOCUMENT, UNSUPERVISED, InterleavedBatch
-from fusion.generation import generate
+from data.types import PADDING_DOCUMENT, InterleavedBatch
+from fusion.generation import generate, next_step
 from fusion.mode import switched
 
 NEW_TOKENS = 6
@@ -97,12 +97,13 @@ def halves(context: Context, document: Document, cut: int) -> tuple[InterleavedB
             media=media,
         )
         batch = _without_padding(collate_prompts([part]), len(part))
-        result.append(replace(batch, positions=batch.positions + (place.start or 0)))
+        start = place.start or 0
+        result.append(replace(batch, places=batch.places + start, positions=batch.positions + start))
     return result[0], result[1]
 
 
 def _without_padding(batch: InterleavedBatch, length: int) -> InterleavedBatch:
-    names = ("token_ids", "modality_ids", "document_ids", "positions", "labels", "label_groups")
+    names = ("token_ids", "modality_ids", "document_ids", "places", "positions", "labels", "label_groups")
     return replace(batch, **{name: getattr(batch, name)[:, :length] for name in names})
 
 
@@ -113,27 +114,12 @@ def _decode(context: Context, documents: list[Document], new_BL: Tensor) -> dict
     valid_BL = prompts.document_ids != PADDING_DOCUMENT
     cache = model.make_cache(len(documents), prompts.token_ids.shape[1] + NEW_TOKENS)
     with switched(model, training=False):
-        first = model.logits(model(prompts, cache))
-        steps = [
-            model.logits(model(one_token(prompts, column[:, None], valid_BL.sum(1) + step), cache))
-            for step, column in enumerate(new_BL.unbind(1))
-        ]
+        first, steps, last = model.logits(model(prompts, cache)), [], prompts
+        for column_B in new_BL.unbind(1):
+            last = next_step(last, column_B)
+            steps.append(model.logits(model(last, cache)))
     rest = torch.cat(steps, dim=1)
     return {d.sample_id: torch.cat([first[i][valid_BL[i]], rest[i]]) for i, d in enumerate(documents)}
-
-
-def one_token(prompts: InterleavedBatch, token_B1: Tensor, positions_B: Tensor) -> InterleavedBatch:
-    """A batch of one text token for each row, in the row's document."""
-    return replace(
-        prompts,
-        token_ids=token_B1,
-        modality_ids=torch.zeros_like(token_B1),
-        document_ids=prompts.document_ids[:, :1],
-        positions=positions_B[:, None],
-        labels=torch.full_like(token_B1, UNSUPERVISED),
-        label_groups=torch.full_like(token_B1, -1),
-        media={},
-    )
 
 
 def _prompts(context: Context) -> tuple[list[Document], int]:

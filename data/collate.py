@@ -36,18 +36,18 @@ def collate(
     width = pad_to or max(1, -(-longest // WIDTH_MULTIPLE)) * WIDTH_MULTIPLE
     shape = (max(len(rows), 1), width)
     token_ids, modality_ids = np.full(shape, PAD_TOKEN), np.zeros(shape, dtype=np.int64)
-    document_ids, positions = np.full(shape, PADDING_DOCUMENT), np.zeros(shape, dtype=np.int64)
+    document_ids, places = np.full(shape, PADDING_DOCUMENT), np.zeros(shape, dtype=np.int64)
     labels, label_groups = np.full(shape, UNSUPERVISED), np.full(shape, -1)
     group_ids: dict[str, int] = {}
-    places = ((row_index, document) for row_index, row in enumerate(rows) for document in row)
+    in_rows = ((row_index, document) for row_index, row in enumerate(rows) for document in row)
     filled = np.zeros(shape[0], dtype=np.int64)
-    for document_id, (row, document) in enumerate(places):
+    for document_id, (row, document) in enumerate(in_rows):
         span = slice(filled[row], filled[row] + len(document))
         filled[row] = span.stop
         token_ids[row, span] = document.token_ids
         modality_ids[row, span] = document.modality_ids
         document_ids[row, span] = document_id
-        positions[row, span] = np.arange(len(document))
+        places[row, span] = np.arange(len(document))
         labels[row, span] = document.labels
         # The last entry serves the index -1 of what is unsupervised.
         renumbered = [group_ids.setdefault(name, len(group_ids)) for name in document.group_names]
@@ -57,7 +57,8 @@ def collate(
         token_ids=torch.from_numpy(token_ids),
         modality_ids=torch.from_numpy(modality_ids),
         document_ids=torch.from_numpy(document_ids),
-        positions=torch.from_numpy(positions),
+        places=torch.from_numpy(places),
+        positions=torch.from_numpy(places)[..., None].clone(),  # one axis: the line in which tokens are read
         labels=torch.from_numpy(labels),
         label_groups=torch.from_numpy(label_groups),
         group_names=tuple(group_ids),

@@ -1,6 +1,6 @@
 """The types that every other package speaks.
 
-Shape legend: B rows, L tokens in a row, N media items, D `d_model`, V vocabulary.
+Shape legend: B rows, L tokens in a row, A axes of positions, N media items, D `d_model`, V vocabulary.
 """
 
 from __future__ import annotations
@@ -252,13 +252,15 @@ class Alignment:
 
 @dataclass(frozen=True)
 class InterleavedBatch:
-    """Packed, interleaved documents; every tensor is [B, L].
+    """Packed, interleaved documents; every tensor is [B, L], but for positions.
 
     token_ids: text tokens, and placeholders where a medium's features go.
     modality_ids: 0 for text, else the place of the modality in the model's `modalities`; its negative where a learned
         token stands for an absent medium.
     document_ids: which document a token belongs to, numbered through the whole batch; -1 is padding.
-    positions: place in the document, from 0.
+    places: the order of a document's tokens, from 0: who comes before whom. Rows hold them in that order.
+    positions [B, L, A]: what a rotation reads, along each of A axes (time alone, or time, row and column). They say how
+        far tokens are from one another, and nothing of who sees whom.
     labels: the token that position i must predict, that is the NEXT token; -100 where unsupervised.
     label_groups: index into `group_names` ("source/modality of the question"); -1 where unsupervised.
     sample_ids: name of each document, by document id.
@@ -269,6 +271,7 @@ class InterleavedBatch:
     token_ids: Tensor
     modality_ids: Tensor
     document_ids: Tensor
+    places: Tensor
     positions: Tensor
     labels: Tensor
     label_groups: Tensor
@@ -280,7 +283,7 @@ class InterleavedBatch:
 
     def to(self, device: torch.device | str) -> InterleavedBatch:
         """The same batch on `device`."""
-        names = ("token_ids", "modality_ids", "document_ids", "positions", "labels", "label_groups")
+        names = ("token_ids", "modality_ids", "document_ids", "places", "positions", "labels", "label_groups")
         moved: dict[str, Any] = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
         moved["media"] = {key: item.to(device) for key, item in self.media.items()}
         return replace(self, alignment=self.alignment and self.alignment.to(device), **moved)

@@ -143,6 +143,6 @@ def _tokens(batch: InterleavedBatch, visibility: Visibility) -> Tensor:
 
 def _found(batch: InterleavedBatch, tokens: TokenPlaces) -> Tensor:
     """Which tokens they are: those at the same place of the same document."""
-    length = int(batch.positions.max()) + 1
-    sorted_N, order_N = (batch.document_ids * length + batch.positions).flatten().sort()
+    length = int(batch.places.max()) + 1
+    sorted_N, order_N = (batch.document_ids * length + batch.places).flatten().sort()
     return order_N[torch.searchsorted(sorted_N, tokens.documents * length + tokens.places)]

@@ -22,10 +22,14 @@ from fusion.sequence import EmbeddedSequence, Visibility
 
 @dataclass(frozen=True)
 class _Tokens:
-    """What is known of all N tokens. `order` sorts them as they stand in the batch; modality -1 is a bottleneck."""
+    """What is known of all N tokens. `order` sorts them as they stand in the batch; modality -1 is a bottleneck.
+
+    A bottleneck has the place and the position of the token behind which it stands.
+    """
 
     modality_ids: Tensor
     document_ids: Tensor
+    places: Tensor
     positions: Tensor
     segment_ids: Tensor | None
     order: Tensor
@@ -98,8 +102,8 @@ class BottleneckFusion(MidFusion):
         chosen_N = of_pass & (tokens.document_ids != PADDING_DOCUMENT)
         rows = tokens.rows if num_rows is not None else None
         selection = Selection(chosen_N, tokens.order, rows, num_rows or 1)
-        visibility = selection.visibility(tokens.document_ids, tokens.segment_ids)
-        return selection, visibility, Positions(selection.ids(tokens.positions))
+        visibility = selection.visibility(tokens.document_ids, tokens.places, tokens.segment_ids)
+        return selection, visibility, selection.positions(tokens.positions)
 
     def _tokens(self, sequence: EmbeddedSequence) -> _Tokens:
         """All tokens: those of the sequence, then the bottleneck tokens of each item, which stand behind its last."""
@@ -111,17 +115,19 @@ class BottleneckFusion(MidFusion):
         ends_S = ((segments > 0) & (segments != following.flatten())).nonzero()[:, 0]
         extra_K = torch.arange(self.num_bottlenecks, device=segments.device)
         owners = ends_S.repeat_interleave(self.num_bottlenecks)
-        places = torch.arange(len(segments), device=segments.device)
+        indices = torch.arange(len(segments), device=segments.device)
         stride = self.num_bottlenecks + 1
 
         def extended(ids_BL: Tensor) -> Tensor:
-            return torch.cat([ids_BL.flatten(), ids_BL.flatten()[owners]])
+            ids_N = ids_BL.flatten(0, 1)
+            return torch.cat([ids_N, ids_N[owners]])
 
         return _Tokens(
             modality_ids=torch.cat([sequence.modality_ids.flatten(), torch.full_like(owners, -1)]),
             document_ids=extended(sequence.document_ids),
+            places=extended(sequence.places),
             positions=extended(sequence.positions),
             segment_ids=torch.cat([segments, torch.zeros_like(owners)]) if self.bidirectional_media else None,
-            order=torch.cat([places * stride, owners * stride + 1 + extra_K.repeat(len(ends_S))]),
-            rows=torch.cat([places, owners]) // length,
+            order=torch.cat([indices * stride, owners * stride + 1 + extra_K.repeat(len(ends_S))]),
+            rows=torch.cat([indices, owners]) // length,
         )

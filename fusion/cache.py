@@ -6,7 +6,6 @@ Shape legend: B rows, H key-value heads, L new tokens, T slots, K `head_dim`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -57,15 +56,17 @@ class AttentionCache:
 
 @dataclass(frozen=True, eq=False)
 class TokenPlaces:
-    """Where tokens stand: the document of each (-1 is padding) and its place in it, both [B, T]."""
+    """Where tokens stand in the order: the document of each (-1 is padding) and its place in it, both [B, T]."""
 
     documents: Tensor
     places: Tensor
 
-    @cached_property
-    def positions(self) -> Positions:
-        """The places as mixers are given them."""
-        return Positions(self.places)
+
+@dataclass(frozen=True, eq=False)
+class StandingTokens(TokenPlaces):
+    """The same, with what rotations read."""
+
+    positions: Positions
 
 
 class MemoryCache:

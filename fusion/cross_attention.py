@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT
 from encoders.transformer import MOST_LAYERS
 from fusion.block import ModalityBlock
-from fusion.cache import MemoryCache, TokenPlaces
+from fusion.cache import MemoryCache, StandingTokens
 from fusion.media_stream import MediaStream
 from fusion.method import FusionMethod
 from fusion.mixers.base import Mixer, over_layers
 from fusion.mixers.cross_attention import CrossAttention
-from fusion.selection import select_text_and_media
+from fusion.selection import Selection, select_text_and_media
 from fusion.sequence import EmbeddedSequence
 
 
@@ -47,7 +47,7 @@ class GatedCrossAttention(nn.Module):
                     module.reset_parameters()
 
     def forward(
-        self, x_RTD: Tensor, text: TokenPlaces, media_RTD: Tensor, media: TokenPlaces, cache: MemoryCache | None
+        self, x_RTD: Tensor, text: StandingTokens, media_RTD: Tensor, media: StandingTokens, cache: MemoryCache | None
     ) -> Tensor:
         """Hidden states of the text [R, T, D]."""
         seen = self.cross_attention(self.norm(x_RTD), text, self.memory_norm(media_RTD), media, cache)
@@ -120,11 +120,9 @@ class CrossAttentionFusion(FusionMethod):
         media_RTD = media.take(x_ND)
         if len(media) or cache is None:
             media_RTD = self.media(sequence, media, media_RTD, media_cache)
-        text_RTD, visibility = text.take(x_ND), text.visibility(sequence.document_ids.flatten())
-        text_places = TokenPlaces(visibility.group_ids, text.ids(sequence.positions.flatten()))
-        media_places = TokenPlaces(
-            media.ids(sequence.document_ids.flatten(), PADDING_DOCUMENT), media.ids(sequence.positions.flatten())
-        )
+        text_places, media_places = (_standing(sequence, tokens) for tokens in (text, media))
+        documents, places = sequence.document_ids.flatten(), sequence.places.flatten()
+        text_RTD, visibility = text.take(x_ND), text.visibility(documents, places)
         for layer, block in enumerate(self.blocks):
             if layer % self.cross_every == 0:
                 index = layer // self.cross_every
@@ -135,3 +133,9 @@ class CrossAttentionFusion(FusionMethod):
                     text_RTD, visibility, text_places.positions, text_caches[layer] if text_caches else None
                 )
         return text.put(media.put(x_ND, media_RTD), text_RTD).view_as(sequence.hidden)
+
+
+def _standing(sequence: EmbeddedSequence, tokens: Selection) -> StandingTokens:
+    """Where the chosen tokens stand."""
+    documents = tokens.ids(sequence.document_ids.flatten(), PADDING_DOCUMENT)
+    return StandingTokens(documents, tokens.ids(sequence.places.flatten()), tokens.positions(sequence.positions))

@@ -142,7 +142,7 @@ def _by_part(
 
 def documents_alone(batch: InterleavedBatch) -> Iterator[InterleavedBatch]:
     """Each document of a batch as a batch of its own, without padding."""
-    names = ("token_ids", "modality_ids", "document_ids", "positions", "labels", "label_groups")
+    names = ("token_ids", "modality_ids", "document_ids", "places", "positions", "labels", "label_groups")
     for document, sample_id in enumerate(batch.sample_ids):
         inside = batch.document_ids == document
         tensors: dict[str, Tensor] = {name: getattr(batch, name)[inside][None] for name in names}

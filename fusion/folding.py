@@ -59,9 +59,12 @@ class Folding:
         return Rearrange.apply(torch.cat([bucket.flatten(0, 1) for bucket in buckets]), self.slots, self.tokens)
 
 
-def fold(group_ids: Tensor) -> Folding:
-    """Lays groups out as rows, in buckets whose lengths differ by less than a factor of two; -1 is left out."""
-    runs = _Runs(group_ids)
+def fold(group_ids: Tensor, places: Tensor | None = None) -> Folding:
+    """Lays groups out as rows, in buckets whose lengths differ by less than a factor of two; -1 is left out.
+
+    A row has its tokens in the order of their `places`; equals, or all where there are none, in that of the batch.
+    """
+    runs = _Runs(group_ids, places)
     return runs.fold([size.nonzero()[:, 0] for size in buckets_of(runs.counts_G)])
 
 
@@ -78,11 +81,14 @@ def fold_pairs(query_groups: Tensor, key_groups: Tensor) -> tuple[Folding, Foldi
 
 
 class _Runs:
-    """The tokens of each group, in their order in the batch: `order[starts_G[g]:][: counts_G[g]]`."""
+    """The tokens of each group, in their order: `order[starts_G[g]:][: counts_G[g]]`."""
 
-    def __init__(self, group_ids: Tensor) -> None:
+    def __init__(self, group_ids: Tensor, places: Tensor | None = None) -> None:
         flat_N = group_ids.flatten()
         order = torch.sort(flat_N, stable=True).indices
+        if places is not None:
+            in_order = torch.sort(places.flatten(), stable=True).indices
+            order = in_order[torch.sort(flat_N[in_order], stable=True).indices]
         self.num_tokens, self.order = len(flat_N), order[flat_N[order] != PADDING_DOCUMENT]
         self.groups_G, self.counts_G = torch.unique_consecutive(flat_N[self.order], return_counts=True)
         self.starts_G = self.counts_G.cumsum(0) - self.counts_G

@@ -15,6 +15,7 @@ from torch import Tensor
 from data.types import PADDING_DOCUMENT, UNSUPERVISED, InterleavedBatch
 from fusion.mode import switched
 from fusion.model import FusionModel
+from fusion.positions.following import following
 
 
 @torch.no_grad()
@@ -57,6 +58,7 @@ def _decode(
     rows_B = torch.arange(len(lengths_B), device=lengths_B.device)
     cache = model.make_cache(len(lengths_B), prompts.token_ids.shape[1] + max_new_tokens)
     hidden_BD = model(prompts, cache)[rows_B, lengths_B - 1]
+    last = prompts
     answers: list[list[int]] = [[] for _ in range(len(lengths_B))]
     finished_B = torch.zeros_like(lengths_B, dtype=torch.bool)
     forbidden_F = torch.tensor(forbidden_ids, dtype=torch.long, device=lengths_B.device)
@@ -69,7 +71,8 @@ def _decode(
                 answers[row].append(token)
         if bool(finished_B.all()) or step == max_new_tokens - 1:
             break
-        hidden_BD = model(_next_step(prompts, token_B, lengths_B + step), cache)[:, 0]
+        last = next_step(last, token_B)
+        hidden_BD = model(last, cache)[:, 0]
     return answers
 
 
@@ -80,15 +83,16 @@ def _choose(logits_BV: Tensor, temperature: float, generator: torch.Generator | 
     return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
 
-def _next_step(prompts: InterleavedBatch, token_B: Tensor, positions_B: Tensor) -> InterleavedBatch:
-    """A batch of one text token a row, in the row's document."""
-    column = token_B[:, None]
+def next_step(last: InterleavedBatch, token_B: Tensor) -> InterleavedBatch:
+    """A batch of one text token a row, which follows what is in `last`, in the row's document."""
+    column, (place_B1, position_B1A) = token_B[:, None], following(last)
     return replace(
-        prompts,
+        last,
         token_ids=column,
         modality_ids=torch.zeros_like(column),
-        document_ids=prompts.document_ids[:, :1],
-        positions=positions_B[:, None],
+        document_ids=last.document_ids[:, :1],
+        places=place_B1,
+        positions=position_B1A,
         labels=torch.full_like(column, UNSUPERVISED),
         label_groups=torch.full_like(column, -1),
         media={},

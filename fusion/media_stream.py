@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT
 from fusion.block import ModalityBlock, layers_of
 from fusion.folding import fold_by_modality
-from fusion.positions.once import Positions
 from fusion.selection import Selection
 from fusion.sequence import EmbeddedSequence, Visibility
 
@@ -40,8 +39,9 @@ class MediaStream(nn.Module):
         modality_ids = media.ids(sequence.modality_ids.flatten(), 1) - 1
         by_modality = fold_by_modality(modality_ids, groups == PADDING_DOCUMENT, self.num_media)
         segment_ids = media.ids(sequence.segment_ids.flatten()) if self.bidirectional else None
-        visibility = Visibility(groups, segment_ids, by_modality, media.index_RT)
-        positions = Positions(media.ids(sequence.positions.flatten()))
+        places = media.ids(sequence.places.flatten())
+        visibility = Visibility(groups, segment_ids, by_modality, media.index_RT, places)
+        positions = media.positions(sequence.positions)
         for layer, block in enumerate(self.blocks):
             x_RTD = block(x_RTD, visibility, positions, cache[layer] if cache else None)
         return x_RTD

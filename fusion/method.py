@@ -82,7 +82,7 @@ class FusionMethod(nn.Module):
             groups = self.groups(layer, sequence)
             known = next((item for item in shared if item.group_ids is groups), None)
             if known is None:
-                known = Visibility(groups, segment_ids, by_modality)
+                known = Visibility(groups, segment_ids, by_modality, places_BL=sequence.places)
                 shared.append(known)
             result.append(known)
         return result

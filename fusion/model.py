@@ -114,7 +114,9 @@ class FusionModel(nn.Module):
         segment_ids[missing_BL] = _numbers([1] * int(missing_BL.sum()), num_segments).to(segment_ids.device)
         modality_ids = batch.modality_ids.abs()
         hidden = self.missing(hidden, batch.modality_ids) + self.modality_embedding(modality_ids)
-        sequence = EmbeddedSequence(hidden, modality_ids, batch.document_ids, batch.positions, segment_ids)
+        sequence = EmbeddedSequence(
+            hidden, modality_ids, batch.document_ids, batch.places, batch.positions, segment_ids
+        )
         if brought is None and size:
             brought = hidden.new_zeros(*hidden.shape[:2], size)
         return sequence, brought

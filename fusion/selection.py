@@ -10,6 +10,7 @@ from torch import Tensor
 
 from data.types import PADDING_DOCUMENT
 from fusion.folding import Rearrange
+from fusion.positions.once import Positions
 from fusion.sequence import EmbeddedSequence, Visibility
 
 
@@ -52,13 +53,18 @@ class Selection:
         return Rearrange.apply(source, index, inverse)
 
     def ids(self, values_N: Tensor, fill: int = 0) -> Tensor:
-        """Numbers of the chosen tokens [R, T], `fill` at padding."""
-        return torch.cat([values_N, values_N.new_tensor([fill])])[self.index_RT]
+        """Numbers of the chosen tokens [R, T], `fill` at padding; [R, T, A] where each token has several."""
+        return torch.cat([values_N, values_N.new_full((1, *values_N.shape[1:]), fill)])[self.index_RT]
 
-    def visibility(self, group_ids_N: Tensor, segment_ids_N: Tensor | None = None) -> Visibility:
+    def visibility(self, group_ids_N: Tensor, places_N: Tensor, segment_ids_N: Tensor | None = None) -> Visibility:
         """Who among the chosen may see whom."""
         segment_ids = None if segment_ids_N is None else self.ids(segment_ids_N)
-        return Visibility(self.ids(group_ids_N, PADDING_DOCUMENT), segment_ids, tokens_BL=self.index_RT)
+        groups, places = self.ids(group_ids_N, PADDING_DOCUMENT), self.ids(places_N)
+        return Visibility(groups, segment_ids, tokens_BL=self.index_RT, places_BL=places)
+
+    def positions(self, positions_BLA: Tensor) -> Positions:
+        """What rotations read of the chosen tokens."""
+        return Positions(self.ids(positions_BLA.flatten(0, -2)))
 
 
 def select_text_and_media(sequence: EmbeddedSequence, in_rows: bool) -> tuple[Selection, Selection]:

@@ -1,6 +1,6 @@
 """The embedded sequence that every fusion method takes, and which of its tokens may see one another.
 
-Shape legend: B rows, L tokens in a row, D `d_model`.
+Shape legend: B rows, L tokens in a row, A axes of positions, D `d_model`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ _MODALITY_STRIDE = 2**32
 class EmbeddedSequence:
     """Text and media as tokens of one width.
 
-    hidden [B, L, D]; modality_ids, document_ids and positions [B, L] as in `InterleavedBatch`; segment_ids [B, L]:
-    which item of a medium a token belongs to, from 1 through the whole batch; 0 for text and padding.
+    hidden [B, L, D]; modality_ids, document_ids and places [B, L], and positions [B, L, A], as in `InterleavedBatch`;
+    segment_ids [B, L]: which item of a medium a token belongs to, from 1 through the whole batch; 0 for text and
+    padding.
     """
 
     hidden: Tensor
     modality_ids: Tensor
     document_ids: Tensor
+    places: Tensor
     positions: Tensor
     segment_ids: Tensor
 
@@ -40,9 +42,11 @@ class EmbeddedSequence:
 
 
 class Visibility:
-    """Who may see whom: a token sees the tokens of its own group that do not come after it in the row.
+    """Who may see whom: a token sees the tokens of its own group that do not come after it.
 
-    `group_ids` [B, L] holds numbers that are unique in the whole batch; -1 is padding, which sees nothing.
+    `group_ids` [B, L] holds numbers that are unique in the whole batch; -1 is padding, which sees nothing. `places`
+    [B, L] say who comes after whom: the larger one, and of equals the one that is later in the row. None: as in the
+    row.
     This one mechanism gives isolation of packed documents (group = document) and of modalities (group = document and
     modality), and the fast path: `folding` lays each group out as a row of its own, so that plain causal
     attention needs no mask and no work is spent on pairs that may not see one another.
@@ -59,38 +63,48 @@ class Visibility:
         segment_ids_BL: Tensor | None = None,
         by_modality: Folding | None = None,
         tokens_BL: Tensor | None = None,
+        places_BL: Tensor | None = None,
     ) -> None:
         self.group_ids = group_ids_BL
         self.segment_ids = segment_ids_BL
         self.by_modality = by_modality
         self.tokens = tokens_BL
+        self.places = places_BL
 
     @cached_property
     def mask(self) -> Tensor:
         """[B, L, L], true where the query (second axis) may see the key (third axis). The slow reference."""
         groups = self.group_ids
         same_BLL = groups[:, :, None] == groups[:, None, :]
-        allowed = causal_or_same_segment(groups.shape[1], self.segment_ids, groups.device)
+        allowed = causal_or_same_segment(groups.shape[1], self.segment_ids, groups.device, self.places)
         return same_BLL & allowed & (groups != PADDING_DOCUMENT)[:, :, None]
 
     @cached_property
     def one_group_per_row(self) -> bool:
-        """Whether no row holds two groups, padding only at its end: then plain causal attention is right."""
+        """Whether no row holds two groups, in order, padding only at its end: then plain causal attention is right."""
         groups = self.group_ids
         padding = groups == PADDING_DOCUMENT
         same_as_first = (groups == groups[:, :1]) | padding
         padding_last = ~(padding[:, :-1] & ~padding[:, 1:]).any() if groups.shape[1] > 1 else True
-        return bool(same_as_first.all() and padding_last)
+        if self.places is None or groups.shape[1] < 2:
+            return bool(same_as_first.all() and padding_last)
+        in_order = (self.places.diff(dim=1) >= 0) | padding[:, 1:]
+        return bool(same_as_first.all() and padding_last and in_order.all())
 
     @cached_property
     def folding(self) -> Folding:
         """The groups as rows."""
-        return fold(self.group_ids)
+        return fold(self.group_ids, self.places)
 
 
-def causal_or_same_segment(length: int, segment_ids_BL: Tensor | None, device: torch.device) -> Tensor:
+def causal_or_same_segment(
+    length: int, segment_ids_BL: Tensor | None, device: torch.device, places_BL: Tensor | None = None
+) -> Tensor:
     """[L, L] or [B, L, L], true where the key is not later than the query, or of the same segment."""
-    causal_LL = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    if places_BL is not None:
+        key_B1L, query_BL1 = places_BL[:, None, :], places_BL[:, :, None]
+        causal = (key_B1L < query_BL1) | ((key_B1L == query_BL1) & causal)
     if segment_ids_BL is None:
-        return causal_LL
-    return causal_LL | ((segment_ids_BL[:, :, None] == segment_ids_BL[:, None, :]) & (segment_ids_BL > 0)[:, :, None])
+        return causal
+    return causal | ((segment_ids_BL[:, :, None] == segment_ids_BL[:, None, :]) & (segment_ids_BL > 0)[:, :, None])

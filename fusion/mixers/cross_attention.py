@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
-from fusion.cache import MemoryCache, TokenPlaces
+from fusion.cache import MemoryCache, StandingTokens, TokenPlaces
 from fusion.folding import Folding, fold_pairs
 from fusion.mixers.attention import dense_attention, masked_attention
 from fusion.mixers.heads import AttentionHeads
@@ -81,14 +81,15 @@ class CrossAttention(AttentionHeads):
     def forward(
         self,
         x_RQD: Tensor,
-        queries: TokenPlaces,
+        queries: StandingTokens,
         memory_RMD: Tensor,
-        memory: TokenPlaces,
+        memory: StandingTokens,
         cache: MemoryCache | None = None,
     ) -> Tensor:
         """What each query token sees [R, Q, D]; with a `cache`, memory that it already holds is seen too."""
         q = self.queries(x_RQD, self.position.rotation(queries.positions, x_RQD.dtype))
         k, v = self.keys_and_values(memory_RMD, self.position.rotation(memory.positions, memory_RMD.dtype))
+        held: TokenPlaces = memory
         if cache is not None:
-            k, v, memory = cache.append(k, v, memory)
-        return self.out(self.attend(q, k, v, queries, memory).transpose(1, 2).flatten(2))
+            k, v, held = cache.append(k, v, memory)
+        return self.out(self.attend(q, k, v, queries, held).transpose(1, 2).flatten(2))

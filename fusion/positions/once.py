@@ -1,4 +1,7 @@
-"""Where the tokens of a forward pass stand, and what is computed from that once for all layers."""
+"""Where the tokens of a forward pass stand, and what is computed from that once for all layers.
+
+Shape legend: B rows, L tokens in a row, A axes.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +17,29 @@ Made = TypeVar("Made")
 
 
 class Positions:
-    """Places of tokens in their documents, [B, L], from 0, and what position embeddings make of them.
+    """What rotations read of tokens, and what position embeddings make of it.
+
+    coordinates [B, L, A]: where each token stands along each axis, as `positions` of an `InterleavedBatch`. They say
+    how far tokens are apart. Who comes before whom is said by `Visibility`, which does not read them.
 
     All layers of a forward pass are given the same object, as they are given the same `Visibility`. The first one that
     asks for the rotation of its queries computes it, the others find it, and so does a block whose activations are
     computed again for the backward pass.
     """
 
-    def __init__(self, places_BL: Tensor) -> None:
-        self.places = places_BL
+    def __init__(self, coordinates_BLA: Tensor) -> None:
+        if coordinates_BLA.ndim != 3:
+            raise ValueError(f"coordinates of shape {tuple(coordinates_BLA.shape)} must be [rows, tokens, axes]")
+        self.coordinates = coordinates_BLA
         self._made: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[Tensor], Made]) -> Made:
-        """`make(places)`, computed when `key` is asked for the first time; `key` must say all that it depends on."""
+        """`make(coordinates)`, computed when `key` is asked for first; `key` must say all that it depends on."""
         if key not in self._made:
-            self._made[key] = make(self.places)
+            self._made[key] = make(self.coordinates)
         return self._made[key]
 
     @torch.compiler.disable  # looks up what another layer has computed
     def folded(self, folding: Folding) -> list[Positions]:
-        """The places of the tokens in each bucket of a folding."""
-        return self.once(folding, lambda places: [Positions(part) for part in folding.fold(places.flatten())])
+        """The positions of the tokens in each bucket of a folding."""
+        return self.once(folding, lambda x_BLA: [Positions(part) for part in folding.fold(x_BLA.flatten(0, 1))])

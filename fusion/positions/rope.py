@@ -1,6 +1,6 @@
 """Rotary position embedding of Su et al. (arXiv:2104.09864).
 
-Shape legend: B rows, H heads, L tokens, K `head_dim`.
+Shape legend: B rows, H heads, L tokens, A axes of positions, K `head_dim`.
 The two halves of a head are rotated against each other, as in Llama and Qwen, where the paper takes
 neighbouring pairs.
 """
@@ -23,6 +23,8 @@ class Rope(nn.Module):
 
     Angles are computed in float64: in float32 an angle of 1,048,575 is off by up to 0.03, its cosine likewise. That is
     done once a forward pass and not in every layer. On devices without float64 it is done on the CPU.
+
+    It reads positions of one axis, and raises `ValueError` for others.
     """
 
     def __init__(self, head_dim: int, theta: float = 10_000.0) -> None:
@@ -41,18 +43,24 @@ class Rope(nn.Module):
         """
         dtype = torch.promote_types(dtype, torch.float32)
         sharing: Hashable = (self.head_dim, self.theta) if type(self) is Rope else self
-        return positions.once((sharing, dtype), lambda places_BL: self._computed(places_BL, dtype))
+        return positions.once((sharing, dtype), lambda x_BLA: self._computed(x_BLA, dtype))
 
-    def angles(self, places_BL: Tensor) -> Tensor:
+    def angles(self, positions_BLA: Tensor) -> Tensor:
         """[B, L, K / 2] in float64, on the CPU where the device has none."""
-        device = places_BL.device if places_BL.device.type not in DEVICES_WITHOUT_FLOAT64 else torch.device("cpu")
+        if positions_BLA.shape[-1] != 1:
+            raise ValueError(
+                f"positions have {positions_BLA.shape[-1]} axes, but {type(self).__name__} rotates along 1"
+            )
+        device = (
+            positions_BLA.device if positions_BLA.device.type not in DEVICES_WITHOUT_FLOAT64 else torch.device("cpu")
+        )
         exponents = torch.arange(0, self.head_dim, 2, device=device, dtype=torch.float64) / self.head_dim
-        return places_BL.to(device)[..., None] * self.theta**-exponents
+        return positions_BLA.to(device) * self.theta**-exponents
 
-    def _computed(self, places_BL: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        angles = self.angles(places_BL)[:, None]
+    def _computed(self, positions_BLA: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        angles = self.angles(positions_BLA)[:, None]
         cos, sin = (torch.cat([half, half], dim=-1).to(dtype) for half in (angles.cos(), angles.sin()))
-        return cos.to(places_BL.device), sin.to(places_BL.device)
+        return cos.to(positions_BLA.device), sin.to(positions_BLA.device)
 
     def forward(self, x_BHLK: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         """The rotated tensor, of the same shape and type; a lower precision is rounded to once, at the end."""

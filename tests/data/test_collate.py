@@ -33,7 +33,8 @@ def test_two_rows_by_hand():
     assert batch.token_ids.tolist() == [[3, 10, 4, 11, 6, 3, 4, 0], [3, 1, 4, 0, 0, 0, 0, 0]]
     assert batch.modality_ids.tolist() == [[0] * 8, [0, 1, 0, 0, 0, 0, 0, 0]]
     assert batch.document_ids.tolist() == [[0, 0, 0, 0, 0, 1, 1, -1], [2, 2, 2, -1, -1, -1, -1, -1]]
-    assert batch.positions.tolist() == [[0, 1, 2, 3, 4, 0, 1, 0], [0, 1, 2, 0, 0, 0, 0, 0]]
+    assert batch.places.tolist() == [[0, 1, 2, 3, 4, 0, 1, 0], [0, 1, 2, 0, 0, 0, 0, 0]]
+    assert torch.equal(batch.positions, batch.places[..., None]), "one axis, along which tokens are read"
     assert batch.labels.tolist() == [
         [-100, -100, 11, 6, -100, -100, -100, -100],
         [-100, 4, 12, -100, -100, -100, -100, -100],
@@ -45,7 +46,7 @@ def test_two_rows_by_hand():
     assert batch.num_tokens == 10
     assert batch.num_supervised == 4
     assert batch.packing_efficiency == 10 / 16
-    assert {getattr(batch, name).dtype for name in ("token_ids", "labels", "positions")} == {torch.int64}
+    assert {getattr(batch, name).dtype for name in ("token_ids", "labels", "places", "positions")} == {torch.int64}
 
 
 def test_rows_are_as_wide_as_needed_or_as_asked():

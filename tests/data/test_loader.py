@@ -11,7 +11,7 @@ from data.mixture import Mixture
 from data.types import AUDIO, IMAGE, BadSampleError
 from tests.data.memory import AlignedSource, MemorySource, interleaver
 
-TENSORS = ("token_ids", "modality_ids", "document_ids", "positions", "labels", "label_groups")
+TENSORS = ("token_ids", "modality_ids", "document_ids", "places", "positions", "labels", "label_groups")
 
 
 def stream(samples_per_batch=6, seed=0, bad=(), source=None, **options):

@@ -63,7 +63,7 @@ def test_cross_attention_equals_a_softmax_written_out() -> None:
     for hook in hooks:
         hook.remove()
     ids, documents = given.modality_ids.flatten(), given.document_ids.flatten()
-    valid, places = documents >= 0, given.positions.flatten()
+    valid, places = documents >= 0, given.places.flatten()
     text, media = (valid & (ids == 0)).nonzero()[:, 0], (valid & (ids != 0)).nonzero()[:, 0]
     names = model.modalities
     for layer, (q_1HQK, k_1HTK) in zip(("cross_1", "cross_2"), found, strict=True):

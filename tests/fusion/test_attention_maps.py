@@ -99,7 +99,7 @@ def test_layers_over_the_whole_sequence(fusion: Any, bidirectional: bool) -> Non
 
 def test_text_that_sees_media_and_text_beside_it() -> None:
     model, batch = model_and_batch(CrossAttentionFusion, media_layers=1, **CROSS)
-    documents, places, kinds = (flat(batch, name) for name in ("document_ids", "positions", "modality_ids"))
+    documents, places, kinds = (flat(batch, name) for name in ("document_ids", "places", "modality_ids"))
     size = len(documents)
     text = [token for token in range(size) if documents[token] >= 0 and kinds[token] == TEXT]
     media = [token for token in range(size) if documents[token] >= 0 and kinds[token] != TEXT]
@@ -201,7 +201,7 @@ class OneRow(EarlyFusion):
     def forward(self, sequence: EmbeddedSequence, cache: Any = None) -> Tensor:
         x, visibility = sequence.hidden.flatten(0, 1)[None], Visibility(sequence.document_ids.flatten()[None])
         for block in self.blocks:
-            x = block(x, visibility, Positions(sequence.positions.flatten()[None]))
+            x = block(x, visibility, Positions(sequence.positions.flatten(0, 1)[None]))
         return x.view_as(sequence.hidden)
 
 

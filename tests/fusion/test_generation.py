@@ -32,7 +32,9 @@ def full_forward_greedy(model, rows: list, row: int, steps: int) -> list[int]:
         n = tokens.shape[1]
         alone = replace(
             batch, token_ids=tokens, modality_ids=kinds, document_ids=torch.zeros(1, n, dtype=torch.long),
-            positions=torch.arange(n)[None], labels=tokens, label_groups=tokens, media=media, sample_ids=("x",),
+            places=torch.arange(n)[None],
+            positions=torch.arange(n)[None, :, None], labels=tokens, label_groups=tokens, media=media,
+            sample_ids=("x",),
         )  # fmt: skip
         token = model.logits(model(alone)[:, -1]).argmax(-1)
         answer.append(int(token))

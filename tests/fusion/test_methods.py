@@ -64,7 +64,7 @@ def test_modalities_meet_at_the_fusion_layer_and_not_before(fusion: Any, first_c
     sequence = model.embed(batch)
     document = batch.document_ids == 0
     text, image = (document & (batch.modality_ids == kind) for kind in (TEXT, IMAGE))
-    other = perturbed(sequence, text & (batch.positions < 3))
+    other = perturbed(sequence, text & (batch.places < 3))
     for layer in range(3):
         before, after = states_after(model, sequence, layer), states_after(model, other, layer)
         assert moved(before, after, text)
@@ -131,7 +131,7 @@ def test_bottleneck_equals_its_definition_written_out(weights: str) -> None:
 def bottleneck_of_document(model: FusionModel, sequence: EmbeddedSequence, chosen: Tensor) -> Tensor:
     fusion = model.fusion
     kinds, segments, places = (
-        getattr(sequence, name)[chosen].tolist() for name in ("modality_ids", "segment_ids", "positions")
+        getattr(sequence, name)[chosen].tolist() for name in ("modality_ids", "segment_ids", "places")
     )
     tokens = []  # [modality (None: a bottleneck), place, state]
     for index, state in enumerate(sequence.hidden[chosen]):
@@ -145,7 +145,7 @@ def bottleneck_of_document(model: FusionModel, sequence: EmbeddedSequence, chose
                 layer = block if fusion.weights == "shared" else block.experts[modality]
                 x = torch.stack([state for _, _, state in members])[None]
                 positions = torch.tensor([[place for _, place, _ in members]])
-                after = layer(x, Visibility(torch.zeros_like(positions)), Positions(positions))[0]
+                after = layer(x, Visibility(torch.zeros_like(positions)), Positions(positions[..., None]))[0]
                 for token, state in zip(members, after, strict=True):
                     token[2] = state
     return torch.stack([state for kind, _, state in tokens if kind is not None])
@@ -171,14 +171,16 @@ def test_cross_attention_equals_its_definition_written_out() -> None:
     for document in range(len(batch.sample_ids)):
         chosen = batch.document_ids == document
         text = chosen & (batch.modality_ids == TEXT)
-        positions = sequence.positions[text][None]
+        positions = sequence.places[text][None]
         x = sequence.hidden[text]
         seen = torch.stack(
             [look(gated, sequence, chosen, state, place) for state, place in zip(x, positions[0], strict=True)]
         )
         x = x + gated.gate.tanh() * seen
         x = x + gated.feed_forward_gate.tanh() * gated.feed_forward(gated.feed_forward_norm(x))
-        expected = model.fusion.blocks[0](x[None], Visibility(torch.zeros_like(positions)), Positions(positions))[0]
+        expected = model.fusion.blocks[0](
+            x[None], Visibility(torch.zeros_like(positions)), Positions(positions[..., None])
+        )[0]
         torch.testing.assert_close(result[text], expected)
         media = chosen & (batch.modality_ids != TEXT)
         torch.testing.assert_close(result[media], sequence.hidden[media])
@@ -186,11 +188,13 @@ def test_cross_attention_equals_its_definition_written_out() -> None:
 
 def look(gated: Any, sequence: EmbeddedSequence, chosen: Tensor, state: Tensor, place: Tensor) -> Tensor:
     cross = gated.cross_attention
-    memory = chosen & (sequence.modality_ids != TEXT) & (sequence.positions < place)
+    memory = chosen & (sequence.modality_ids != TEXT) & (sequence.places < place)
     if not memory.any():
         return torch.zeros_like(state)
     keys = gated.memory_norm(sequence.hidden[memory])[None]
-    q = cross.queries(gated.norm(state)[None, None], cross.position.rotation(Positions(place[None, None]), state.dtype))
+    q = cross.queries(
+        gated.norm(state)[None, None], cross.position.rotation(Positions(place[None, None, None]), state.dtype)
+    )
     places = Positions(sequence.positions[memory][None])
     k, v = cross.keys_and_values(keys, cross.position.rotation(places, state.dtype))
     k, v = (x.repeat_interleave(2, dim=1) for x in (k, v))
@@ -245,7 +249,7 @@ def test_concat_pools_the_latest_token_of_each_medium() -> None:
         model.fusion.blocks[0].experts[IMAGE].mixer.out.weight.zero_()  # an image's tokens do not see one another
     document = batch.document_ids == 2  # image, image, three text tokens
     text, image = (document & (batch.modality_ids == kind) for kind in (TEXT, IMAGE))
-    last = image & (batch.positions == batch.positions[image].max())
+    last = image & (batch.places == batch.places[image].max())
     result = model.fusion(sequence)
     assert not moved(result, model.fusion(perturbed(sequence, image & ~last)), text)
     assert moved(result, model.fusion(perturbed(sequence, last)), text)
@@ -272,11 +276,11 @@ def test_media_see_themselves_in_both_directions_if_so_configured(fusion: Any, b
     sequence = model.embed(batch)
     document = batch.document_ids == 2
     first_image = document & (sequence.segment_ids == sequence.segment_ids[document].unique()[1])
-    start, stop = int(batch.positions[first_image].min()), int(batch.positions[first_image].max())
+    start, stop = int(batch.places[first_image].min()), int(batch.places[first_image].max())
     result = model.fusion(sequence)
-    after = model.fusion(perturbed(sequence, first_image & (batch.positions == stop)))
-    assert moved(result, after, document & (batch.positions == start)) == bidirectional
-    second_image = document & (batch.positions == stop + 1)
+    after = model.fusion(perturbed(sequence, first_image & (batch.places == stop)))
+    assert moved(result, after, document & (batch.places == start)) == bidirectional
+    second_image = document & (batch.places == stop + 1)
     before = model.fusion(perturbed(sequence, second_image))
     assert not moved(result, before, first_image)
 

@@ -59,7 +59,7 @@ def by_hand(layer: ModalityBlock, x_BLD: Tensor, meet: Any) -> Tensor:
             [
                 part[0, 0]
                 for part in own.mixer.before(
-                    own.mixer_norm(x_BLD[place])[None, None], Positions(PLACES[place][None, None])
+                    own.mixer_norm(x_BLD[place])[None, None], Positions(PLACES[place][None, None, None])
                 )
             ]
             for place, own in zip(members, experts, strict=True)
@@ -86,7 +86,7 @@ def test_weights_per_modality_equal_a_slow_reference(mixer: Any, meet: Any) -> N
     x_BLD, projection = (torch.randn(2, 8, D_MODEL, generator=generator, dtype=torch.float64) for _ in range(2))
     x_BLD.requires_grad_()
     visibility = Visibility(GROUPS, None, fold_by_modality(KINDS, GROUPS < 0, NUM_MODALITIES))
-    outputs = [layer(x_BLD, visibility, Positions(PLACES)), by_hand(layer, x_BLD, meet)]
+    outputs = [layer(x_BLD, visibility, Positions(PLACES[..., None])), by_hand(layer, x_BLD, meet)]
     torch.testing.assert_close(outputs[0], outputs[1])
     leaves = [x_BLD, *layer.parameters()]
     found, expected = (torch.autograd.grad((output * projection).sum(), leaves) for output in outputs)
@@ -104,6 +104,6 @@ def test_one_set_of_weights_equals_the_same_in_every_modality() -> None:
         expert.load_state_dict(shared.state_dict())
     x_BLD = torch.randn(2, 8, D_MODEL, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     visibility = Visibility(GROUPS, None, fold_by_modality(KINDS, GROUPS < 0, NUM_MODALITIES))
-    expected = shared(x_BLD, visibility, Positions(PLACES))
-    found = layer(x_BLD, visibility, Positions(PLACES))
+    expected = shared(x_BLD, visibility, Positions(PLACES[..., None]))
+    found = layer(x_BLD, visibility, Positions(PLACES[..., None]))
     torch.testing.assert_close(found[GROUPS >= 0], expected[GROUPS >= 0])

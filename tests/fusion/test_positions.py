@@ -41,7 +41,7 @@ METHODS: dict[str, tuple[Any, int]] = {
 def test_rotations_are_those_of_exact_arithmetic(dtype: torch.dtype, tolerance: float) -> None:
     """Of 50 digits. float32 rounds a cosine by 6e-8, float64 an angle of a million by 1e-10."""
     theta, head_dim = 10_000.0, 16
-    cos, sin = Rope(head_dim, theta).rotation(Positions(torch.tensor([FAR])), dtype)
+    cos, sin = Rope(head_dim, theta).rotation(Positions(torch.tensor(FAR)[None, :, None]), dtype)
     assert cos.dtype == sin.dtype == dtype
     with mpmath.workdps(50):
         angles = [[place * mpmath.mpf(theta) ** (-mpmath.mpf(i) / head_dim) for i in range(0, 16, 2)] for place in FAR]
@@ -98,15 +98,15 @@ def test_layers_share_a_rotation_only_where_it_is_the_same() -> None:
             super().__init__(8)
             self.factor = factor
 
-        def angles(self, places_BL: Tensor) -> Tensor:
-            return super().angles(places_BL) / self.factor
+        def angles(self, positions_BLA: Tensor) -> Tensor:
+            return super().angles(positions_BLA) / self.factor
 
-    positions = Positions(torch.arange(5)[None])
+    positions = Positions(torch.arange(5)[None, :, None])
     one, same, other, half, slow = Rope(8), Rope(8), Rope(8, theta=100.0), Slow(2.0), Slow(9.0)
     rotations = [rope.rotation(positions, torch.float32)[0] for rope in (one, same, other, half, slow)]
     assert rotations[0] is rotations[1]
     for place, rope in enumerate((one, same, other, half, slow)):
-        alone = rope.rotation(Positions(torch.arange(5)[None]), torch.float32)[0]
+        alone = rope.rotation(Positions(torch.arange(5)[None, :, None]), torch.float32)[0]
         assert torch.equal(rotations[place], alone)
     assert len({tuple(rotation.flatten().tolist()) for rotation in rotations}) == 4
     assert one.rotation(positions, torch.float64)[0].dtype == torch.float64
@@ -116,9 +116,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     """Which modules compute angles, from now on."""
     computed, original = [], Rope.angles
 
-    def angles(self: Rope, places_BL: Tensor) -> Tensor:
+    def angles(self: Rope, positions_BLA: Tensor) -> Tensor:
         computed.append(self)
-        return original(self, places_BL)
+        return original(self, positions_BLA)
 
     monkeypatch.setattr(Rope, "angles", angles)
     return computed

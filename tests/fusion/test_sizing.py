@@ -30,12 +30,12 @@ def test_layers_with_mixers_of_their_own_are_sized_too() -> None:
     """The list is a value, in which each mixer has its own options."""
     config = configured("fusion=mixture_of_transformers", "fusion.mixer=[${mixer},${mixer}]", "fusion.num_layers=3")
     config.fusion.mixer = OmegaConf.to_container(config.fusion.mixer, resolve=True)
-    config.fusion.mixer[1].num_heads = 6
-    assert sizing.width_step(config) == 24
+    config.fusion.mixer[1].num_heads = 8
+    assert sizing.width_step(config) == 16
     batch = documents(config)
     size = sizing.solve(config, VOCAB_SIZE, "flops", 6.0e7, batch)
     model = build_model(size.config, VOCAB_SIZE)
-    assert [block.experts[0].mixer.num_heads for block in model.fusion.blocks] == [4, 6, 4]
+    assert [block.experts[0].mixer.num_heads for block in model.fusion.blocks] == [4, 8, 4]
     assert flops_per_sample(model, batch) == size.cost
 
 

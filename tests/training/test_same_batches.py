@@ -15,7 +15,7 @@ from training.run import train
 
 METHODS = sorted(path.stem for path in Path(str(conf.__file__)).parent.glob("fusion/*.yaml"))
 NUMBERS = (0, 3)
-IDS = ("token_ids", "modality_ids", "document_ids", "positions", "labels", "label_groups")
+IDS = ("token_ids", "modality_ids", "document_ids", "places", "positions", "labels", "label_groups")
 
 
 class Taken(Exception):  # noqa: N818
