@@ -18,7 +18,8 @@ WEIGHTS = ("shared", "per_modality")
 class Block(nn.Module):
     """x + mixer(norm(x)), then x + feed_forward(norm(x)): tokens see one another, then each is alone.
 
-    `mixer` and `feed_forward` are called with `d_model`, so that no size is written twice.
+    `mixer` and `feed_forward` are called with `d_model`, so that no size is written twice. A feed-forward layer is told
+    the modality of each token, -1 at padding.
     """
 
     def __init__(self, d_model: int, mixer: Callable[..., Mixer], feed_forward: Callable[..., nn.Module]) -> None:
@@ -35,7 +36,7 @@ class Block(nn.Module):
     def forward(self, x_BLD: Tensor, visibility: Visibility, positions: Positions, cache: Any = None) -> Tensor:
         """Hidden states [B, L, D]."""
         x_BLD = x_BLD + self.mixer(self.mixer_norm(x_BLD), visibility, positions, cache)
-        return x_BLD + self.feed_forward(self.feed_forward_norm(x_BLD))
+        return x_BLD + self.feed_forward(self.feed_forward_norm(x_BLD), visibility.modality_ids)
 
 
 class ModalityBlock(nn.Module):
@@ -97,9 +98,10 @@ class ModalityBlock(nn.Module):
         seen_BHLK = mixers[0].attend(q, k, v, visibility, cache)
         seen_parts = rows.fold(seen_BHLK.transpose(1, 2).flatten(2).flatten(0, 1))
         results = []
-        for block, mixer, x, seen in zip(blocks, mixers, x_parts, seen_parts, strict=True):
+        modality_ids = visibility.modality_ids_by_modality
+        for block, mixer, x, seen, ids in zip(blocks, mixers, x_parts, seen_parts, modality_ids, strict=True):
             mixed = x + mixer.out(seen)
-            results.append(mixed + block.feed_forward(block.feed_forward_norm(mixed)))
+            results.append(mixed + block.feed_forward(block.feed_forward_norm(mixed), ids))
         return rows.unfold(results).unflatten(0, shape)
 
 

@@ -37,7 +37,8 @@ class BottleneckFusion(MidFusion):
 
     Media see their own modality and bottleneck tokens; text sees text and bottleneck tokens. These belong to every
     group, so a layer makes one pass for each modality, over its tokens and the bottleneck tokens of the document, media
-    first and text last; each pass updates the bottleneck tokens. Layers below `fusion_layer` keep modalities apart
+    first and text last; each pass updates the bottleneck tokens, which count as tokens of its modality, in weights and
+    for feed-forward layers. Layers below `fusion_layer` keep modalities apart
     altogether, as in the paper.
 
     Differs from MBT, which classifies a fixed pair of inputs, in that `num_bottlenecks` tokens stand behind every
@@ -98,7 +99,8 @@ class BottleneckFusion(MidFusion):
         chosen_N = of_pass & (tokens.document_ids != PADDING_DOCUMENT)
         rows = tokens.rows if num_rows is not None else None
         selection = Selection(chosen_N, tokens.order, rows, num_rows or 1)
-        visibility = selection.visibility(tokens.document_ids, tokens.segment_ids)
+        as_of_pass = torch.full_like(tokens.modality_ids, modality)
+        visibility = selection.visibility(tokens.document_ids, as_of_pass, tokens.segment_ids)
         return selection, visibility, Positions(selection.ids(tokens.positions))
 
     def _tokens(self, sequence: EmbeddedSequence) -> _Tokens:

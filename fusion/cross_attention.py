@@ -15,6 +15,7 @@ from data.types import PADDING_DOCUMENT
 from encoders.transformer import MOST_LAYERS
 from fusion.block import ModalityBlock
 from fusion.cache import MemoryCache, TokenPlaces
+from fusion.feed_forward.base import for_modalities
 from fusion.media_stream import MediaStream
 from fusion.method import FusionMethod
 from fusion.mixers.base import Mixer
@@ -47,12 +48,18 @@ class GatedCrossAttention(nn.Module):
                     module.reset_parameters()
 
     def forward(
-        self, x_RTD: Tensor, text: TokenPlaces, media_RTD: Tensor, media: TokenPlaces, cache: MemoryCache | None
+        self,
+        x_RTD: Tensor,
+        text: TokenPlaces,
+        modality_ids_RT: Tensor,
+        media_RTD: Tensor,
+        media: TokenPlaces,
+        cache: MemoryCache | None,
     ) -> Tensor:
         """Hidden states of the text [R, T, D]."""
         seen = self.cross_attention(self.norm(x_RTD), text, self.memory_norm(media_RTD), media, cache)
         x_RTD = x_RTD + self.gate.tanh() * seen
-        return x_RTD + self.feed_forward_gate.tanh() * self.feed_forward(self.feed_forward_norm(x_RTD))
+        return x_RTD + self.feed_forward_gate.tanh() * self.feed_forward(self.feed_forward_norm(x_RTD), modality_ids_RT)
 
 
 class CrossAttentionFusion(FusionMethod):
@@ -92,7 +99,7 @@ class CrossAttentionFusion(FusionMethod):
         if not 1 <= cross_every <= num_layers:
             raise ValueError(f"cross_every={cross_every} must be from 1 to num_layers={num_layers}")
         self.cross_every = cross_every
-        num_media = num_modalities - 1
+        num_media, feed_forward = num_modalities - 1, for_modalities(feed_forward, num_modalities)
         media_blocks = (ModalityBlock(d_model, num_media, mixer, feed_forward) for _ in range(media_layers))
         self.media = MediaStream(num_media, media_blocks, bidirectional_media)
         self.cross = nn.ModuleList(
@@ -117,7 +124,10 @@ class CrossAttentionFusion(FusionMethod):
         media_RTD = media.take(x_ND)
         if len(media) or cache is None:
             media_RTD = self.media(sequence, media, media_RTD, media_cache)
-        text_RTD, visibility = text.take(x_ND), text.visibility(sequence.document_ids.flatten())
+        text_RTD, visibility = (
+            text.take(x_ND),
+            text.visibility(sequence.document_ids.flatten(), sequence.modality_ids.flatten()),
+        )
         text_places = TokenPlaces(visibility.group_ids, text.ids(sequence.positions.flatten()))
         media_places = TokenPlaces(
             media.ids(sequence.document_ids.flatten(), PADDING_DOCUMENT), media.ids(sequence.positions.flatten())
@@ -126,7 +136,9 @@ class CrossAttentionFusion(FusionMethod):
             if layer % self.cross_every == 0:
                 index = layer // self.cross_every
                 memory_cache = memory_caches[index] if memory_caches else None
-                text_RTD = self.cross[index](text_RTD, text_places, media_RTD, media_places, memory_cache)
+                text_RTD = self.cross[index](
+                    text_RTD, text_places, visibility.modality_ids, media_RTD, media_places, memory_cache
+                )
             if len(text) or cache is None:
                 text_RTD = block(
                     text_RTD, visibility, text_places.positions, text_caches[layer] if text_caches else None

@@ -37,10 +37,10 @@ class MediaStream(nn.Module):
     ) -> Tensor:
         """Hidden states [R, T, D] of the chosen `media`."""
         groups = media.ids(sequence.modality_groups.flatten(), PADDING_DOCUMENT)
-        modality_ids = media.ids(sequence.modality_ids.flatten(), 1) - 1
-        by_modality = fold_by_modality(modality_ids, groups == PADDING_DOCUMENT, self.num_media)
+        modality_ids = media.ids(sequence.modality_ids.flatten(), 1)
+        by_modality = fold_by_modality(modality_ids - 1, groups == PADDING_DOCUMENT, self.num_media)
         segment_ids = media.ids(sequence.segment_ids.flatten()) if self.bidirectional else None
-        visibility = Visibility(groups, segment_ids, by_modality, media.index_RT)
+        visibility = Visibility(groups, segment_ids, by_modality, media.index_RT, modality_ids)
         positions = Positions(media.ids(sequence.positions.flatten()))
         for layer, block in enumerate(self.blocks):
             x_RTD = block(x_RTD, visibility, positions, cache[layer] if cache else None)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT
 from encoders.transformer import MOST_LAYERS
 from fusion.block import WEIGHTS, Block, ModalityBlock, layers_of
+from fusion.feed_forward.base import for_modalities
 from fusion.folding import Folding, fold_by_modality
 from fusion.mixers.base import Mixer
 from fusion.positions.once import Positions
@@ -49,6 +50,7 @@ class FusionMethod(nn.Module):
         if weights not in WEIGHTS:
             raise ValueError(f"weights={weights!r} must be one of {', '.join(WEIGHTS)}")
         self.num_modalities, self.weights, self.bidirectional_media = num_modalities, weights, bidirectional_media
+        feed_forward = for_modalities(feed_forward, num_modalities)
         self.blocks = nn.ModuleList(
             Block(d_model, mixer, feed_forward)
             if weights == "shared"
@@ -79,7 +81,7 @@ class FusionMethod(nn.Module):
             groups = self.groups(layer, sequence)
             known = next((item for item in shared if item.group_ids is groups), None)
             if known is None:
-                known = Visibility(groups, segment_ids, by_modality)
+                known = Visibility(groups, segment_ids, by_modality, modality_ids_BL=sequence.modality_ids)
                 shared.append(known)
             result.append(known)
         return result

@@ -55,10 +55,13 @@ class Selection:
         """Numbers of the chosen tokens [R, T], `fill` at padding."""
         return torch.cat([values_N, values_N.new_tensor([fill])])[self.index_RT]
 
-    def visibility(self, group_ids_N: Tensor, segment_ids_N: Tensor | None = None) -> Visibility:
-        """Who among the chosen may see whom."""
+    def visibility(
+        self, group_ids_N: Tensor, modality_ids_N: Tensor, segment_ids_N: Tensor | None = None
+    ) -> Visibility:
+        """Who among the chosen may see whom, and what they are."""
+        groups, modality_ids = self.ids(group_ids_N, PADDING_DOCUMENT), self.ids(modality_ids_N)
         segment_ids = None if segment_ids_N is None else self.ids(segment_ids_N)
-        return Visibility(self.ids(group_ids_N, PADDING_DOCUMENT), segment_ids, tokens_BL=self.index_RT)
+        return Visibility(groups, segment_ids, tokens_BL=self.index_RT, modality_ids_BL=modality_ids)
 
 
 def select_text_and_media(sequence: EmbeddedSequence, in_rows: bool) -> tuple[Selection, Selection]:

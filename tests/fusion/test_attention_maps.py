@@ -199,7 +199,8 @@ class OneRow(EarlyFusion):
     """Lays the batch out as one row, and doesn't say so."""
 
     def forward(self, sequence: EmbeddedSequence, cache: Any = None) -> Tensor:
-        x, visibility = sequence.hidden.flatten(0, 1)[None], Visibility(sequence.document_ids.flatten()[None])
+        groups, kinds = (ids.flatten()[None] for ids in (sequence.document_ids, sequence.modality_ids))
+        x, visibility = sequence.hidden.flatten(0, 1)[None], Visibility(groups, modality_ids_BL=kinds)
         for block in self.blocks:
             x = block(x, visibility, Positions(sequence.positions.flatten()[None]))
         return x.view_as(sequence.hidden)

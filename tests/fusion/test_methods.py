@@ -145,7 +145,7 @@ def bottleneck_of_document(model: FusionModel, sequence: EmbeddedSequence, chose
                 layer = block if fusion.weights == "shared" else block.experts[modality]
                 x = torch.stack([state for _, _, state in members])[None]
                 positions = torch.tensor([[place for _, place, _ in members]])
-                after = layer(x, Visibility(torch.zeros_like(positions)), Positions(positions))[0]
+                after = layer(x, all_of(modality, positions), Positions(positions))[0]
                 for token, state in zip(members, after, strict=True):
                     token[2] = state
     return torch.stack([state for kind, _, state in tokens if kind is not None])
@@ -178,10 +178,15 @@ def test_cross_attention_equals_its_definition_written_out() -> None:
         )
         x = x + gated.gate.tanh() * seen
         x = x + gated.feed_forward_gate.tanh() * gated.feed_forward(gated.feed_forward_norm(x))
-        expected = model.fusion.blocks[0](x[None], Visibility(torch.zeros_like(positions)), Positions(positions))[0]
+        expected = model.fusion.blocks[0](x[None], all_of(TEXT, positions), Positions(positions))[0]
         torch.testing.assert_close(result[text], expected)
         media = chosen & (batch.modality_ids != TEXT)
         torch.testing.assert_close(result[media], sequence.hidden[media])
+
+
+def all_of(modality: int, positions: Tensor) -> Visibility:
+    groups = torch.zeros_like(positions)
+    return Visibility(groups, modality_ids_BL=torch.full_like(groups, modality))
 
 
 def look(gated: Any, sequence: EmbeddedSequence, chosen: Tensor, state: Tensor, place: Tensor) -> Tensor:
