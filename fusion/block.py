@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from fusion.hidden import Hidden, as_hidden, joined
 from fusion.mixers.attention import SelfAttention
 from fusion.mixers.base import Mixer
 from fusion.positions.once import Positions
@@ -33,10 +34,15 @@ class Block(nn.Module):
         """An empty cache of this layer."""
         return self.mixer.make_cache(batch_size, max_length)
 
-    def forward(self, x_BLD: Tensor, visibility: Visibility, positions: Positions, cache: Any = None) -> Tensor:
+    def forward(self, x_BLD: Tensor, visibility: Visibility, positions: Positions, cache: Any = None) -> Hidden:
         """Hidden states [B, L, D]."""
         x_BLD = x_BLD + self.mixer(self.mixer_norm(x_BLD), visibility, positions, cache)
-        return x_BLD + self.feed_forward(self.feed_forward_norm(x_BLD), visibility.modality_ids)
+        return self.fed_forward(x_BLD, visibility.modality_ids)
+
+    def fed_forward(self, x_BLD: Tensor, modality_ids_BL: Tensor) -> Hidden:
+        """x + feed_forward(norm(x)), and what the layer says beside it."""
+        y_BLD, aux = as_hidden(self.feed_forward(self.feed_forward_norm(x_BLD), modality_ids_BL))
+        return Hidden(x_BLD + y_BLD, aux)
 
 
 class ModalityBlock(nn.Module):
@@ -75,7 +81,7 @@ class ModalityBlock(nn.Module):
         positions: Positions,
         cache: Any = None,
         only: int | None = None,
-    ) -> Tensor:
+    ) -> Hidden:
         """Hidden states [B, L, D]; zero at padding.
 
         `visibility` must have its `by_modality`, unless `only` says whose weights all tokens use.
@@ -100,9 +106,9 @@ class ModalityBlock(nn.Module):
         results = []
         modality_ids = visibility.modality_ids_by_modality
         for block, mixer, x, seen, ids in zip(blocks, mixers, x_parts, seen_parts, modality_ids, strict=True):
-            mixed = x + mixer.out(seen)
-            results.append(mixed + block.feed_forward(block.feed_forward_norm(mixed), ids))
-        return rows.unfold(results).unflatten(0, shape)
+            results.append(block.fed_forward(x + mixer.out(seen), ids))
+        states = rows.unfold([result.states for result in results]).unflatten(0, shape)
+        return Hidden(states, joined(result.aux for result in results))
 
 
 def layers_of(blocks: nn.ModuleList) -> list[Block | ModalityBlock]:

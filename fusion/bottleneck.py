@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
 from fusion.block import layers_of
+from fusion.hidden import Aux, Hidden, joined, of_layer
 from fusion.mid import MidFusion
 from fusion.positions.once import Positions
 from fusion.selection import Selection
@@ -67,14 +68,16 @@ class BottleneckFusion(MidFusion):
             for layer, block in enumerate(layers_of(self.blocks))
         ]
 
-    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
+    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Hidden:
         """Hidden states [B, L, D]."""
         hidden_BLD, caches = sequence.hidden, cache or [None] * len(self.blocks)
         lower, positions = slice(0, self.fusion_layer), Positions(sequence.positions)
+        told: list[Aux | None] = []
         for block, visibility, layer_cache in zip(
             self.blocks[lower], self.visibilities(sequence)[lower], caches[lower], strict=True
         ):
-            hidden_BLD = block(hidden_BLD, visibility, positions, layer_cache)
+            hidden_BLD, aux = block(hidden_BLD, visibility, positions, layer_cache)
+            told.append(of_layer(aux, f"layer_{len(told) + 1}"))
         tokens = self._tokens(sequence)
         num_items = (len(tokens.order) - hidden_BLD[..., 0].numel()) // self.num_bottlenecks
         extra_SKD = self.bottlenecks_KD.to(hidden_BLD.dtype).expand(num_items, -1, -1)
@@ -86,9 +89,10 @@ class BottleneckFusion(MidFusion):
                 if own_cache is not None and not len(selection):
                     continue
                 whose = {"only": modality} if self.weights == "per_modality" else {}
-                chosen = self.blocks[layer](selection.take(x_ND), visibility, positions, own_cache, **whose)
+                chosen, aux = self.blocks[layer](selection.take(x_ND), visibility, positions, own_cache, **whose)
                 x_ND = selection.put(x_ND, chosen)
-        return x_ND[: hidden_BLD[..., 0].numel()].view_as(hidden_BLD)
+                told.append(of_layer(aux, f"layer_{layer + 1}"))
+        return Hidden(x_ND[: hidden_BLD[..., 0].numel()].view_as(hidden_BLD), joined(told))
 
     def _modalities_text_last(self) -> list[int]:
         return [*range(1, self.num_modalities), 0]

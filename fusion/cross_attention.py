@@ -16,6 +16,7 @@ from encoders.transformer import MOST_LAYERS
 from fusion.block import ModalityBlock
 from fusion.cache import MemoryCache, TokenPlaces
 from fusion.feed_forward.base import for_modalities
+from fusion.hidden import Aux, Hidden, as_hidden, joined, of_layer
 from fusion.media_stream import MediaStream
 from fusion.method import FusionMethod
 from fusion.mixers.base import Mixer
@@ -55,11 +56,12 @@ class GatedCrossAttention(nn.Module):
         media_RTD: Tensor,
         media: TokenPlaces,
         cache: MemoryCache | None,
-    ) -> Tensor:
+    ) -> Hidden:
         """Hidden states of the text [R, T, D]."""
         seen = self.cross_attention(self.norm(x_RTD), text, self.memory_norm(media_RTD), media, cache)
         x_RTD = x_RTD + self.gate.tanh() * seen
-        return x_RTD + self.feed_forward_gate.tanh() * self.feed_forward(self.feed_forward_norm(x_RTD), modality_ids_RT)
+        y_RTD, aux = as_hidden(self.feed_forward(self.feed_forward_norm(x_RTD), modality_ids_RT))
+        return Hidden(x_RTD + self.feed_forward_gate.tanh() * y_RTD, aux)
 
 
 class CrossAttentionFusion(FusionMethod):
@@ -116,14 +118,16 @@ class CrossAttentionFusion(FusionMethod):
         text = super().make_cache(batch_size, max_length)
         return [self.media.make_cache(batch_size, max_length), text, [MemoryCache() for _ in self.cross]]
 
-    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
+    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Hidden:
         """Hidden states [B, L, D]."""
         x_ND = sequence.hidden.flatten(0, 1)
         text, media = select_text_and_media(sequence, in_rows=cache is not None)
         media_cache, text_caches, memory_caches = cache or (None, None, None)
         media_RTD = media.take(x_ND)
+        told: list[Aux | None] = []
         if len(media) or cache is None:
-            media_RTD = self.media(sequence, media, media_RTD, media_cache)
+            media_RTD, aux = self.media(sequence, media, media_RTD, media_cache)
+            told.append(aux)
         text_RTD, visibility = (
             text.take(x_ND),
             text.visibility(sequence.document_ids.flatten(), sequence.modality_ids.flatten()),
@@ -136,11 +140,13 @@ class CrossAttentionFusion(FusionMethod):
             if layer % self.cross_every == 0:
                 index = layer // self.cross_every
                 memory_cache = memory_caches[index] if memory_caches else None
-                text_RTD = self.cross[index](
+                text_RTD, aux = self.cross[index](
                     text_RTD, text_places, visibility.modality_ids, media_RTD, media_places, memory_cache
                 )
+                told.append(of_layer(aux, f"cross_{index + 1}"))
             if len(text) or cache is None:
-                text_RTD = block(
+                text_RTD, aux = block(
                     text_RTD, visibility, text_places.positions, text_caches[layer] if text_caches else None
                 )
-        return text.put(media.put(x_ND, media_RTD), text_RTD).view_as(sequence.hidden)
+                told.append(of_layer(aux, f"layer_{layer + 1}"))
+        return Hidden(text.put(media.put(x_ND, media_RTD), text_RTD).view_as(sequence.hidden), joined(told))

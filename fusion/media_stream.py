@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT
 from fusion.block import ModalityBlock, layers_of
 from fusion.folding import fold_by_modality
+from fusion.hidden import Aux, Hidden, joined, of_layer
 from fusion.positions.once import Positions
 from fusion.selection import Selection
 from fusion.sequence import EmbeddedSequence, Visibility
@@ -34,7 +35,7 @@ class MediaStream(nn.Module):
 
     def forward(
         self, sequence: EmbeddedSequence, media: Selection, x_RTD: Tensor, cache: list[Any] | None = None
-    ) -> Tensor:
+    ) -> Hidden:
         """Hidden states [R, T, D] of the chosen `media`."""
         groups = media.ids(sequence.modality_groups.flatten(), PADDING_DOCUMENT)
         modality_ids = media.ids(sequence.modality_ids.flatten(), 1)
@@ -42,6 +43,8 @@ class MediaStream(nn.Module):
         segment_ids = media.ids(sequence.segment_ids.flatten()) if self.bidirectional else None
         visibility = Visibility(groups, segment_ids, by_modality, media.index_RT, modality_ids)
         positions = Positions(media.ids(sequence.positions.flatten()))
+        told: list[Aux | None] = []
         for layer, block in enumerate(self.blocks):
-            x_RTD = block(x_RTD, visibility, positions, cache[layer] if cache else None)
-        return x_RTD
+            x_RTD, aux = block(x_RTD, visibility, positions, cache[layer] if cache else None)
+            told.append(of_layer(aux, f"media_layer_{layer + 1}"))
+        return Hidden(x_RTD, joined(told))

@@ -15,6 +15,7 @@ from encoders.transformer import MOST_LAYERS
 from fusion.block import WEIGHTS, Block, ModalityBlock, layers_of
 from fusion.feed_forward.base import for_modalities
 from fusion.folding import Folding, fold_by_modality
+from fusion.hidden import Aux, Hidden, joined, of_layer
 from fusion.mixers.base import Mixer
 from fusion.positions.once import Positions
 from fusion.sequence import EmbeddedSequence, Visibility
@@ -95,13 +96,15 @@ class FusionMethod(nn.Module):
         """An empty cache, one entry a layer."""
         return [block.make_cache(batch_size, max_length) for block in layers_of(self.blocks)]
 
-    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
+    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Hidden:
         """Hidden states [B, L, D], before the model's final normalisation."""
         hidden, positions = sequence.hidden, Positions(sequence.positions)
         caches = cache or [None] * len(self.blocks)
+        told: list[Aux | None] = []
         for block, visibility, layer_cache in zip(self.blocks, self.visibilities(sequence), caches, strict=True):
-            hidden = block(hidden, visibility, positions, layer_cache)
-        return hidden
+            hidden, aux = block(hidden, visibility, positions, layer_cache)
+            told.append(of_layer(aux, f"layer_{len(told) + 1}"))
+        return Hidden(hidden, joined(told))
 
 
 def refuse_one_way_mixers(blocks: nn.ModuleList) -> None:

@@ -68,9 +68,13 @@ class Visibility:
         self.segment_ids = segment_ids_BL
         self.by_modality = by_modality
         self.tokens = tokens_BL
-        self._modality_ids = modality_ids_BL
+        self._modality_ids = (
+            None
+            if modality_ids_BL is None
+            else modality_ids_BL.masked_fill(group_ids_BL == PADDING_DOCUMENT, PADDING_MODALITY)
+        )
 
-    @cached_property
+    @property
     def modality_ids(self) -> Tensor:
         """The modality of each token [B, L], -1 at padding. Raises `ValueError` if it was not given."""
         if self._modality_ids is None:
@@ -78,7 +82,7 @@ class Visibility:
                 "modality_ids=None of a Visibility: say what the tokens are, for feed-forward layers are told, as "
                 "Selection.visibility does"
             )
-        return self._modality_ids.masked_fill(self.group_ids == PADDING_DOCUMENT, PADDING_MODALITY)
+        return self._modality_ids
 
     @cached_property
     def modality_ids_by_modality(self) -> list[Tensor]:

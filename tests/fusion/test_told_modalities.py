@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields, replace
 from typing import Any
 
@@ -56,7 +57,7 @@ def decoded(fusion: FusionMethod, sequence: EmbeddedSequence, start: int) -> Ten
     """All tokens from `start` on one by one, behind those before it in one go."""
     cache = fusion.make_cache(*sequence.document_ids.shape)
     ends = [0, *range(start, sequence.hidden.shape[1] + 1)]
-    return torch.cat([fusion(part(sequence, a, b), cache) for a, b in zip(ends, ends[1:], strict=False)], dim=1)
+    return torch.cat([fusion(part(sequence, a, b), cache).states for a, b in itertools.pairwise(ends)], dim=1)
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -68,7 +69,7 @@ def test_each_token_is_told_as_what_it_is_and_padding_as_none(method: str, packe
     sequence = model.embed(batch)
     valid = batch.document_ids >= 0
     assert not valid.all()
-    marks = model.fusion(sequence) - sequence.hidden
+    marks = model.fusion(sequence).states - sequence.hidden
     expected = torch.nn.functional.one_hot(batch.modality_ids.abs(), 32)[valid]
     passed = marks[valid].sum(1, keepdim=True).round()
     assert bool((passed >= 1).all())
@@ -82,7 +83,8 @@ def test_each_token_is_told_as_what_it_is_and_padding_as_none(method: str, packe
         extra = model.fusion.num_bottlenecks * items * (LAYERS - model.fusion.fusion_layer)
         own = [count + extra for count in own]
     assert [int((told == modality).sum()) for modality in range(NUM_MODALITIES)] == own
-    assert int(told.min()) >= -1 and int(told.max()) < NUM_MODALITIES
+    assert int(told.min()) >= -1
+    assert int(told.max()) < NUM_MODALITIES
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -90,7 +92,7 @@ def test_cached_decoding_tells_the_same(method: str) -> None:
     model, _ = with_marks(method)
     sequence = model.embed(double(batch_of(model, [[[3, "image", 6]], [[("audio", 9), 6]]])))
     start = int((sequence.modality_ids != 0).nonzero()[:, 1].max()) + 1
-    torch.testing.assert_close(decoded(model.fusion, sequence, start), model.fusion(sequence))
+    torch.testing.assert_close(decoded(model.fusion, sequence, start), model.fusion(sequence).states)
     assert start < sequence.hidden.shape[1]
 
 
@@ -99,15 +101,15 @@ def test_with_weights_for_each_modality_packed_equals_unpacked_and_cached_equals
     model = small_model(num_layers=LAYERS, fusion=METHODS[method], feed_forward=Routed).double()
     packed, alone = double(batch_of(model, ROWS)), double(documents_alone(model))
     alone = replace(alone, media=packed.media, token_ids=same_tokens(packed, alone))
-    states, expected = model(packed), model(alone)
+    states, expected = model(packed).states, model(alone).states
     for document in range(len(packed.sample_ids)):
         torch.testing.assert_close(states[packed.document_ids == document], expected[alone.document_ids == document])
     with torch.no_grad():
         model.fusion.get_parameter(next(n for n, _ in model.fusion.named_parameters() if "expert_weight" in n)).mul_(2)
-    assert not torch.allclose(model(packed), states), "the layers did nothing"
+    assert not torch.allclose(model(packed).states, states), "the layers did nothing"
     sequence = model.embed(double(batch_of(model, [[[3, "image", 6]], [[("audio", 9), 6]]])))
     start = int((sequence.modality_ids != 0).nonzero()[:, 1].max()) + 1
-    torch.testing.assert_close(decoded(model.fusion, sequence, start), model.fusion(sequence))
+    torch.testing.assert_close(decoded(model.fusion, sequence, start), model.fusion(sequence).states)
 
 
 def same_tokens(packed: InterleavedBatch, alone: InterleavedBatch) -> Tensor:
