@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from fusion.active import active_parameters
 from fusion.hidden import Hidden, as_hidden, joined
 from fusion.mixers.attention import SelfAttention
 from fusion.mixers.base import Mixer
@@ -69,6 +70,10 @@ class ModalityBlock(nn.Module):
     def by_modality(self) -> list[Block]:
         """The blocks, by modality id."""
         return [block for block in self.experts if isinstance(block, Block)]
+
+    def active_parameters(self) -> int:
+        """Those of one modality, the one that has most."""
+        return max(active_parameters(block) for block in self.by_modality())
 
     def make_cache(self, batch_size: int, max_length: int) -> Any:
         """An empty cache of this layer, for the tokens of all modalities."""
