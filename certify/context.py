@@ -73,14 +73,14 @@ def packed(documents: Sequence[Document]) -> InterleavedBatch:
 def logits(model: FusionModel, batch: InterleavedBatch) -> dict[str, Tensor]:
     """For each document of the batch, by its name, the scores [its tokens, V], as in evaluation."""
     with switched(model, training=False), torch.no_grad():
-        return by_document(batch, model.logits(model(batch)))
+        return by_document(batch, model.logits(model(batch).states))
 
 
 def training_logits(model: FusionModel, batch: InterleavedBatch) -> dict[str, Tensor]:
     """The same as in training: normalisations take the statistics of the batch, and dropout, if any, is drawn."""
     with switched(model, training=True), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        return by_document(batch, model.logits(model(batch)))
+        return by_document(batch, model.logits(model(batch).states))
 
 
 def by_document(batch: InterleavedBatch, values: Tensor) -> dict[str, Tensor]:

@@ -104,7 +104,7 @@ def operations_match_torch(context: Context) -> Result:
 def torch_flops(model: FusionModel, batch: InterleavedBatch) -> int:
     """Operations of the forward pass over a batch as torch counts them while it runs."""
     with switched(model, training=False):
-        return torch_count(model, lambda: model.logits(model(batch)[batch.labels >= 0]))
+        return torch_count(model, lambda: model.logits(model(batch).states[batch.labels >= 0]))
 
 
 def torch_backward_flops(model: FusionModel, batch: InterleavedBatch) -> int:
@@ -112,7 +112,7 @@ def torch_backward_flops(model: FusionModel, batch: InterleavedBatch) -> int:
     absent = [encoder for name, encoder in model.media_encoders.items() if name not in batch.media]
     joining = [(encoder, encoder.absent) for encoder in absent if isinstance(encoder, MediaEncoder)]
     with switched(model, training=False):
-        _, backward = torch_counts(model, lambda: model.logits(model(batch)[batch.labels >= 0]))
+        _, backward = torch_counts(model, lambda: model.logits(model(batch).states[batch.labels >= 0]))
         return backward - sum(torch_counts(encoder, join)[1] for encoder, join in joining)
 
 

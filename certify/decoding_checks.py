@@ -51,7 +51,7 @@ def prefill_in_two_parts(context: Context) -> Result:
         first, second = halves(context, document, cut)
         cache = context.model.make_cache(1, len(document))
         with switched(context.model, training=False), torch.no_grad():
-            parts = [context.model.logits(context.model(part, cache))[0] for part in (first, second)]
+            parts = [context.model.logits(context.model(part, cache).states)[0] for part in (first, second)]
         full = logits(context.model, batched([document]))[document.sample_id]
         largest = max(largest, deviation(torch.cat(parts), full))
         cut_documents += 1
@@ -114,10 +114,10 @@ def _decode(context: Context, documents: list[Document], new_BL: Tensor) -> dict
     valid_BL = prompts.document_ids != PADDING_DOCUMENT
     cache = model.make_cache(len(documents), prompts.token_ids.shape[1] + NEW_TOKENS)
     with switched(model, training=False):
-        first, steps, last = model.logits(model(prompts, cache)), [], prompts
+        first, steps, last = model.logits(model(prompts, cache).states), [], prompts
         for column_B in new_BL.unbind(1):
             last = next_step(last, column_B)
-            steps.append(model.logits(model(last, cache)))
+            steps.append(model.logits(model(last, cache).states))
     rest = torch.cat(steps, dim=1)
     return {d.sample_id: torch.cat([first[i][valid_BL[i]], rest[i]]) for i, d in enumerate(documents)}
 

@@ -83,13 +83,13 @@ def _moves_within_media(model: FusionModel, batch: InterleavedBatch) -> Iterator
     generator = torch.Generator().manual_seed(0)
     with switched(model, training=False):
         sequence = model.embed(batch)
-        reference = model.fusion(sequence)
+        reference = model.fusion(sequence).states
         for media in _one_of_each_document(sequence):
             hidden = sequence.hidden.clone()
             for places in media:
                 row, place = places[-1]
                 hidden[row, place] += torch.randn(hidden.shape[-1], generator=generator).to(hidden)
-            moved = (model.fusion(replace(sequence, hidden=hidden)) - reference).abs().amax(-1)
+            moved = (model.fusion(replace(sequence, hidden=hidden)).states - reference).abs().amax(-1)
             largest = reference.abs().max()
             yield from (moved[places[:-1, 0], places[:-1, 1]] / largest for places in media)
 
@@ -148,7 +148,7 @@ def evaluation_equals_training(context: Context) -> Result:
     """
     batch = packed(context.documents())
     with switched(context.model, training=False):
-        reference = by_document(batch, context.model.logits(context.model(batch)).detach())
+        reference = by_document(batch, context.model.logits(context.model(batch).states).detach())
     values = logits(context.model, batch)
     largest = largest_deviation((values[name], reference[name]) for name in reference)
     return at_most("without gradients = with gradients", largest, ROUNDING, f"{batch.num_tokens} tokens")

@@ -64,7 +64,7 @@ def _results(context: Context, batch: InterleavedBatch, gradients: bool) -> Tens
     """Logits at all tokens, or gradients of all parameters, as one vector."""
     model = context.model
     with switched(model, training=False):
-        logits = model.logits(model(batch))[batch.document_ids != PADDING_DOCUMENT]
+        logits = model.logits(model(batch).states)[batch.document_ids != PADDING_DOCUMENT]
     if not gradients:
         return logits.detach().flatten()
     generator = torch.Generator().manual_seed(context.seed)

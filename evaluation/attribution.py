@@ -173,7 +173,7 @@ def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answ
     hook = model.fusion.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].hidden))
     try:
         with torch.enable_grad():
-            total = answer_scores(model, batch, model(replace(batch, media={**batch.media, **media})))[0].sum()
+            total = answer_scores(model, batch, model(replace(batch, media={**batch.media, **media})).states)[0].sum()
             inputs = [kept[0], *(found.values for found in media.values())]
             gradient_BLD, *gradients = torch.autograd.grad(total, inputs, allow_unused=True)
     finally:

@@ -94,7 +94,7 @@ def probabilities(model: FusionModel, documents: Sequence[Document], batch_size:
     found = []
     for part in chunks(documents, batch_size):
         batch = collate_prompts(part).to(device)
-        log_probability_B, stays_B = answer_scores(model, batch, model(batch))
+        log_probability_B, stays_B = answer_scores(model, batch, model(batch).states)
         found.append((log_probability_B.exp().cpu().numpy(), stays_B.float().cpu().numpy()))
     return np.concatenate([p for p, _ in found]), np.concatenate([s for _, s in found])
 

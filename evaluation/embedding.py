@@ -120,7 +120,7 @@ def embed(
                 skipped.append(str(reason))
         if documents:
             batch = collate(pack(documents, interleaver.max_tokens)).to(device)
-            values, present = (item.cpu().numpy() for item in model.shared_space(model(batch), batch))
+            values, present = (item.cpu().numpy() for item in model.shared_space(model(batch).states, batch))
             places = sorted({document.aligned for document in documents})
             contents = {(d.aligned, int(d.modality_ids[0])): d.content for d in documents}
             for modality_id, name in enumerate(model.modalities):

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fusion.active import active_parameters
+from fusion.hidden import Hidden, as_hidden, joined
 from fusion.mixers.base import Mixer
 from fusion.positions.once import Positions
 from fusion.sequence import Visibility
@@ -17,7 +19,8 @@ WEIGHTS = ("shared", "per_modality")
 class Block(nn.Module):
     """x + mixer(norm(x)), then x + feed_forward(norm(x)): tokens see one another, then each is alone.
 
-    `mixer` and `feed_forward` are called with `d_model`, so that no size is written twice.
+    `mixer` and `feed_forward` are called with `d_model`, so that no size is written twice. A feed-forward layer is told
+    the modality of each token, -1 at padding.
     """
 
     def __init__(self, d_model: int, mixer: Callable[..., Mixer], feed_forward: Callable[..., nn.Module]) -> None:
@@ -31,10 +34,15 @@ class Block(nn.Module):
         """An empty cache of this layer."""
         return self.mixer.make_cache(batch_size, max_length)
 
-    def forward(self, x_BLD: Tensor, visibility: Visibility, positions: Positions, cache: Any = None) -> Tensor:
+    def forward(self, x_BLD: Tensor, visibility: Visibility, positions: Positions, cache: Any = None) -> Hidden:
         """Hidden states [B, L, D]."""
         x_BLD = x_BLD + self.mixer(self.mixer_norm(x_BLD), visibility, positions, cache)
-        return x_BLD + self.feed_forward(self.feed_forward_norm(x_BLD))
+        return self.fed_forward(x_BLD, visibility.modality_ids)
+
+    def fed_forward(self, x_BLD: Tensor, modality_ids_BL: Tensor) -> Hidden:
+        """x + feed_forward(norm(x)), and what the layer says beside it."""
+        y_BLD, aux = as_hidden(self.feed_forward(self.feed_forward_norm(x_BLD), modality_ids_BL))
+        return Hidden(x_BLD + y_BLD, aux)
 
 
 class ModalityBlock(nn.Module):
@@ -59,6 +67,10 @@ class ModalityBlock(nn.Module):
         """The blocks, by modality id."""
         return [block for block in self.experts if isinstance(block, Block)]
 
+    def active_parameters(self) -> int:
+        """Those of one modality, the one that has most."""
+        return max(active_parameters(block) for block in self.by_modality())
+
     def make_cache(self, batch_size: int, max_length: int) -> Any:
         """An empty cache of this layer, for the tokens of all modalities."""
         return self.by_modality()[0].make_cache(batch_size, max_length)
@@ -70,7 +82,7 @@ class ModalityBlock(nn.Module):
         positions: Positions,
         cache: Any = None,
         only: int | None = None,
-    ) -> Tensor:
+    ) -> Hidden:
         """Hidden states [B, L, D]; zero at padding.
 
         `visibility` must have its `by_modality`, unless `only` says whose weights all tokens use.
@@ -88,10 +100,11 @@ class ModalityBlock(nn.Module):
         together = [rows.unfold(list(parts)).unflatten(0, shape) for parts in zip(*before, strict=True)]
         y_BL = blocks[0].mixer.meet(*together, visibility=visibility, cache=cache)
         results = []
-        for block, x, y in zip(blocks, x_parts, rows.fold(y_BL.flatten(0, 1)), strict=True):
-            mixed = x + block.mixer.after(y)
-            results.append(mixed + block.feed_forward(block.feed_forward_norm(mixed)))
-        return rows.unfold(results).unflatten(0, shape)
+        modality_ids = visibility.modality_ids_by_modality
+        for block, x, y, ids in zip(blocks, x_parts, rows.fold(y_BL.flatten(0, 1)), modality_ids, strict=True):
+            results.append(block.fed_forward(x + block.mixer.after(y), ids))
+        states = rows.unfold([result.states for result in results]).unflatten(0, shape)
+        return Hidden(states, joined(result.aux for result in results))
 
 
 def layers_of(blocks: nn.ModuleList) -> list[Block | ModalityBlock]:

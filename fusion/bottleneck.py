@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
 from fusion.block import layers_of
+from fusion.hidden import Aux, Hidden, joined, of_layer
 from fusion.mid import MidFusion
 from fusion.positions.once import Positions
 from fusion.selection import Selection
@@ -41,7 +42,8 @@ class BottleneckFusion(MidFusion):
 
     Media see their own modality and bottleneck tokens; text sees text and bottleneck tokens. These belong to every
     group, so a layer makes one pass for each modality, over its tokens and the bottleneck tokens of the document, media
-    first and text last; each pass updates the bottleneck tokens. Layers below `fusion_layer` keep modalities apart
+    first and text last; each pass updates the bottleneck tokens, which count as tokens of its modality, in weights and
+    for feed-forward layers. Layers below `fusion_layer` keep modalities apart
     altogether, as in the paper.
 
     Differs from MBT, which classifies a fixed pair of inputs, in that `num_bottlenecks` tokens stand behind every
@@ -70,14 +72,16 @@ class BottleneckFusion(MidFusion):
             for layer, block in enumerate(layers_of(self.blocks))
         ]
 
-    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
+    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Hidden:
         """Hidden states [B, L, D]."""
         hidden_BLD, caches = sequence.hidden, cache or [None] * len(self.blocks)
         lower, positions = slice(0, self.fusion_layer), Positions(sequence.positions)
+        told: list[Aux | None] = []
         for block, visibility, layer_cache in zip(
             self.blocks[lower], self.visibilities(sequence)[lower], caches[lower], strict=True
         ):
-            hidden_BLD = block(hidden_BLD, visibility, positions, layer_cache)
+            hidden_BLD, aux = block(hidden_BLD, visibility, positions, layer_cache)
+            told.append(of_layer(aux, f"layer_{len(told) + 1}"))
         tokens = self._tokens(sequence)
         num_items = (len(tokens.order) - hidden_BLD[..., 0].numel()) // self.num_bottlenecks
         extra_SKD = self.bottlenecks_KD.to(hidden_BLD.dtype).expand(num_items, -1, -1)
@@ -89,9 +93,10 @@ class BottleneckFusion(MidFusion):
                 if own_cache is not None and not len(selection):
                     continue
                 whose = {"only": modality} if self.weights == "per_modality" else {}
-                chosen = self.blocks[layer](selection.take(x_ND), visibility, positions, own_cache, **whose)
+                chosen, aux = self.blocks[layer](selection.take(x_ND), visibility, positions, own_cache, **whose)
                 x_ND = selection.put(x_ND, chosen)
-        return x_ND[: hidden_BLD[..., 0].numel()].view_as(hidden_BLD)
+                told.append(of_layer(aux, f"layer_{layer + 1}"))
+        return Hidden(x_ND[: hidden_BLD[..., 0].numel()].view_as(hidden_BLD), joined(told))
 
     def _modalities_text_last(self) -> list[int]:
         return [*range(1, self.num_modalities), 0]
@@ -102,7 +107,8 @@ class BottleneckFusion(MidFusion):
         chosen_N = of_pass & (tokens.document_ids != PADDING_DOCUMENT)
         rows = tokens.rows if num_rows is not None else None
         selection = Selection(chosen_N, tokens.order, rows, num_rows or 1)
-        visibility = selection.visibility(tokens.document_ids, tokens.places, tokens.segment_ids)
+        as_of_pass = torch.full_like(tokens.modality_ids, modality)
+        visibility = selection.visibility(tokens.document_ids, tokens.places, as_of_pass, tokens.segment_ids)
         return selection, visibility, selection.positions(tokens.positions)
 
     def _tokens(self, sequence: EmbeddedSequence) -> _Tokens:

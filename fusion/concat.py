@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
+from fusion.hidden import Hidden
 from fusion.method import FusionMethod
 from fusion.selection import select_text_and_media
 from fusion.sequence import EmbeddedSequence
@@ -44,10 +45,10 @@ class ConcatFusion(FusionMethod):
         """Caches of the layers, and the latest state of each modality."""
         return [super().make_cache(batch_size, max_length), LatestStates()]
 
-    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
+    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Hidden:
         """Hidden states [B, L, D]; media keep those of their own layers."""
         layer_caches, latest = cache or (None, LatestStates())
-        hidden_BLD = super().forward(sequence, layer_caches)
+        hidden_BLD, aux = super().forward(sequence, layer_caches)
         text, _ = select_text_and_media(sequence, in_rows=False)
         x_ND = hidden_BLD.flatten(0, 1)
         text_RTD = text.take(x_ND)
@@ -56,7 +57,7 @@ class ConcatFusion(FusionMethod):
         ]
         joined = self.norm(torch.cat([text_RTD, *pooled], dim=-1))
         text_RTD = text_RTD + self.down(nn.functional.gelu(self.up(joined)))
-        return text.put(x_ND, text_RTD).view_as(hidden_BLD)
+        return Hidden(text.put(x_ND, text_RTD).view_as(hidden_BLD), aux)
 
 
 class LatestStates:

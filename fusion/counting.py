@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from torch import nn
 
 from data.types import InterleavedBatch
-from fusion.block import ModalityBlock
 from fusion.flops import count, count_backward, mean, usages
 from fusion.model import FusionModel
 
@@ -65,16 +64,6 @@ def flops_by_part(model: FusionModel, batch: InterleavedBatch) -> dict[str, floa
 def flops_per_sample(model: FusionModel, batch: InterleavedBatch) -> float:
     """The forward pass of a sample, all parts together."""
     return sample_flops(model, batch).inference
-
-
-def active_parameters(model: nn.Module) -> int:
-    """Parameters that one token uses: where each modality has weights of its own, those of one, the largest."""
-    total = sum(p.numel() for p in model.parameters())
-    for module in model.modules():
-        if isinstance(module, ModalityBlock):
-            sizes = [sum(p.numel() for p in block.parameters()) for block in module.by_modality()]
-            total -= sum(sizes) - max(sizes)
-    return total
 
 
 def trainable_parameters(model: nn.Module) -> int:

@@ -15,6 +15,8 @@ from data.types import PADDING_DOCUMENT
 from encoders.transformer import MOST_LAYERS
 from fusion.block import ModalityBlock
 from fusion.cache import MemoryCache, StandingTokens
+from fusion.feed_forward.base import for_modalities
+from fusion.hidden import Aux, Hidden, as_hidden, joined, of_layer
 from fusion.media_stream import MediaStream
 from fusion.method import FusionMethod
 from fusion.mixers.base import Mixer, over_layers
@@ -47,12 +49,19 @@ class GatedCrossAttention(nn.Module):
                     module.reset_parameters()
 
     def forward(
-        self, x_RTD: Tensor, text: StandingTokens, media_RTD: Tensor, media: StandingTokens, cache: MemoryCache | None
-    ) -> Tensor:
+        self,
+        x_RTD: Tensor,
+        text: StandingTokens,
+        modality_ids_RT: Tensor,
+        media_RTD: Tensor,
+        media: StandingTokens,
+        cache: MemoryCache | None,
+    ) -> Hidden:
         """Hidden states of the text [R, T, D]."""
         seen = self.cross_attention(self.norm(x_RTD), text, self.memory_norm(media_RTD), media, cache)
         x_RTD = x_RTD + self.gate.tanh() * seen
-        return x_RTD + self.feed_forward_gate.tanh() * self.feed_forward(self.feed_forward_norm(x_RTD))
+        y_RTD, aux = as_hidden(self.feed_forward(self.feed_forward_norm(x_RTD), modality_ids_RT))
+        return Hidden(x_RTD + self.feed_forward_gate.tanh() * y_RTD, aux)
 
 
 class CrossAttentionFusion(FusionMethod):
@@ -93,7 +102,7 @@ class CrossAttentionFusion(FusionMethod):
         if not 1 <= cross_every <= num_layers:
             raise ValueError(f"cross_every={cross_every} must be from 1 to num_layers={num_layers}")
         self.cross_every = cross_every
-        num_media = num_modalities - 1
+        num_media, feed_forward = num_modalities - 1, for_modalities(feed_forward, num_modalities)
         media_blocks = (
             ModalityBlock(d_model, num_media, own, feed_forward) for own in over_layers(mixer, media_layers)
         )
@@ -112,27 +121,35 @@ class CrossAttentionFusion(FusionMethod):
         text = super().make_cache(batch_size, max_length)
         return [self.media.make_cache(batch_size, max_length), text, [MemoryCache() for _ in self.cross]]
 
-    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
+    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Hidden:
         """Hidden states [B, L, D]."""
         x_ND = sequence.hidden.flatten(0, 1)
         text, media = select_text_and_media(sequence, in_rows=cache is not None)
         media_cache, text_caches, memory_caches = cache or (None, None, None)
         media_RTD = media.take(x_ND)
+        told: list[Aux | None] = []
         if len(media) or cache is None:
-            media_RTD = self.media(sequence, media, media_RTD, media_cache)
+            media_RTD, aux = self.media(sequence, media, media_RTD, media_cache)
+            told.append(aux)
         text_places, media_places = (_standing(sequence, tokens) for tokens in (text, media))
-        documents, places = sequence.document_ids.flatten(), sequence.places.flatten()
-        text_RTD, visibility = text.take(x_ND), text.visibility(documents, places)
+        documents, places, kinds = (
+            ids.flatten() for ids in (sequence.document_ids, sequence.places, sequence.modality_ids)
+        )
+        text_RTD, visibility = text.take(x_ND), text.visibility(documents, places, kinds)
         for layer, block in enumerate(self.blocks):
             if layer % self.cross_every == 0:
                 index = layer // self.cross_every
                 memory_cache = memory_caches[index] if memory_caches else None
-                text_RTD = self.cross[index](text_RTD, text_places, media_RTD, media_places, memory_cache)
+                text_RTD, aux = self.cross[index](
+                    text_RTD, text_places, visibility.modality_ids, media_RTD, media_places, memory_cache
+                )
+                told.append(of_layer(aux, f"cross_{index + 1}"))
             if len(text) or cache is None:
-                text_RTD = block(
+                text_RTD, aux = block(
                     text_RTD, visibility, text_places.positions, text_caches[layer] if text_caches else None
                 )
-        return text.put(media.put(x_ND, media_RTD), text_RTD).view_as(sequence.hidden)
+                told.append(of_layer(aux, f"layer_{layer + 1}"))
+        return Hidden(text.put(media.put(x_ND, media_RTD), text_RTD).view_as(sequence.hidden), joined(told))
 
 
 def _standing(sequence: EmbeddedSequence, tokens: Selection) -> StandingTokens:

@@ -83,7 +83,7 @@ def _usage(
     hidden: list[Tensor] = []
 
     def run() -> None:
-        hidden.append(model(document))
+        hidden.append(model(document).states)
         if model.shared_space is not None and document.alignment is not None:
             model.shared_space(hidden[0], document)
 

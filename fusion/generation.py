@@ -57,7 +57,7 @@ def _decode(
     lengths_B = (prompts.document_ids != PADDING_DOCUMENT).sum(1)
     rows_B = torch.arange(len(lengths_B), device=lengths_B.device)
     cache = model.make_cache(len(lengths_B), prompts.token_ids.shape[1] + max_new_tokens)
-    hidden_BD = model(prompts, cache)[rows_B, lengths_B - 1]
+    hidden_BD = model(prompts, cache).states[rows_B, lengths_B - 1]
     last = prompts
     answers: list[list[int]] = [[] for _ in range(len(lengths_B))]
     finished_B = torch.zeros_like(lengths_B, dtype=torch.bool)
@@ -72,7 +72,7 @@ def _decode(
         if bool(finished_B.all()) or step == max_new_tokens - 1:
             break
         last = next_step(last, token_B)
-        hidden_BD = model(last, cache)[:, 0]
+        hidden_BD = model(last, cache).states[:, 0]
     return answers
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT
 from fusion.block import ModalityBlock, layers_of
 from fusion.folding import fold_by_modality
+from fusion.hidden import Aux, Hidden, joined, of_layer
 from fusion.selection import Selection
 from fusion.sequence import EmbeddedSequence, Visibility
 
@@ -33,15 +34,17 @@ class MediaStream(nn.Module):
 
     def forward(
         self, sequence: EmbeddedSequence, media: Selection, x_RTD: Tensor, cache: list[Any] | None = None
-    ) -> Tensor:
+    ) -> Hidden:
         """Hidden states [R, T, D] of the chosen `media`."""
         groups = media.ids(sequence.modality_groups.flatten(), PADDING_DOCUMENT)
-        modality_ids = media.ids(sequence.modality_ids.flatten(), 1) - 1
-        by_modality = fold_by_modality(modality_ids, groups == PADDING_DOCUMENT, self.num_media)
+        modality_ids = media.ids(sequence.modality_ids.flatten(), 1)
+        by_modality = fold_by_modality(modality_ids - 1, groups == PADDING_DOCUMENT, self.num_media)
         segment_ids = media.ids(sequence.segment_ids.flatten()) if self.bidirectional else None
         places = media.ids(sequence.places.flatten())
-        visibility = Visibility(groups, segment_ids, by_modality, media.index_RT, places)
+        visibility = Visibility(groups, segment_ids, by_modality, media.index_RT, places, modality_ids)
         positions = media.positions(sequence.positions)
+        told: list[Aux | None] = []
         for layer, block in enumerate(self.blocks):
-            x_RTD = block(x_RTD, visibility, positions, cache[layer] if cache else None)
-        return x_RTD
+            x_RTD, aux = block(x_RTD, visibility, positions, cache[layer] if cache else None)
+            told.append(of_layer(aux, f"media_layer_{layer + 1}"))
+        return Hidden(x_RTD, joined(told))

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT
 from encoders.transformer import MOST_LAYERS
 from fusion.block import WEIGHTS, Block, ModalityBlock, layers_of
+from fusion.feed_forward.base import for_modalities
 from fusion.folding import Folding, fold_by_modality
+from fusion.hidden import Aux, Hidden, joined, of_layer
 from fusion.mixers.base import Mixer, over_layers, refuse_unused
 from fusion.positions.once import Positions
 from fusion.sequence import EmbeddedSequence, Visibility
@@ -52,6 +54,7 @@ class FusionMethod(nn.Module):
             raise ValueError(f"weights={weights!r} must be one of {', '.join(WEIGHTS)}")
         refuse_unused(mixer, num_layers)
         self.num_modalities, self.weights, self.bidirectional_media = num_modalities, weights, bidirectional_media
+        feed_forward = for_modalities(feed_forward, num_modalities)
         self.blocks = nn.ModuleList(
             Block(d_model, own, feed_forward)
             if weights == "shared"
@@ -82,7 +85,9 @@ class FusionMethod(nn.Module):
             groups = self.groups(layer, sequence)
             known = next((item for item in shared if item.group_ids is groups), None)
             if known is None:
-                known = Visibility(groups, segment_ids, by_modality, places_BL=sequence.places)
+                known = Visibility(
+                    groups, segment_ids, by_modality, places_BL=sequence.places, modality_ids_BL=sequence.modality_ids
+                )
                 shared.append(known)
             result.append(known)
         return result
@@ -96,13 +101,15 @@ class FusionMethod(nn.Module):
         """An empty cache, one entry a layer."""
         return [block.make_cache(batch_size, max_length) for block in layers_of(self.blocks)]
 
-    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Tensor:
+    def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Hidden:
         """Hidden states [B, L, D], before the model's final normalisation."""
         hidden, positions = sequence.hidden, Positions(sequence.positions)
         caches = cache or [None] * len(self.blocks)
+        told: list[Aux | None] = []
         for block, visibility, layer_cache in zip(self.blocks, self.visibilities(sequence), caches, strict=True):
-            hidden = block(hidden, visibility, positions, layer_cache)
-        return hidden
+            hidden, aux = block(hidden, visibility, positions, layer_cache)
+            told.append(of_layer(aux, f"layer_{len(told) + 1}"))
+        return Hidden(hidden, joined(told))
 
 
 def refuse_one_way_mixers(blocks: nn.ModuleList) -> None:

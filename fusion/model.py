@@ -16,6 +16,7 @@ from data.types import PADDING_DOCUMENT, TEXT, BadSampleError, InterleavedBatch,
 from encoders.base import Encoder, MediaEncoder
 from encoders.projector import Projector
 from encoders.text import TokenEmbedding
+from fusion.hidden import Hidden
 from fusion.method import FusionMethod
 from fusion.missing import MissingTokens
 from fusion.sequence import EmbeddedSequence
@@ -121,16 +122,18 @@ class FusionModel(nn.Module):
             brought = hidden.new_zeros(*hidden.shape[:2], size)
         return sequence, brought
 
-    def forward(self, batch: InterleavedBatch, cache: list[Any] | None = None) -> Tensor:
-        """Normalised hidden states [B, L, D]; `logits` turns the ones that are needed into scores.
+    def forward(self, batch: InterleavedBatch, cache: list[Any] | None = None) -> Hidden:
+        """Normalised hidden states [B, L, D], which `logits` turns into scores, and what the layers say beside them.
 
         Where the shared space has anchors, those of a token's medium follow its hidden state: [B, L, D + E].
         """
         sequence, anchors = self._embed(batch)
-        hidden = self.norm(self.fusion(sequence, cache))
+        found = self.fusion(sequence, cache)
+        hidden = self.norm(found.states)
         if anchors is not None:
             hidden = torch.cat([hidden, anchors.to(hidden.dtype)], dim=-1)
-        return hidden if self.shared_space is None else self.shared_space.joined(hidden)
+        states = hidden if self.shared_space is None else self.shared_space.joined(hidden)
+        return Hidden(states, found.aux)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token, [..., V], of hidden states [..., D]."""

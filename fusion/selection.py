@@ -56,11 +56,14 @@ class Selection:
         """Numbers of the chosen tokens [R, T], `fill` at padding; [R, T, A] where each token has several."""
         return torch.cat([values_N, values_N.new_full((1, *values_N.shape[1:]), fill)])[self.index_RT]
 
-    def visibility(self, group_ids_N: Tensor, places_N: Tensor, segment_ids_N: Tensor | None = None) -> Visibility:
-        """Who among the chosen may see whom."""
+    def visibility(
+        self, group_ids_N: Tensor, places_N: Tensor, modality_ids_N: Tensor, segment_ids_N: Tensor | None = None
+    ) -> Visibility:
+        """Who among the chosen may see whom, and what they are."""
         segment_ids = None if segment_ids_N is None else self.ids(segment_ids_N)
         groups, places = self.ids(group_ids_N, PADDING_DOCUMENT), self.ids(places_N)
-        return Visibility(groups, segment_ids, tokens_BL=self.index_RT, places_BL=places)
+        modality_ids = self.ids(modality_ids_N)
+        return Visibility(groups, segment_ids, tokens_BL=self.index_RT, places_BL=places, modality_ids_BL=modality_ids)
 
     def positions(self, positions_BLA: Tensor) -> Positions:
         """What rotations read of the chosen tokens."""

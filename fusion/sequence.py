@@ -16,6 +16,8 @@ from fusion.folding import Folding, fold
 
 # Group ids of a modality within a document: far above any number of documents in a batch.
 _MODALITY_STRIDE = 2**32
+# What `Visibility.modality_ids` has at padding.
+PADDING_MODALITY = -1
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Visibility:
     they are of one group: a prefix language model over media (arXiv:1910.10683). `by_modality` has a row for the
     tokens of each modality, for layers whose weights differ by modality. `tokens` [B, L] says which tokens these are,
     as places in the flattened batch, for whoever looks at attention (`fusion/attention_maps.py`); None: all of them.
+    `modality_ids` [B, L] says what they are, for feed-forward layers that treat modalities differently.
     """
 
     def __init__(
@@ -64,12 +67,35 @@ class Visibility:
         by_modality: Folding | None = None,
         tokens_BL: Tensor | None = None,
         places_BL: Tensor | None = None,
+        modality_ids_BL: Tensor | None = None,
     ) -> None:
         self.group_ids = group_ids_BL
         self.segment_ids = segment_ids_BL
         self.by_modality = by_modality
         self.tokens = tokens_BL
         self.places = places_BL
+        self._modality_ids = (
+            None
+            if modality_ids_BL is None
+            else modality_ids_BL.masked_fill(group_ids_BL == PADDING_DOCUMENT, PADDING_MODALITY)
+        )
+
+    @property
+    def modality_ids(self) -> Tensor:
+        """The modality of each token [B, L], -1 at padding. Raises `ValueError` if it was not given."""
+        if self._modality_ids is None:
+            raise ValueError(
+                "modality_ids=None of a Visibility: say what the tokens are, for feed-forward layers are told, as "
+                "Selection.visibility does"
+            )
+        return self._modality_ids
+
+    @cached_property
+    def modality_ids_by_modality(self) -> list[Tensor]:
+        """The same for each row of `by_modality`; -1 where a row has ended."""
+        assert self.by_modality is not None
+        shifted_N = (self.modality_ids - PADDING_MODALITY).flatten()  # folding puts 0 where nothing is
+        return [part + PADDING_MODALITY for part in self.by_modality.fold(shifted_N)]
 
     @cached_property
     def mask(self) -> Tensor:

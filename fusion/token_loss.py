@@ -25,7 +25,7 @@ def token_losses(model: nn.Module, hidden_BLD: Tensor, batch: InterleavedBatch) 
 
 def document_losses(model: nn.Module, batch: InterleavedBatch) -> tuple[Tensor, Tensor]:
     """Summed loss and number of the supervised tokens of each document, both [N], however documents are packed."""
-    loss_S = token_losses(model, model(batch), batch).cpu().double()  # not every device has float64
+    loss_S = token_losses(model, model(batch).states, batch).cpu().double()  # not every device has float64
     document_S = batch.document_ids[batch.labels != UNSUPERVISED].cpu()
     size = len(batch.sample_ids)
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,16 @@ from data.types import InterleavedBatch
 from training import gradients
 from training.distributed import Processes
 from training.objectives.base import Objective
+from training.statistics import Pairs, Statistics
 
 
 @dataclass(frozen=True)
 class StepTotals:
-    """One update's sums, over all its micro-batches and all processes; `groups` are of this process alone.
+    """One update's sums, over all its micro-batches and all processes; `groups` and `statistics` of this process alone.
 
     loss: summed over terms; count: terms, that is supervised tokens; tokens: without padding; slots: with padding;
-    skipped: why samples were left out (of this process); groups: sum and count of the loss of each label group.
+    skipped: why samples were left out (of this process); groups: sum and count of the loss of each label group;
+    statistics: what the layers say.
     """
 
     loss: float
@@ -30,6 +32,7 @@ class StepTotals:
     num_skipped: int
     skipped: tuple[str, ...]
     groups: dict[str, tuple[float, int]]
+    statistics: Pairs = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -52,6 +55,7 @@ def accumulate(
     processes = processes or Processes(0, 1, next(model.parameters()).device)
     losses: list[Tensor] = []
     groups: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
+    statistics = Statistics(getattr(model, "modalities", ()))
     count = tokens = slots = 0
     skipped: list[str] = []
     for batch in batches:
@@ -63,6 +67,7 @@ def accumulate(
         terms.sum.backward()
         losses.append(terms.sum.detach())
         count += terms.count
+        statistics.add(terms.aux, terms.count)
         for name, group in terms.groups.items():
             groups[name].append(group)
     loss = float(torch.stack(losses).cpu().double().sum())  # not every device has float64
@@ -77,4 +82,5 @@ def accumulate(
         num_skipped=int(sums[4]),
         skipped=tuple(skipped),
         groups={name: (sum(float(s) for s, _ in items), sum(n for _, n in items)) for name, items in groups.items()},
+        statistics=statistics.pairs(),
     )

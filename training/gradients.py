@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from training.distributed import Processes, local
+from training.distributed import Processes, local, local_part
 
 
 def parts(model: nn.Module) -> dict[str, list[nn.Parameter]]:
@@ -45,14 +45,33 @@ def unused(parameters: Sequence[Tensor]) -> list[Tensor]:
     So is that of what a batch does not use, such as the encoder of an absent modality. No optimizer moves it, though
     momentum would; its weights decay all the same, so that decay does not depend on how often something is used.
     """
+    found = used(parameters, [1] * len(parameters))
+    return [parameter for parameter, is_used in zip(parameters, found, strict=True) if not is_used]
+
+
+@torch.no_grad()
+def used(parameters: Sequence[Tensor], numbers: Sequence[int]) -> list[Tensor]:
+    """Of each of `parameters`, seen as so many matrices, which have a gradient that is not 0, [number]; likewise."""
     if not parameters:
         return []
-    gradients = [local(p.grad) for p in parameters if p.grad is not None]
     # Of a parameter with fewer rows than there are processes some processes hold nothing, which counts as 0.
-    counts = torch.stack([gradient.count_nonzero() for gradient in gradients])
+    counts = torch.cat([_nonzeros(p, number) for p, number in zip(parameters, numbers, strict=True)])
     if isinstance(parameters[0], DTensor):
         dist.all_reduce(counts)
-    return [parameter for parameter, count in zip(parameters, counts.tolist(), strict=True) if count == 0]
+    return list((counts > 0).split(list(numbers)))
+
+
+def _nonzeros(parameter: Tensor, number: int) -> Tensor:
+    """How many entries of the gradient that lie in this process are not 0, of each matrix of the whole, [number]."""
+    assert parameter.grad is not None
+    gradient, rows = local(parameter.grad), len(parameter)
+    if number == 1:
+        return gradient.count_nonzero()[None]
+    # A row holds some matrices, or a matrix some rows. Processes hold whole rows.
+    each = max(number // rows, 1)
+    counts = gradient.reshape(len(gradient), each, parameter[0].numel() // each).count_nonzero(-1)
+    here = local_part(torch.arange(rows, device=gradient.device), parameter)
+    return counts.new_zeros(rows, each).index_copy(0, here, counts).reshape(number, -1).sum(1)
 
 
 @torch.no_grad()

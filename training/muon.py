@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from training.distributed import local, local_part, to_full
-from training.gradients import unused
+from training.gradients import used
 
 # Of the quintic iteration x <- a x + b (x x^T) x + c (x x^T)^2 x: steep at 0, and it keeps singular values near 1.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -61,10 +61,11 @@ class Muon(torch.optim.Optimizer):
         w <- (1 - lr * weight_decay) * w - lr * scale * orthogonalize(nesterov(g, m))   the latter unless g is 0
 
     Each entry of `params` is a dict with one parameter and `matrices`, the shape (N, R, C) as which it is seen: a
-    weight that stacks several matrices is several matrices. Differences from `torch.optim.Muon`: matrices of one
-    shape are orthogonalised together, which matters where they are many and small; the iteration runs in `dtype`, not
-    always bfloat16; kernels of convolutions and stacked matrices are allowed; sharded parameters are gathered,
-    and every process repeats the iteration.
+    weight that stacks several matrices is several matrices, each with a `g` of its own, so that an expert that no token
+    chose stays where it is. Differences from `torch.optim.Muon`: matrices of one shape are orthogonalised together,
+    which matters where they are many and small; the iteration runs in `dtype`, not always bfloat16; kernels of
+    convolutions and stacked matrices are allowed; sharded parameters are gathered, and every process repeats the
+    iteration.
     """
 
     def __init__(
@@ -90,23 +91,24 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update of all parameters that have a gradient."""
-        by_shape: dict[tuple[int, ...], list[tuple[dict[str, Any], Tensor, Tensor]]] = defaultdict(list)
+        by_shape: dict[tuple[int, ...], list[tuple[dict[str, Any], Tensor, Tensor, Tensor]]] = defaultdict(list)
         moved = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        # By a full step even, because orthogonalisation makes every direction of a momentum equally long.
-        still = {id(parameter) for parameter in unused([parameter for _, parameter in moved])}
-        for group, parameter in moved:
+        # What is not used must not move, by a full step even: orthogonalisation makes any momentum equally long.
+        in_use = used([parameter for _, parameter in moved], [group["matrices"][0] for group, _ in moved])
+        for (group, parameter), used_N in zip(moved, in_use, strict=True):
             direction = self._direction(parameter, parameter.grad, group["momentum"])
             matrices = to_full(direction).reshape(group["matrices"]).to(self.dtype)
-            by_shape[matrices.shape[1:]].append((group, parameter, matrices))
+            by_shape[matrices.shape[1:]].append((group, parameter, matrices, used_N))
         for (rows, columns), members in by_shape.items():
-            updates = orthogonalize(torch.cat([matrices for _, _, matrices in members]), self.steps)
+            updates = orthogonalize(torch.cat([matrices for _, _, matrices, _ in members]), self.steps)
             factor = update_scale(rows, columns, self.scale)
-            parts = updates.split([len(matrices) for _, _, matrices in members])
-            for (group, parameter, _), update in zip(members, parts, strict=True):
+            parts = updates.split([len(matrices) for _, _, matrices, _ in members])
+            for (group, parameter, _, used_N), update in zip(members, parts, strict=True):
                 weights = local(parameter)
                 weights.mul_(1 - group["lr"] * group["weight_decay"])
-                if id(parameter) not in still:
-                    full = update.reshape(parameter.shape).to(parameter.dtype)
+                if bool(used_N.any()):
+                    moves = update.masked_fill(~used_N[:, None, None], 0.0)
+                    full = moves.reshape(parameter.shape).to(parameter.dtype)
                     weights.add_(local_part(full, parameter), alpha=-group["lr"] * factor)
 
     def flops(self) -> int:

@@ -28,12 +28,15 @@ class NamedParameter:
     """A parameter, its name in the model, the module that owns it, and a factor on its learning rate.
 
     The factor is the product of `lr_scale` of the modules around it, where they have one (see `encoders.base.Encoder`).
+    of_adamw: whether a module says by a method `adamw_parameters` that it is not for Muon: a router, whose rows are as
+    many choices and no map between spaces; a depthwise kernel, whose channels have nothing to do with one another.
     """
 
     name: str
     parameter: nn.Parameter
     owner: nn.Module
     lr_scale: float = 1.0
+    of_adamw: bool = False
 
     @property
     def is_embedding(self) -> bool:
@@ -60,7 +63,7 @@ class NamedParameter:
         any other stack [N, rows, columns], such as weights of experts, is N.
         """
         shape = self.parameter.shape
-        if not self.decays:
+        if not self.decays or self.of_adamw:
             return None
         if isinstance(self.owner, CONVOLUTIONS):
             return (1, shape[0], math.prod(shape[1:]))
@@ -72,13 +75,16 @@ class NamedParameter:
 def named_parameters(model: nn.Module) -> Iterator[NamedParameter]:
     """The trainable parameters of a model with their owners; a shared one once."""
     seen: set[int] = set()
+    asking = [module for module in model.modules() if hasattr(module, "adamw_parameters")]
+    of_adamw = {id(parameter) for module in asking for parameter in module.adamw_parameters()}  # type: ignore[operator]
     scales = {name: float(getattr(module, "lr_scale", 1.0)) for name, module in model.named_modules()}
     for prefix, module in model.named_modules():
         scale = math.prod(scales[name] for name in _ancestry(prefix))
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and id(parameter) not in seen:
                 seen.add(id(parameter))
-                yield NamedParameter(f"{prefix}.{name}" if prefix else name, parameter, module, scale)
+                full_name = f"{prefix}.{name}" if prefix else name
+                yield NamedParameter(full_name, parameter, module, scale, id(parameter) in of_adamw)
 
 
 def _ancestry(name: str) -> Iterator[str]:

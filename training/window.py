@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ class Window:
     seconds: float = 0.0
     data_seconds: float = 0.0
     groups: dict[str, list[float]] = field(default_factory=dict)
+    statistics: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, totals: StepTotals, seconds: float, data_seconds: float, accepted: bool) -> None:
         """Takes one step; the losses of an update that was not made are left out."""
@@ -44,14 +45,14 @@ class Window:
         if accepted:
             self.loss += totals.loss
             self.count += totals.count
-            for name, (loss, count) in totals.groups.items():
-                old = self.groups.get(name, [0.0, 0])
-                self.groups[name] = [old[0] + loss, old[1] + count]
+            _add(self.groups, totals.groups)
+            _add(self.statistics, totals.statistics)
 
     def metrics(self) -> dict[str, float]:
         """The means, by the names under which they are logged.
 
-        The loss is split by source and by the modality of the question, and by both.
+        The loss is split by source and by the modality of the question, and by both. What the layers say has names of
+        its own (see `training.statistics`).
         """
         result = {"train/loss": self.loss / self.count} if self.count else {}
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
@@ -60,6 +61,7 @@ class Window:
             for key in (f"loss/{name}", f"loss_by_source/{source}", f"loss_by_modality/{modality}"):
                 sums[key] = [total + part for total, part in zip(sums[key], pair, strict=True)]
         result |= {f"train/{key}": loss / count for key, (loss, count) in sums.items()}
+        result |= {name: total / count for name, (total, count) in sorted(self.statistics.items()) if count}
         return result | {
             "train/tokens_per_second": self.tokens / max(self.seconds, 1e-9),
             "time/step": self.seconds / max(self.steps, 1),
@@ -73,11 +75,16 @@ class Window:
 
     @classmethod
     def merge(cls, states: Iterable[dict[str, Any]]) -> Window:
-        """One window from those of all processes. Their groups differ; everything else is the same in each."""
+        """One window from those of all processes. Groups and statistics differ; all else is the same in each."""
         first, *others = states
         merged = cls(**first)
         for state in others:
-            for name, (loss, count) in state["groups"].items():
-                old = merged.groups.get(name, [0.0, 0])
-                merged.groups[name] = [old[0] + loss, old[1] + count]
+            _add(merged.groups, state["groups"])
+            _add(merged.statistics, state["statistics"])
         return merged
+
+
+def _add(sums: dict[str, list[float]], new: Mapping[str, Sequence[float]]) -> None:
+    for name, (total, count) in new.items():
+        old = sums.get(name, [0.0, 0])
+        sums[name] = [old[0] + total, old[1] + count]

@@ -21,6 +21,6 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(d_hidden, d_model, bias=False)
         nn.init.zeros_(self.down.weight)  # a block starts as the identity
 
-    def forward(self, x_BLD: Tensor) -> Tensor:
-        """The same shape."""
+    def forward(self, x_BLD: Tensor, modality_ids_BL: Tensor | None = None) -> Tensor:
+        """The same shape; all modalities are treated alike."""
         return self.down(nn.functional.silu(self.gate(x_BLD)) * self.up(x_BLD))

@@ -19,7 +19,10 @@ def media_look_both_ways_unasked(context: Context, patch: Patch) -> None:
     original = context.model.fusion.visibilities
 
     def visibilities(sequence: EmbeddedSequence) -> list[Visibility]:
-        return [Visibility(seen.group_ids, sequence.segment_ids) for seen in original(sequence)]
+        return [
+            Visibility(seen.group_ids, sequence.segment_ids, modality_ids_BL=seen.modality_ids)
+            for seen in original(sequence)
+        ]
 
     patch.setattr(context.model.fusion, "visibilities", visibilities)
 

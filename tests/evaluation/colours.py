@@ -122,7 +122,7 @@ def learn(model: FusionModel, interleaver: Interleaver, steps: int = 120) -> flo
     batch = collate([[document] for document in documents])
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(steps):
-        logits = model.logits(model(batch)[batch.labels >= 0])
+        logits = model.logits(model(batch).states[batch.labels >= 0])
         loss = torch.nn.functional.cross_entropy(logits, batch.labels[batch.labels >= 0])
         optimizer.zero_grad()
         loss.backward()

@@ -17,6 +17,7 @@ from evaluation.deletion import RANDOM, deleted, deletion, probabilities
 from evaluation.explanation import draw_explanation, explain
 from evaluation.predict import predict
 from evaluation.settings import Attribution, Bootstrap, Settings
+from fusion.hidden import Hidden
 from fusion.model import FusionModel
 from tests.evaluation.colours import COLOURS, SIZE, Colours, parts, whistle
 from tests.fusion.dense_maps import dense_maps
@@ -93,7 +94,7 @@ def test_gradients_are_the_change_of_the_log_probability_per_region() -> None:
                 media[region.item] = (modality, moved)
                 batch = collate([[replace(item.document, media=tuple(media))]])
                 target = batch.labels >= 0
-                scores = model.logits(model(batch)[target]).log_softmax(-1)
+                scores = model.logits(model(batch).states[target]).log_softmax(-1)
                 sides.append(scores.gather(-1, batch.labels[target][:, None]).sum().item())
             expected.append((sides[0] - sides[1]) / (2 * step))
         scores = found[GRADIENT][[region.item is not None for region in item.regions]]
@@ -114,7 +115,7 @@ def test_a_linear_model_is_attributed_exactly(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("evaluation.attribution.answer_scores", linear)
     monkeypatch.setattr(model, "forward", lambda batch: model.fusion(model.embed(batch)))
-    monkeypatch.setattr(model.fusion, "forward", lambda sequence, cache=None: sequence.hidden)
+    monkeypatch.setattr(model.fusion, "forward", lambda sequence, cache=None: Hidden(sequence.hidden))
     embedded = model.embed(collate([[item.document]])).hidden[0].detach()
     expected = [float((embedded[list(region.tokens)] @ weights).sum()) for region in item.regions]
     np.testing.assert_allclose(attribute(model, [item])[0][GRADIENT], expected, rtol=1e-4, atol=1e-5)
@@ -205,7 +206,7 @@ def sighted() -> Parts:
     batch = collate([[interleaver.document(sample)] for sample in OnePatch(48, seed=1).samples])
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(120):
-        logits = model.logits(model(batch)[batch.labels >= 0])
+        logits = model.logits(model(batch).states[batch.labels >= 0])
         loss = torch.nn.functional.cross_entropy(logits, batch.labels[batch.labels >= 0])
         optimizer.zero_grad()
         loss.backward()

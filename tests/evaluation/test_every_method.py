@@ -77,7 +77,7 @@ def test_rollout_reaches_what_the_last_position_depends_on(choice: str) -> None:
         sequence = model.embed(batch)
         hidden_1LD = sequence.hidden.detach().requires_grad_()
         last = len(document) - 1
-        states_1LD = model.fusion(replace(sequence, hidden=hidden_1LD))
+        states_1LD = model.fusion(replace(sequence, hidden=hidden_1LD)).states
         [gradient_1LD] = torch.autograd.grad(states_1LD[0, last].pow(3).sum(), hidden_1LD)
         expected_L = (gradient_1LD[0] != 0).any(-1)
         assert batch.modality_ids[0, last] or expected_L.sum() == last + 1, "text sees all before it"

@@ -85,7 +85,7 @@ def test_it_is_the_product_of_the_next_token_probabilities(untrained: Parts, sam
     batch, total = collate([[prompt]], pad_to=len(prompt)), 0.0
     with torch.no_grad():
         for place, token in enumerate(answer):
-            hidden = model(batch, cache)[:, -1]
+            hidden = model(batch, cache).states[:, -1]
             total -= float(model.logits(hidden).double().log_softmax(-1)[0, token])
             column = torch.tensor([[token]])
             batch = replace(

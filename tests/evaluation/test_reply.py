@@ -108,7 +108,7 @@ def test_a_model_that_has_learned_to_call_scores_and_a_silent_one_does_not() -> 
     batch = collate([[interleaver.document(sample)] for sample in read_samples(source)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(150):
-        logits = model.logits(model(batch)[batch.labels >= 0])
+        logits = model.logits(model(batch).states[batch.labels >= 0])
         loss = torch.nn.functional.cross_entropy(logits, batch.labels[batch.labels >= 0])
         optimizer.zero_grad()
         loss.backward()

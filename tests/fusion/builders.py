@@ -40,6 +40,7 @@ def small_model(
     projector: Callable[..., Projector] = MlpProjector,
     shared_space: Callable[..., SharedSpace] | None = None,
     mixer: Any = None,
+    feed_forward: Callable[..., torch.nn.Module] = SwiGLU,
     **options: Any,
 ) -> FusionModel:
     """A model of image, audio and text with perturbed weights; `options` are those of the fusion method.
@@ -56,7 +57,7 @@ def small_model(
             "audio": AudioEncoder(NUM_MELS, [16, 16], [2, 2], [3, 3], num_layers=1, num_heads=2),
         },
         projector=projector,
-        fusion=partial(fusion, num_layers=num_layers, mixer=mixer or attention, feed_forward=SwiGLU, **options),
+        fusion=partial(fusion, num_layers=num_layers, mixer=mixer or attention, feed_forward=feed_forward, **options),
         shared_space=shared_space,
     )
     perturb(model)

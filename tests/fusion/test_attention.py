@@ -15,7 +15,7 @@ PACKED = [
 def outputs_and_gradients(implementation: str, rows: list) -> tuple[torch.Tensor, torch.Tensor]:
     model = small_model(implementation)
     batch = batch_of(model, rows)
-    hidden = model(batch) * (batch.document_ids >= 0)[..., None]
+    hidden = model(batch).states * (batch.document_ids >= 0)[..., None]
     hidden.pow(3).mean().backward()
     return hidden.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])
 
@@ -119,4 +119,4 @@ def test_equals_qwen3_of_transformers() -> None:
     for document in (0, 1):
         ids = batch.token_ids[batch.document_ids == document]
         expected = other.model(ids[None]).last_hidden_state[0]
-        torch.testing.assert_close(model(batch)[batch.document_ids == document], expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(model(batch).states[batch.document_ids == document], expected, rtol=1e-6, atol=1e-6)

@@ -16,6 +16,7 @@ from fusion.attention_maps import AttentionMap, attention_maps, layer_name
 from fusion.bottleneck import BottleneckFusion
 from fusion.cross_attention import CrossAttentionFusion
 from fusion.early import EarlyFusion
+from fusion.hidden import Hidden
 from fusion.mid import MidFusion
 from fusion.mixers.attention import GroupAttention
 from fusion.mixers.cross_attention import PairAttention
@@ -198,11 +199,12 @@ def test_a_compiled_model_is_looked_at_without_compiling_it_anew() -> None:
 class OneRow(EarlyFusion):
     """Lays the batch out as one row, and doesn't say so."""
 
-    def forward(self, sequence: EmbeddedSequence, cache: Any = None) -> Tensor:
-        x, visibility = sequence.hidden.flatten(0, 1)[None], Visibility(sequence.document_ids.flatten()[None])
+    def forward(self, sequence: EmbeddedSequence, cache: Any = None) -> Hidden:
+        groups, kinds = (ids.flatten()[None] for ids in (sequence.document_ids, sequence.modality_ids))
+        x, visibility = sequence.hidden.flatten(0, 1)[None], Visibility(groups, modality_ids_BL=kinds)
         for block in self.blocks:
-            x = block(x, visibility, Positions(sequence.positions.flatten(0, 1)[None]))
-        return x.view_as(sequence.hidden)
+            x, _ = block(x, visibility, Positions(sequence.positions.flatten(0, 1)[None]))
+        return Hidden(x.view_as(sequence.hidden))
 
 
 def test_rows_of_unknown_tokens_are_refused_and_no_hook_is_left() -> None:

@@ -42,11 +42,11 @@ def test_a_document_costs_the_same_alone_packed_and_padded() -> None:
 def test_documents_alone_are_what_was_packed() -> None:
     model = small_model()
     batch = batch_of(model, [DOCUMENTS])
-    together = model.logits(model(batch))
+    together = model.logits(model(batch).states)
     for index, document in enumerate(documents_alone(batch)):
         assert document.num_tokens == document.token_ids.numel()
         torch.testing.assert_close(
-            model.logits(model(document))[0], together[batch.document_ids == index], rtol=1e-4, atol=1e-5
+            model.logits(model(document).states)[0], together[batch.document_ids == index], rtol=1e-4, atol=1e-5
         )
 
 
@@ -134,10 +134,10 @@ class Pairwise(nn.Module):
         super().__init__()
         self.map = nn.Linear(32, 32)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, modality_ids: torch.Tensor) -> torch.Tensor:
         return self.map(x @ (x.transpose(1, 2) @ x))
 
-    def flops(self, x: torch.Tensor) -> int:
+    def flops(self, x: torch.Tensor, modality_ids: torch.Tensor) -> int:
         return 4 * x.shape[1] * self.map.in_features**2
 
 
@@ -154,15 +154,15 @@ def test_a_module_may_count_what_its_children_do_not() -> None:
 class Rotated(Pairwise):
     """A product with a constant, of which nothing learns, before those of its parent."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x @ torch.eye(32))
+    def forward(self, x: torch.Tensor, modality_ids: torch.Tensor) -> torch.Tensor:
+        return super().forward(x @ torch.eye(32), modality_ids)
 
 
 class CountedRotated(Rotated):
     """The same, and says that one factor alone has a gradient."""
 
-    def flops(self, x: torch.Tensor) -> list[Product]:  # type: ignore[override]
-        return [Product(2 * x.shape[1] * 32 * 32, 1), Product(super().flops(x), 2)]
+    def flops(self, x: torch.Tensor, modality_ids: torch.Tensor) -> list[Product]:  # type: ignore[override]
+        return [Product(2 * x.shape[1] * 32 * 32, 1), Product(super().flops(x, modality_ids), 2)]
 
 
 def test_whoever_overrides_what_was_counted_must_count_anew() -> None:
@@ -234,7 +234,7 @@ def test_layers_that_are_not_known_are_refused_by_name(layer: nn.RNNBase) -> Non
             super().__init__()
             self.layer = layer
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: torch.Tensor, modality_ids: torch.Tensor) -> torch.Tensor:
             return self.layer(x)[0]
 
     model = small_model()

@@ -36,7 +36,7 @@ def full_forward_greedy(model, rows: list, row: int, steps: int) -> list[int]:
             positions=torch.arange(n)[None, :, None], labels=tokens, label_groups=tokens, media=media,
             sample_ids=("x",),
         )  # fmt: skip
-        token = model.logits(model(alone)[:, -1]).argmax(-1)
+        token = model.logits(model(alone).states[:, -1]).argmax(-1)
         answer.append(int(token))
         tokens, kinds = torch.cat([tokens, token[None]], 1), torch.cat([kinds, torch.zeros(1, 1, dtype=torch.long)], 1)
     return answer

@@ -41,7 +41,7 @@ def model_and_batch(fusion: Callable[..., FusionMethod], **options: Any) -> tupl
 
 def states_after(model: FusionModel, sequence: EmbeddedSequence, layer: int) -> Tensor:
     found: list[Tensor] = []
-    hook = model.fusion.blocks[layer].register_forward_hook(lambda *call: found.append(call[2]))
+    hook = model.fusion.blocks[layer].register_forward_hook(lambda *call: found.append(call[2].states))
     model.fusion(sequence)
     hook.remove()
     return found[0]
@@ -86,7 +86,7 @@ def test_equal_weights_per_modality_are_shared_weights(fusion: Any) -> None:
     )
     copy_shared(shared, separate)
     valid = batch.document_ids >= 0
-    outputs = [model(batch)[valid] for model in (shared, separate)]
+    outputs = [model(batch).states[valid] for model in (shared, separate)]
     torch.testing.assert_close(outputs[1], outputs[0])
     for output in outputs:
         output.pow(3).sum().backward()
@@ -107,10 +107,10 @@ def copy_shared(shared: FusionModel, separate: FusionModel) -> None:
 
 def test_weights_per_modality_touch_their_modality_alone() -> None:
     model, batch = model_and_batch(MixtureOfTransformers, num_layers=1)
-    before = model.fusion(model.embed(batch))
+    before = model.fusion(model.embed(batch)).states
     with torch.no_grad():
         model.fusion.blocks[0].experts[IMAGE].feed_forward.down.weight.add_(0.1)
-    after = model.fusion(model.embed(batch))
+    after = model.fusion(model.embed(batch)).states
     valid = batch.document_ids >= 0
     for kind in (TEXT, AUDIO, IMAGE):
         assert moved(before, after, valid & (batch.modality_ids == kind)) == (kind == IMAGE)
@@ -121,7 +121,7 @@ def test_bottleneck_equals_its_definition_written_out(weights: str) -> None:
     """Document by document, pass by pass, with lists of tokens in place of index tensors."""
     model, batch = model_and_batch(BottleneckFusion, weights=weights, num_bottlenecks=3)
     sequence = model.embed(batch)
-    result = model.fusion(sequence)
+    result = model.fusion(sequence).states
     for document in range(len(batch.sample_ids)):
         chosen = batch.document_ids == document
         expected = bottleneck_of_document(model, sequence, chosen)
@@ -145,7 +145,7 @@ def bottleneck_of_document(model: FusionModel, sequence: EmbeddedSequence, chose
                 layer = block if fusion.weights == "shared" else block.experts[modality]
                 x = torch.stack([state for _, _, state in members])[None]
                 positions = torch.tensor([[place for _, place, _ in members]])
-                after = layer(x, Visibility(torch.zeros_like(positions)), Positions(positions[..., None]))[0]
+                after = layer(x, all_of(modality, positions), Positions(positions[..., None])).states[0]
                 for token, state in zip(members, after, strict=True):
                     token[2] = state
     return torch.stack([state for kind, _, state in tokens if kind is not None])
@@ -159,14 +159,14 @@ def test_below_the_fusion_layer_the_bottleneck_is_closed() -> None:
     other = perturbed(sequence, image)
     text = document & (batch.modality_ids == TEXT)
     assert not moved(states_after(model, sequence, 0), states_after(model, other, 0), text)
-    assert moved(model.fusion(sequence), model.fusion(other), text)
+    assert moved(model.fusion(sequence).states, model.fusion(other).states, text)
 
 
 def test_cross_attention_equals_its_definition_written_out() -> None:
     """Each text token alone, over a list of the media before it."""
     model, batch = model_and_batch(CrossAttentionFusion, num_layers=1, media_layers=0, **CROSS)
     sequence = model.embed(batch)
-    result = model.fusion(sequence)
+    result = model.fusion(sequence).states
     gated = model.fusion.cross[0]
     for document in range(len(batch.sample_ids)):
         chosen = batch.document_ids == document
@@ -178,12 +178,16 @@ def test_cross_attention_equals_its_definition_written_out() -> None:
         )
         x = x + gated.gate.tanh() * seen
         x = x + gated.feed_forward_gate.tanh() * gated.feed_forward(gated.feed_forward_norm(x))
-        expected = model.fusion.blocks[0](
-            x[None], Visibility(torch.zeros_like(positions)), Positions(positions[..., None])
-        )[0]
+        visibility = all_of(TEXT, positions)
+        expected = model.fusion.blocks[0](x[None], visibility, Positions(positions[..., None])).states[0]
         torch.testing.assert_close(result[text], expected)
         media = chosen & (batch.modality_ids != TEXT)
         torch.testing.assert_close(result[media], sequence.hidden[media])
+
+
+def all_of(modality: int, positions: Tensor) -> Visibility:
+    groups = torch.zeros_like(positions)
+    return Visibility(groups, modality_ids_BL=torch.full_like(groups, modality))
 
 
 def look(gated: Any, sequence: EmbeddedSequence, chosen: Tensor, state: Tensor, place: Tensor) -> Tensor:
@@ -211,8 +215,8 @@ def test_cross_attention_starts_as_a_text_model_and_learns_to_look() -> None:
     sequence = model.embed(batch)
     media = (batch.modality_ids != TEXT) & (batch.document_ids >= 0)
     text = (batch.modality_ids == TEXT) & (batch.document_ids >= 0)
-    result = model.fusion(sequence)
-    assert not moved(result, model.fusion(perturbed(sequence, media)), text)
+    result = model.fusion(sequence).states
+    assert not moved(result, model.fusion(perturbed(sequence, media)).states, text)
     result[text].pow(3).sum().backward()
     assert all(float(gated.gate.grad.abs()) > 1e-9 for gated in model.fusion.cross)
 
@@ -225,7 +229,7 @@ def test_decoded_text_leaves_the_memory_of_media_where_it_lies() -> None:
 
     def part(start: int, stop: int) -> Tensor:
         cut = {field.name: getattr(sequence, field.name)[:, start:stop] for field in fields(sequence)}
-        return model.fusion(EmbeddedSequence(**cut), cache)
+        return model.fusion(EmbeddedSequence(**cut), cache).states
 
     def places() -> list[int]:
         return [tensor.data_ptr() for memory in cache[2] for tensor in memory._held[:2]]
@@ -235,7 +239,7 @@ def test_decoded_text_leaves_the_memory_of_media_where_it_lies() -> None:
         for place in range(length - 4, length):
             states.append(part(place, place + 1))
             assert places() == before
-        torch.testing.assert_close(torch.cat(states, 1), model.fusion(sequence), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(torch.cat(states, 1), model.fusion(sequence).states, rtol=1e-4, atol=1e-5)
     (held, _, _), new = cache[2][0]._held, torch.randn(1, 2, 3, 8)  # and what is new still comes behind it
     keys, _, _ = cache[2][0].append(new, new, TokenPlaces(*torch.zeros(2, 1, 3, dtype=torch.long)))
     assert torch.equal(keys, torch.cat([held, new], dim=2))
@@ -250,12 +254,12 @@ def test_concat_pools_the_latest_token_of_each_medium() -> None:
     document = batch.document_ids == 2  # image, image, three text tokens
     text, image = (document & (batch.modality_ids == kind) for kind in (TEXT, IMAGE))
     last = image & (batch.places == batch.places[image].max())
-    result = model.fusion(sequence)
-    assert not moved(result, model.fusion(perturbed(sequence, image & ~last)), text)
-    assert moved(result, model.fusion(perturbed(sequence, last)), text)
+    result = model.fusion(sequence).states
+    assert not moved(result, model.fusion(perturbed(sequence, image & ~last)).states, text)
+    assert moved(result, model.fusion(perturbed(sequence, last)).states, text)
     with torch.no_grad():
         model.fusion.down.weight.zero_(), model.fusion.down.bias.zero_()
-    assert not moved(model.fusion(sequence), model.fusion(perturbed(sequence, last)), text)
+    assert not moved(model.fusion(sequence).states, model.fusion(perturbed(sequence, last)).states, text)
 
 
 @pytest.mark.parametrize(
@@ -277,11 +281,11 @@ def test_media_see_themselves_in_both_directions_if_so_configured(fusion: Any, b
     document = batch.document_ids == 2
     first_image = document & (sequence.segment_ids == sequence.segment_ids[document].unique()[1])
     start, stop = int(batch.places[first_image].min()), int(batch.places[first_image].max())
-    result = model.fusion(sequence)
-    after = model.fusion(perturbed(sequence, first_image & (batch.places == stop)))
+    result = model.fusion(sequence).states
+    after = model.fusion(perturbed(sequence, first_image & (batch.places == stop))).states
     assert moved(result, after, document & (batch.places == start)) == bidirectional
     second_image = document & (batch.places == stop + 1)
-    before = model.fusion(perturbed(sequence, second_image))
+    before = model.fusion(perturbed(sequence, second_image)).states
     assert not moved(result, before, first_image)
 
 

@@ -67,7 +67,7 @@ def test_the_vectors_join_the_graph_of_every_batch() -> None:
     model, interleaver = interleavers("learned")
     for absent, moved in (([], []), (["audio"], [0]), (["audio", "image"], [0, 1])):
         model.zero_grad()
-        model(collate([[interleaver.document(without(SAMPLE, absent))]])).square().sum().backward()
+        model(collate([[interleaver.document(without(SAMPLE, absent))]])).states.square().sum().backward()
         gradient = model.missing.embedding.weight.grad
         assert gradient is not None
         assert (gradient != 0).any(dim=1).nonzero().flatten().tolist() == moved

@@ -40,7 +40,7 @@ def test_wrong_number_of_placeholders_names_the_sample_and_both_counts() -> None
 def test_batch_without_a_modality_gives_every_parameter_a_gradient() -> None:
     model = small_model()
     batch = batch_of(model, [[["image", 6]], [[5]]])
-    hidden = model(batch)
+    hidden = model(batch).states
     model.logits(hidden[batch.labels >= 0]).pow(2).mean().backward()
     audio = dict(model.media_encoders["audio"].named_parameters())
     assert all(p.grad is not None for p in model.parameters())
@@ -52,10 +52,10 @@ def test_absent_modality_does_not_move_the_output() -> None:
     model = small_model()
     batch = batch_of(model, [[[9]]])
     with torch.no_grad():
-        expected = model(batch)
+        expected = model(batch).states
         for parameter in model.media_encoders.parameters():
             parameter.mul_(3.0)
-        torch.testing.assert_close(model(batch), expected)
+        torch.testing.assert_close(model(batch).states, expected)
 
 
 def test_one_batch_is_overfitted() -> None:
@@ -65,7 +65,9 @@ def test_one_batch_is_overfitted() -> None:
     supervised = batch.labels >= 0
     for _ in range(80):
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model.logits(model(batch)[supervised]), batch.labels[supervised])
+        loss = torch.nn.functional.cross_entropy(
+            model.logits(model(batch).states[supervised]), batch.labels[supervised]
+        )
         loss.backward()
         optimizer.step()
     assert loss < 0.05

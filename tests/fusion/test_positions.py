@@ -58,7 +58,7 @@ def test_only_distances_matter_however_far_a_document_begins(name: str) -> None:
     batch = batch_of(model, ROWS)
     valid = batch.document_ids >= 0
     with torch.no_grad():
-        near, far = model(batch), model(replace(batch, positions=batch.positions + 1_048_000))
+        near, far = model(batch).states, model(replace(batch, positions=batch.positions + 1_048_000)).states
     assert float((near - far)[valid].abs().max()) < 1e-5
 
 
@@ -84,7 +84,7 @@ def test_a_block_that_is_computed_again_takes_the_rotation_that_is_there(monkeyp
             for block in model.fusion.blocks:
                 monkeypatch.setattr(block, "forward", partial(checkpoint, block.forward, use_reentrant=False))
         computed.clear()
-        model(batch_of(model, ROWS)).pow(3).mean().backward()
+        model(batch_of(model, ROWS)).states.pow(3).mean().backward()
         assert len(computed) == 1
         gradients.append(torch.cat([parameter.grad.flatten() for parameter in model.fusion.parameters()]))
     assert torch.equal(*gradients)

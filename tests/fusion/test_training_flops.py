@@ -110,7 +110,7 @@ def test_a_shared_space_is_counted_for_its_segments() -> None:
 
         def embedded(document: InterleavedBatch = document) -> Tensor:
             assert model.shared_space is not None
-            return model.shared_space(model.fusion(model.embed(document)), document)[0]
+            return model.shared_space(model.fusion(model.embed(document)).states, document)[0]
 
         forward, _ = torch_counts(model, embedded)
         absent = sum(

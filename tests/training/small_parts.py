@@ -22,15 +22,18 @@ UNUSED = (3, 4)
 
 
 class SmallParts(nn.Module):
-    """An encoder and a head of one or three rows, biases of one entry, a kernel with one channel, a stack of one."""
+    """An encoder and a head of one or three rows, biases of one entry, a kernel with one channel, a stack of one.
+
+    And a stack of three, of which an update uses one, and none the last.
+    """
 
     def __init__(self):
         super().__init__()
         self.encoder = nn.ModuleDict({"sensor": Encoder()})
         self.head = nn.Linear(4, 1)
 
-    def forward(self, x_BCT, weight):
-        return self.head(self.encoder["sensor"](x_BCT) * weight + 1.0)
+    def forward(self, x_BCT, weight, choice):
+        return self.head(self.encoder["sensor"](x_BCT, choice) * weight + 1.0)
 
 
 class Encoder(nn.Module):
@@ -41,11 +44,12 @@ class Encoder(nn.Module):
         self.table = nn.Embedding(1, 3)
         self.wide = nn.Linear(3, 4)
         self.expert_weight = nn.Parameter(torch.randn(1, 4, 4))
+        self.chosen_weight = nn.Parameter(torch.randn(3, 4, 4))
 
-    def forward(self, x_BCT):
+    def forward(self, x_BCT, choice):
         x_BT1 = self.norm(self.kernel(x_BCT).mT)
         x_B3 = x_BT1.mean(1) * 0.5 + self.kernel(x_BCT).mean((1, 2))[:, None] + self.table.weight
-        return self.wide(x_B3) @ self.expert_weight[0]
+        return self.wide(x_B3) @ self.expert_weight[0] @ self.chosen_weight[choice]
 
 
 def updates(kind, processes=ALONE, saves_at=None):
@@ -66,7 +70,7 @@ def updates(kind, processes=ALONE, saves_at=None):
             ema.load(averages, count)
         generator = torch.Generator().manual_seed(step)
         x_BCT = torch.randn(5, 3, 4, generator=generator)
-        model(x_BCT, 0.0 if step in UNUSED else 1.0).square().sum().backward()
+        model(x_BCT, 0.0 if step in UNUSED else 1.0, step % 2).square().sum().backward()
         norms = gradients.norms(parts, processes)
         gradients.clip(model, norms["total"], 1.0)
         optimizer.step()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch._dynamo import lookup_backend, reset
 
+from tests.training.telling import telling_configs
 from tests.training.tiny import fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from training.accumulation import accumulate
 from training.distributed import blocks
@@ -23,7 +24,8 @@ def methods():
         model = tiny_model(fusion=config)
         kind = (type(model.fusion).layers, frozenset(type(block) for block in blocks(model)))
         kinds.setdefault(kind, (name, config))
-    return dict(kinds.values())
+    telling = {"telling": {**telling_configs()["early"], "num_layers": 1}}
+    return dict(kinds.values()) | telling
 
 
 @pytest.fixture
@@ -55,6 +57,9 @@ def test_a_compiled_step_is_a_plain_one(tmp_path, graphs, fusion, config, recomp
     batches = [first, next(stream[i] for i in range(1, 20) if stream[i].token_ids.shape != first.token_ids.shape)]
     expected, found = (accumulate(model, NextToken(), batches) for model in (plain, trainer.model))
     assert found.mean == pytest.approx(expected.mean, rel=1e-5)
+    said, wanted = ({n: s / c for n, (s, c) in totals.statistics.items()} for totals in (found, expected))
+    assert said == pytest.approx(wanted, rel=1e-5)
+    assert bool(found.statistics) == (fusion == "telling")
     # The same arithmetic in float32, where torch may choose other kernels.
     for (name, parameter), other in zip(plain.named_parameters(), trainer.model.parameters(), strict=True):
         torch.testing.assert_close(other.grad, parameter.grad, rtol=1e-4, atol=1e-6, msg=name)

@@ -41,7 +41,7 @@ def siglip_loss(image, text, scale, bias):
 
 def reference(model, batch, loss, samples):
     """Mean over pairs of modalities of `loss` over the samples that have both, by a plain loop over segments."""
-    hidden = model(batch)
+    hidden = model(batch).states
     space, alignment = model.shared_space, batch.alignment
     vectors = {}
     for document, sample, modality in zip(
@@ -103,7 +103,7 @@ def test_two_modalities_are_compared_as_open_clip_does(objective, name):
     batch = batch_in_double(aligned_stream(model, samples_per_batch=9, source=AlignedMemory(9, TWO))[0])
     text, image = (model.modalities.index(modality) for modality in ("text", "image"))
     pair = space.pairs.index((text, image))
-    embeddings, _ = space(model(batch), batch)
+    embeddings, _ = space(model(batch).states, batch)
     bias = space.logit_bias[pair] if name == "SigLipLoss" else None
     expected = theirs(embeddings[:, image], embeddings[:, text], space.logit_scale[pair].exp(), bias)
     wanted = gradients(model, expected)
@@ -125,7 +125,7 @@ def test_similarities_are_compared_in_full_precision(objective):
     with torch.autocast("cpu", torch.bfloat16):
         terms = objective(model, batch)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        embeddings, _ = model.shared_space(model(batch), batch)
+        embeddings, _ = model.shared_space(model(batch).states, batch)
     assert terms.sum.dtype == embeddings.dtype == torch.float32
     loss = clip_loss if isinstance(objective, InfoNCE) else siglip_loss
     space = model.shared_space
@@ -201,7 +201,7 @@ def test_one_batch_is_learned_by_heart(objective):
         losses.append(totals.mean)
     assert losses[-1] < 0.25 * losses[0]
     with torch.no_grad():
-        embeddings, _ = model.eval().shared_space(model(batch), batch)
+        embeddings, _ = model.eval().shared_space(model(batch).states, batch)
     for first, second in combinations(range(3), 2):
         similarity = embeddings[:, first] @ embeddings[:, second].T
         assert similarity.argmax(dim=1).tolist() == list(range(8))
@@ -263,7 +263,7 @@ def test_equal_rows_and_captions_are_not_told_apart(kind):
     model = aligned_model().double()
     batch = batch_in_double(aligned_stream(model, 8, source=Repeated(8, ("",)))[0])
     order = [int(batch.sample_ids[place]) for place in range(len(batch.sample_ids))]
-    embeddings, present = model.shared_space(model(batch), batch)
+    embeddings, present = model.shared_space(model(batch).states, batch)
     assert present.sum(dim=1).tolist() == [2] * 8
     rows = torch.empty(8, dtype=torch.long)
     rows[batch.alignment.samples] = torch.tensor([order[place] for place in batch.alignment.documents.tolist()])

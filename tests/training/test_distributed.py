@@ -18,6 +18,7 @@ from fusion.cross_attention import GatedCrossAttention
 from tests.training.aligned import OBJECTIVES, gradients_of
 from tests.training.anchored import anchored_update
 from tests.training.small_parts import OPTIMIZERS, UNUSED, updates
+from tests.training.telling import telling_configs
 from tests.training.tiny import fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from tests.training.worker import OPTIONS, adamw_with_decay, evaluate, lora_model, signalling, split_by_audio
 from training import gradients
@@ -83,10 +84,12 @@ def test_every_layer_is_a_unit_and_none_is_inside_another(fusion):
         assert found == {f"{stack}.{layer}" for stack in ("blocks", "media.blocks", "cross") for layer in (0, 1)}
 
 
+@pytest.mark.parametrize(("name", "configs"), [("found", fusion_configs()), ("told", telling_configs())])
 @pytest.mark.parametrize("fusion", fusion_configs())
-def test_gradients_equal_those_of_one_process_when_one_has_no_audio(folder, fusion):
-    found = torch.load(folder / "found.pt")[fusion]
-    model = tiny_model(fusion=fusion_configs()[fusion])
+def test_gradients_equal_those_of_one_process_when_one_has_no_audio(folder, fusion, name, configs):
+    """Those of plain layers, and of layers with auxiliary losses, which belong to a micro-batch."""
+    found = torch.load(folder / f"{name}.pt")[fusion]
+    model = tiny_model(fusion=configs[fusion])
     spoken, typed = split_by_audio(tiny_stream(model, samples_per_batch=1))
     totals = accumulate(model, NextToken(), [*spoken, *typed])
     assert found["count"] == totals.count
@@ -97,9 +100,10 @@ def test_gradients_equal_those_of_one_process_when_one_has_no_audio(folder, fusi
     assert norms["audio"] > 0
 
 
+@pytest.mark.parametrize("name", ["found", "told"])
 @pytest.mark.parametrize("fusion", fusion_configs())
-def test_recomputed_activations_give_the_same_gradients_in_two_processes(folder, fusion):
-    plain, again = (torch.load(folder / f"{name}.pt")[fusion] for name in ("found", "recomputed"))
+def test_recomputed_activations_give_the_same_gradients_in_two_processes(folder, fusion, name):
+    plain, again = (torch.load(folder / f"{file}.pt")[fusion] for file in (name, f"{name}_recomputed"))
     assert again["norms"] == plain["norms"]
     for name, gradient in plain["gradients"].items():
         assert torch.equal(again["gradients"][name], gradient), name

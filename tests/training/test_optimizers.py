@@ -164,6 +164,54 @@ def test_muon_does_not_move_what_a_batch_does_not_use():
     assert torch.equal(idle, before[1] * (1 - 0.1 * 0.1))
 
 
+@pytest.mark.parametrize("shape", [(4, 3, 5), (2, 2, 3, 5), (12, 5)])
+def test_muon_does_not_move_a_matrix_of_a_stack_that_no_token_used(shape):
+    """As if each of four experts were a parameter of its own: an expert that no token chose only decays."""
+    torch.manual_seed(0)
+    start = torch.randn(4, 3, 5)
+    stack = nn.Parameter(start.reshape(shape).clone())
+    apart = [nn.Parameter(matrix.clone()) for matrix in start]
+    options = {"lr": 0.1, "weight_decay": 0.1}
+    together = Muon([{"params": [stack], "matrices": (4, 3, 5)}], **options)
+    alone = Muon([{"params": [parameter], "matrices": (1, 3, 5)} for parameter in apart], **options)
+    for chosen in ([0, 1, 2, 3], [0, 2], [], [3]):
+        before = stack.detach().reshape(4, 3, 5).clone()
+        gradient = torch.zeros(4, 3, 5)
+        gradient[chosen] = torch.randn(len(chosen), 3, 5)
+        stack.grad = gradient.reshape(shape).clone()
+        for parameter, part in zip(apart, gradient, strict=True):
+            parameter.grad = part.clone()
+        together.step()
+        alone.step()
+        after = stack.detach().reshape(4, 3, 5)
+        torch.testing.assert_close(after, torch.stack([p.detach() for p in apart]), rtol=1e-5, atol=1e-6)
+        for expert in range(4):
+            assert torch.equal(after[expert], before[expert] * (1 - 0.1 * 0.1)) == (expert not in chosen)
+
+
+def test_routers_and_depthwise_kernels_may_be_for_adamw():
+    """A module says so; weight decay stays as it is."""
+
+    class Mixing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.router, self.experts = nn.Linear(4, 3), nn.Parameter(torch.randn(3, 4, 4))
+            self.expert_weight, self.depthwise = nn.Parameter(torch.randn(3, 4, 4)), nn.Conv1d(4, 4, 3, groups=4)
+
+        def adamw_parameters(self):
+            return [self.router.weight, self.depthwise.weight]
+
+    model = nn.ModuleDict({"inner": Mixing(), "linear": nn.Linear(4, 4)})
+    first, second = muon(model, lr=0.02, adamw_lr=0.001, adamw_weight_decay=0.1).optimizers
+    taken, rest = (
+        {p: group for group in optimizer.param_groups for p in group["params"]} for optimizer in (first, second)
+    )
+    assert names_of(model, taken) == {"inner.expert_weight", "linear.weight"}
+    decaying = [p for p, group in rest.items() if group["weight_decay"]]
+    assert names_of(model, decaying) == {"inner.router.weight", "inner.depthwise.weight"}
+    assert all(group["lr"] == 0.001 for group in rest.values())
+
+
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_no_optimizer_moves_an_encoder_that_no_batch_uses(kind):
     """Kernels, norms, biases and embeddings alike; what decays goes on to decay, to the last bit."""

@@ -38,10 +38,10 @@ def model_with_dropout(masks: list[torch.Tensor] | None = None) -> torch.nn.Modu
     def drop(module, inputs, hidden):
         if not module.training:
             return hidden
-        mask = (torch.rand_like(hidden) > 0.3).float()
+        mask = (torch.rand_like(hidden.states) > 0.3).float()
         if masks is not None:
             masks.append(mask[0, 0])
-        return hidden * mask
+        return hidden._replace(states=hidden.states * mask)
 
     model = tiny_model()
     model.fusion.blocks[0].register_forward_hook(drop)

@@ -82,7 +82,7 @@ def test_a_block_more_keeps_its_input_alone(fusion):
 def test_a_training_is_the_same_and_evaluates_as_ever(tmp_path):
     def evaluate(model, step):
         assert not model.training
-        return {"validation/score": float(model(tiny_stream(model)[0]).double().sum())}
+        return {"validation/score": float(model(tiny_stream(model)[0]).states.double().sum())}
 
     for name in ("none", "blocks"):
         options = {"max_steps": 4, "evaluate_every": 2, "recompute": name}

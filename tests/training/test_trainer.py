@@ -34,7 +34,7 @@ def test_next_token_equals_a_reference_written_out():
     model = tiny_model()
     batch = tiny_stream(model)[0]
     terms = NextToken()(model, batch)
-    probabilities = model.logits(model(batch)).log_softmax(-1)
+    probabilities = model.logits(model(batch).states).log_softmax(-1)
     total, groups = 0.0, {}
     for row, column in (batch.labels != UNSUPERVISED).nonzero().tolist():
         loss = -probabilities[row, column, batch.labels[row, column]].item()

@@ -18,6 +18,7 @@ from data.loader import loader
 from tests.training.aligned import OBJECTIVES, gradients_of
 from tests.training.anchored import anchored_update
 from tests.training.small_parts import OPTIMIZERS, updates
+from tests.training.telling import telling_configs
 from tests.training.tiny import CONFIG, fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from training import distributed, gradients
 from training.accumulation import accumulate
@@ -93,11 +94,14 @@ def run_distributed(arguments):
     """Gradients where only the first process has sound; a training from scratch; one that a single process began."""
     torch.set_num_threads(1)
     processes = distributed.start("cpu")
-    found = {name: sharded_gradients(fusion, processes) for name, fusion in fusion_configs().items()}
-    again = {name: sharded_gradients(fusion, processes, recomputed=True) for name, fusion in fusion_configs().items()}
-    if processes.is_main:
-        torch.save(found, arguments.folder / "found.pt")
-        torch.save(again, arguments.folder / "recomputed.pt")
+    for name, configs in (("found", fusion_configs()), ("told", telling_configs())):
+        found, again = (
+            {fusion: sharded_gradients(config, processes, recomputed) for fusion, config in configs.items()}
+            for recomputed in (False, True)
+        )
+        if processes.is_main:
+            torch.save(found, arguments.folder / f"{name}.pt")
+            torch.save(again, arguments.folder / f"{name}_recomputed.pt")
     for kind in OBJECTIVES:
         contrastive = gradients_of(kind, processes)
         torch.save(contrastive, arguments.folder / f"{kind}_{processes.rank}.pt")
