@@ -14,12 +14,14 @@ from torch import Tensor
 
 from certify.context import Context, batched, logits
 from certify.documents import extended, spans
-from certify.result import EXACT, ROUNDING, Result, at_most, deviation
-from data.collate import collate_prompts
+from certify.result import EXACT, ROUNDING, Result, at_most, deviation, largest_deviation
+from data.collate import collate, collate_prompts
 from data.document import Document
 from data.types import PADDING_DOCUMENT, InterleavedBatch
+from fusion.cache import CacheList
 from fusion.generation import generate, next_step
 from fusion.mode import switched
+from fusion.positions.following import following
 
 NEW_TOKENS = 6
 # Some tokens that must not be chosen, as special ones must not in the answers of a tokenizer.
@@ -56,6 +58,27 @@ def prefill_in_two_parts(context: Context) -> Result:
         largest = max(largest, deviation(torch.cat(parts), full))
         cut_documents += 1
     return at_most("prefill in two parts = at once", largest, ROUNDING, f"{cut_documents} documents, each cut once")
+
+
+def cached_equals_fresh_after_edits(context: Context) -> Result:
+    """A cache after rows were copied or emptied, or tokens taken back, then decoded: against full forward passes.
+
+    Every edit is one that would show: the rows go on with other documents than they began with.
+    """
+    documents, rng = context.documents(), context.rng()
+    new_BL = torch.from_numpy(rng.integers(context.vocab_size, size=(len(documents), NEW_TOKENS)))
+    edits = {"copied": _copied, "emptied": _emptied, "taken back": _taken_back}
+    deviations = {}
+    for name, edit in edits.items():
+        owners, after = edit(context, documents)
+        answered = [extended(documents[owner], new.numpy()) for owner, new in zip(owners, new_BL, strict=True)]
+        answered = [replace(document, sample_id=f"row {row}") for row, document in enumerate(answered)]
+        full = logits(context.model, batched(answered))
+        steps = _steps(context, *after, new_BL)
+        pairs = [(steps[row], full[f"row {row}"][-NEW_TOKENS:]) for row in range(len(owners))]
+        deviations[name] = largest_deviation(pairs)
+    detail = ", ".join(f"{name} {value:.0e}" for name, value in deviations.items())
+    return at_most("cached decoding after edits = full forward", max(deviations.values()), ROUNDING, detail)
 
 
 def greedy_is_argmax_of_full(context: Context) -> Result:
@@ -114,12 +137,80 @@ def _decode(context: Context, documents: list[Document], new_BL: Tensor) -> dict
     valid_BL = prompts.document_ids != PADDING_DOCUMENT
     cache = model.make_cache(len(documents), prompts.token_ids.shape[1] + NEW_TOKENS)
     with switched(model, training=False):
-        first, steps, last = model.logits(model(prompts, cache).states), [], prompts
+        first = model.logits(model(prompts, cache).states)
+    rest = _steps(context, cache, prompts, new_BL)
+    return {d.sample_id: torch.cat([first[i][valid_BL[i]], rest[i]]) for i, d in enumerate(documents)}
+
+
+# For each row, the document that it holds after an edit; and the cache, with the batch of the last tokens in it.
+Edited = tuple[list[int], tuple[CacheList, InterleavedBatch]]
+
+
+def _copied(context: Context, documents: list[Document]) -> Edited:
+    """Every row holds what another one held, some of them twice."""
+    cache, prompts = _prefilled(context, [[document] for document in documents], len(documents))
+    rows = torch.arange(len(documents))
+    source = (rows + 1) % max(len(documents) - 1, 1)
+    cache.copy_rows(source, rows)
+    names = ("token_ids", "modality_ids", "document_ids", "places", "positions", "labels", "label_groups")
+    return source.tolist(), (cache, replace(prompts, **{name: getattr(prompts, name)[source] for name in names}))
+
+
+def _emptied(context: Context, documents: list[Document]) -> Edited:
+    """Every second row is emptied and given another document, while the others hold still."""
+    owners = [(row + 2) % len(documents) if row % 2 else row for row in range(len(documents))]
+    cache, _ = _prefilled(context, [[document] for document in documents], len(documents))
+    cache.reset(torch.arange(1, len(documents), 2))
+    rows = [[documents[owner]] if row % 2 else [] for row, owner in enumerate(owners)]
+    _prefilled(context, rows, len(documents), cache)
+    return owners, (cache, collate_prompts([documents[owner] for owner in owners]))
+
+
+def _taken_back(context: Context, documents: list[Document]) -> Edited:
+    """Some tokens are tried in one call, of another number in each row, and taken back."""
+    cache, prompts = _prefilled(context, [[document] for document in documents], len(documents))
+    place_B1, position_B1A = following(prompts)
+    tried = torch.arange(NEW_TOKENS).expand(len(documents), -1)
+    padding = tried > torch.arange(len(documents))[:, None] % NEW_TOKENS
+    step = next_step(prompts, tried[:, 0])
+    step = replace(
+        step,
+        **{name: getattr(step, name).expand_as(tried) for name in ("modality_ids", "labels", "label_groups")},
+        token_ids=tried,
+        document_ids=step.document_ids.expand_as(tried).masked_fill(padding, PADDING_DOCUMENT),
+        places=place_B1 + tried,
+        positions=position_B1A + tried[..., None],
+    )
+    with switched(context.model, training=False), torch.no_grad():
+        context.model(step, cache)
+    cache.trim(place_B1[:, 0])
+    return list(range(len(documents))), (cache, prompts)
+
+
+@torch.no_grad()
+def _prefilled(
+    context: Context, rows: list[list[Document]], num_rows: int, cache: CacheList | None = None
+) -> tuple[CacheList, InterleavedBatch]:
+    """A cache with the document of each row, if there is one; documents are numbered by their rows."""
+    prompts = collate(rows)
+    longest = 2 * (max(len(document) for document in context.documents()) + NEW_TOKENS)
+    cache = cache or context.model.make_cache(num_rows, longest)
+    numbers = torch.arange(num_rows)[:, None].expand_as(prompts.document_ids)
+    padding = prompts.document_ids == PADDING_DOCUMENT
+    with switched(context.model, training=False):
+        context.model(replace(prompts, document_ids=numbers.masked_fill(padding, PADDING_DOCUMENT)), cache)
+    return cache, prompts
+
+
+@torch.no_grad()
+def _steps(context: Context, cache: CacheList, last: InterleavedBatch, new_BL: Tensor) -> Tensor:
+    """Logits [B, NEW_TOKENS, V] of new tokens, one by one."""
+    steps = []
+    with switched(context.model, training=False):
         for column_B in new_BL.unbind(1):
             last = next_step(last, column_B)
-            steps.append(model.logits(model(last, cache).states))
-    rest = torch.cat(steps, dim=1)
-    return {d.sample_id: torch.cat([first[i][valid_BL[i]], rest[i]]) for i, d in enumerate(documents)}
+            steps.append(context.model.logits(context.model(last, cache).states))
+    return torch.cat(steps, dim=1)
 
 
 def _prompts(context: Context) -> tuple[list[Document], int]:

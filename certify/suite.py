@@ -17,6 +17,7 @@ from certify.counting_checks import (
 )
 from certify.decoding_checks import (
     answers_do_not_depend_on_batch,
+    cached_equals_fresh_after_edits,
     cached_equals_full,
     greedy_is_argmax_of_full,
     prefill_in_two_parts,
@@ -70,6 +71,7 @@ MODEL_CHECKS: tuple[Check, ...] = (
     gradients_of_implementations,
     cached_equals_full,
     prefill_in_two_parts,
+    cached_equals_fresh_after_edits,
     greedy_is_argmax_of_full,
     answers_do_not_depend_on_batch,
     accumulated_equals_large_batch,

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT, InterleavedBatch
 from fusion.cache import TokenPlaces
 from fusion.folding import Folding, fold_pairs
-from fusion.mixers.attention import GroupAttention, dense_probabilities
+from fusion.mixers.attention import GroupAttention
 from fusion.mixers.cross_attention import PairAttention, folded_places, sees
+from fusion.mixers.masked import dense_probabilities
 from fusion.model import FusionModel
 from fusion.sequence import Visibility
 
@@ -107,7 +108,13 @@ def _of_groups(
 
 
 def _of_pairs(
-    batch: InterleavedBatch, q_RHCK: Tensor, k_RHCK: Tensor, _: Tensor, queries: TokenPlaces, memory: TokenPlaces
+    batch: InterleavedBatch,
+    q_RHCK: Tensor,
+    k_RHCK: Tensor,
+    _: Tensor,
+    queries: TokenPlaces,
+    memory: TokenPlaces,
+    *rest: Any,
 ) -> Iterator[Groups]:
     """Attention of the queries of each document to its memory, for each bucket of documents."""
     of_queries, of_memory = fold_pairs(queries.documents, memory.documents)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
 from fusion.block import layers_of
+from fusion.cache import CacheList
 from fusion.hidden import Aux, Hidden, joined, of_layer
 from fusion.mid import MidFusion
 from fusion.positions.once import Positions
@@ -62,15 +63,15 @@ class BottleneckFusion(MidFusion):
         """The layers without bottleneck tokens."""
         return list(self.blocks[: self.fusion_layer])
 
-    def make_cache(self, batch_size: int, max_length: int) -> list[Any]:
+    def make_cache(self, batch_size: int, max_length: int) -> CacheList:
         """One cache for each layer below `fusion_layer`, from there on one for each modality of a layer."""
         longest = max_length * (1 + self.num_bottlenecks)  # as if every token were a medium
-        return [
+        return CacheList(
             block.make_cache(batch_size, max_length)
             if layer < self.fusion_layer
-            else [block.make_cache(batch_size, longest) for _ in range(self.num_modalities)]
+            else CacheList(block.make_cache(batch_size, longest) for _ in range(self.num_modalities))
             for layer, block in enumerate(layers_of(self.blocks))
-        ]
+        )
 
     def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Hidden:
         """Hidden states [B, L, D]."""

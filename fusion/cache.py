@@ -1,57 +1,195 @@
-"""The key-value caches of cached decoding.
+"""The caches of cached decoding: what layers keep of tokens that they were given, and how new tokens see it.
 
-Shape legend: B rows, H key-value heads, L new tokens, T slots, K `head_dim`.
+Shape legend: B rows, H key-value heads, L new tokens, T slots, K `head_dim`, Q queries and M memory tokens of a row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from data.types import PADDING_DOCUMENT
+from fusion.mixers.masked import masked_attention
 from fusion.positions.once import Positions
 from fusion.sequence import Visibility
 
 
-class AttentionCache:
-    """Keys, values and group ids of one attention layer, in slots that are set aside once.
+class Cache:
+    """What one layer keeps: keys and values in slots, a state, or anything else; a base class.
 
-    Rows may have different lengths: each writes behind its own last token, so prompts of mixed length decode
-    together although they are padded on the right.
+    A cache attends: `attend` takes what the layer's `meet` takes of the new tokens, keeps what later tokens need of it,
+    and gives what each new token sees, of earlier calls and of this one. A call may bring any number of tokens for each
+    row, padding (group -1) anywhere among them, and nothing but padding for some rows: these stay as they are.
+
+    Rows are apart: no row is seen by another, even where two have the same group ids. A row may hold several groups
+    (documents, or the modalities of one), which are apart too. So who keeps a state instead of tokens keeps one for
+    each row and group, and finds it by `Visibility.group_ids`.
+
+    Into an empty cache a call is computed as in training (`alone`), by the same fast path.
     """
 
-    def __init__(self, batch_size: int, max_length: int, num_kv_heads: int, head_dim: int, like: Tensor) -> None:
-        shape = (batch_size, num_kv_heads, max_length, head_dim)
-        self.keys_BHTK = like.new_zeros(shape)
-        self.values_BHTK = like.new_zeros(shape)
-        self.groups_BT = torch.full((batch_size, max_length), PADDING_DOCUMENT, dtype=torch.long, device=like.device)
+    def attend(self, *parts: Any, **how: Any) -> Any:
+        """What each of the new tokens sees, zero at padding. Raises `ValueError` where there is no room for them."""
+        raise NotImplementedError(f"{type(self).__name__} must define attend")
+
+    def reset(self, rows: Tensor) -> None:
+        """Empties some rows (their numbers), so that they are as new."""
+        raise NotImplementedError(f"{type(self).__name__} must define reset")
+
+    def copy_rows(self, source: Tensor, target: Tensor) -> None:
+        """Lets row `target[i]` hold what row `source[i]` held before the call, under the same group ids.
+
+        To fork an answer, or to reorder beams. Whoever goes on with a row gives it the document of its source.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define copy_rows")
+
+    def trim(self, lengths: Tensor) -> None:
+        """Forgets, in each row, the tokens at place `lengths[row]` and later, as if they had never been given.
+
+        So tokens that were only tried are taken back. Lengths are counted in the document, also where the layer was
+        given some of its tokens only. A cache that keeps states may refuse by `ValueError` to go back further than the
+        beginning of the latest call.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define trim")
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes now."""
+        raise NotImplementedError(f"{type(self).__name__} must define bytes")
+
+
+class CacheList(list[Any], Cache):
+    """The caches of several layers, or of several streams of layers, as one; it attends by its members."""
+
+    def reset(self, rows: Tensor) -> None:
+        """In each."""
+        for cache in self:
+            cache.reset(rows)
+
+    def copy_rows(self, source: Tensor, target: Tensor) -> None:
+        """In each."""
+        for cache in self:
+            cache.copy_rows(source, target)
+
+    def trim(self, lengths: Tensor) -> None:
+        """In each."""
+        for cache in self:
+            cache.trim(lengths)
+
+    @property
+    def bytes(self) -> int:
+        """Of all."""
+        return sum(cache.bytes for cache in self)
+
+
+class TokenSlots(Cache):
+    """Tensors of tokens, `kept` [B, T, ..] each, in slots that are set aside once.
+
+    Rows may have different lengths: each writes behind its own last token, so prompts of mixed length decode together
+    although they are padded on the right. Padding is not kept: it goes to a slot after the last, which nobody reads.
+
+    shapes: of what is kept of one token. like: its type and device.
+    """
+
+    def __init__(self, batch_size: int, max_length: int, shapes: Sequence[tuple[int, ...]], like: Tensor) -> None:
+        self.max_length = max_length
+        self.kept = [like.new_zeros((batch_size, max_length + 1, *shape)) for shape in shapes]
+        ids = torch.full((batch_size, max_length + 1), PADDING_DOCUMENT, dtype=torch.long, device=like.device)
+        self.groups, self.places = ids, ids.clone()
         self.lengths_B = torch.zeros(batch_size, dtype=torch.long, device=like.device)
 
-    def append(self, keys_BHLK: Tensor, values_BHLK: Tensor, visibility: Visibility) -> Tensor:
-        """Stores new tokens; returns the mask [B, L, T] of the slots that each of them may see.
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row holds a token."""
+        return not bool(self.lengths_B.any())
 
-        Padding at the end of a row (group -1) is stored too, but is overwritten by the next call. A segment comes in
-        one call: what is seen backwards is among the new tokens. Raises `ValueError` when the slots do not suffice.
+    def store(self, values: Sequence[Tensor], groups_BL: Tensor, places_BL: Tensor | None = None) -> Tensor:
+        """Keeps new tokens, `values` [B, L, ..] each; returns their slots [B, L].
+
+        Without places they come in the order of their slots. Raises `ValueError` when the slots do not suffice.
         """
-        groups_BL = visibility.group_ids
-        new, slots = groups_BL.shape[1], self.groups_BT.shape[1]
-        slots_BL = self.lengths_B[:, None] + torch.arange(new, device=groups_BL.device)
-        if int(slots_BL.max()) >= slots:
-            raise ValueError(f"max_length={slots} of the cache is too short for {int(slots_BL.max()) + 1} tokens")
-        index_BHLK = slots_BL[:, None, :, None].expand(keys_BHLK.shape)
-        self.keys_BHTK.scatter_(2, index_BHLK, keys_BHLK.to(self.keys_BHTK.dtype))
-        self.values_BHTK.scatter_(2, index_BHLK, values_BHLK.to(self.values_BHTK.dtype))
-        self.groups_BT.scatter_(1, slots_BL, groups_BL)
-        self.lengths_B = self.lengths_B + (groups_BL != PADDING_DOCUMENT).sum(1)
-        allowed_BLT = torch.arange(slots, device=groups_BL.device) <= slots_BL[:, :, None]
+        valid_BL = groups_BL != PADDING_DOCUMENT
+        lengths_B = self.lengths_B + valid_BL.sum(1)
+        if int(lengths_B.max()) > self.max_length:
+            raise ValueError(
+                f"max_length={self.max_length} of the cache is too short for {int(lengths_B.max())} tokens"
+            )
+        slots_BL = torch.where(valid_BL, self.lengths_B[:, None] + valid_BL.cumsum(1) - 1, self.max_length)
+        for kept, new in zip(self.kept, values, strict=True):
+            index = slots_BL.view(*slots_BL.shape, *[1] * (new.ndim - 2)).expand_as(new)
+            kept.scatter_(1, index, new.to(kept.dtype))
+        self.groups.scatter_(1, slots_BL, groups_BL)
+        self.places.scatter_(1, slots_BL, slots_BL if places_BL is None else places_BL)
+        self.lengths_B = lengths_B
+        return slots_BL
+
+    def reset(self, rows: Tensor) -> None:
+        """Their slots are free."""
+        self.groups[rows] = PADDING_DOCUMENT
+        self.lengths_B[rows] = 0
+
+    def copy_rows(self, source: Tensor, target: Tensor) -> None:
+        """All slots of a row."""
+        for held in (*self.kept, self.groups, self.places, self.lengths_B):
+            held[target] = held[source]
+
+    def trim(self, lengths: Tensor) -> None:
+        """Slots are free again from the last token on that is left."""
+        self.groups.masked_fill_(self.places >= lengths[:, None], PADDING_DOCUMENT)
+        numbers_T = torch.arange(1, self.max_length + 2, device=self.groups.device)
+        self.lengths_B = ((self.groups != PADDING_DOCUMENT) * numbers_T).amax(1)
+
+    @property
+    def bytes(self) -> int:
+        """Of all slots, whether they hold a token or not."""
+        return sum(held.nbytes for held in (*self.kept, self.groups, self.places, self.lengths_B))
+
+
+class AttentionCache(TokenSlots):
+    """Keys, values and groups of one attention layer."""
+
+    def __init__(self, batch_size: int, max_length: int, num_kv_heads: int, head_dim: int, like: Tensor) -> None:
+        super().__init__(batch_size, max_length, [(num_kv_heads, head_dim)] * 2, like)
+
+    def attend(
+        self,
+        q_BHLK: Tensor,
+        k_BHLK: Tensor,
+        v_BHLK: Tensor,
+        visibility: Visibility,
+        alone: Callable[..., Tensor],
+    ) -> Tensor:
+        """[B, H, L, K]: new queries over all keys of their group that do not come after them.
+
+        A segment comes in one call: what is seen backwards is among the new tokens.
+        """
+        empty = self.is_empty
+        slots_BL = self.append(k_BHLK, v_BHLK, visibility)
+        if empty:
+            return alone(q_BHLK, k_BHLK, v_BHLK, visibility)
+        k_BHTK, v_BHTK = (kept[:, :-1].transpose(1, 2).to(q_BHLK.dtype) for kept in self.kept)
+        return masked_attention(q_BHLK, k_BHTK, v_BHTK, self.mask(slots_BL, visibility))
+
+    def append(self, k_BHLK: Tensor, v_BHLK: Tensor, visibility: Visibility) -> Tensor:
+        """Keeps new tokens; returns their slots [B, L]."""
+        values = (k_BHLK.transpose(1, 2), v_BHLK.transpose(1, 2))
+        return self.store(values, visibility.group_ids, visibility.places)
+
+    def mask(self, slots_BL: Tensor, visibility: Visibility) -> Tensor:
+        """[B, L, T], true where one of the tokens in `slots_BL` may see a slot."""
+        groups_BL, places_BL = visibility.group_ids, visibility.places if visibility.places is not None else slots_BL
+        groups_BT, places_BT = self.groups[:, None, :-1], self.places[:, None, :-1]
+        first_BLT = torch.arange(self.max_length, device=groups_BL.device) <= slots_BL[:, :, None]
+        allowed_BLT = (places_BT < places_BL[:, :, None]) | ((places_BT == places_BL[:, :, None]) & first_BLT)
         if visibility.segment_ids is not None:
             segments_BL = visibility.segment_ids
-            segments_BT = segments_BL.new_zeros(self.groups_BT.shape).scatter_(1, slots_BL, segments_BL)
-            allowed_BLT |= (segments_BT[:, None] == segments_BL[:, :, None]) & (segments_BL > 0)[:, :, None]
-        same_BLT = self.groups_BT[:, None, :] == groups_BL[:, :, None]
-        return same_BLT & allowed_BLT & (groups_BL != PADDING_DOCUMENT)[:, :, None]
+            segments_BT = segments_BL.new_zeros(self.groups.shape).scatter_(1, slots_BL, segments_BL)[:, None, :-1]
+            allowed_BLT |= (segments_BT == segments_BL[:, :, None]) & (segments_BL > 0)[:, :, None]
+        return (groups_BT == groups_BL[:, :, None]) & allowed_BLT & (groups_BL != PADDING_DOCUMENT)[:, :, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,24 +207,36 @@ class StandingTokens(TokenPlaces):
     positions: Positions
 
 
-class MemoryCache:
+class MemoryCache(TokenSlots):
     """Keys and values of the tokens that other ones attend to, which grow as media arrive."""
 
-    def __init__(self) -> None:
-        self._held: tuple[Tensor, Tensor, TokenPlaces] | None = None
+    def __init__(self, batch_size: int, max_length: int, num_kv_heads: int, head_dim: int, like: Tensor) -> None:
+        super().__init__(batch_size, max_length, [(num_kv_heads, head_dim)] * 2, like)
 
-    def append(self, keys_BHTK: Tensor, values_BHTK: Tensor, tokens: TokenPlaces) -> tuple[Tensor, Tensor, TokenPlaces]:
-        """All keys, values and places so far, with the new ones at the end; rows may hold padding anywhere.
+    def attend(
+        self,
+        q_BHQK: Tensor,
+        k_BHMK: Tensor,
+        v_BHMK: Tensor,
+        queries: TokenPlaces,
+        memory: TokenPlaces,
+        alone: Callable[..., Tensor],
+    ) -> Tensor:
+        """[B, H, Q, K]: queries over all memory so far; what they do not see costs nothing.
 
-        Where nothing is new, as for nearly every token that is decoded, they are those that are held, not copies.
+        Where no memory is new, as for nearly every token that is decoded, what is held stays where it lies.
         """
-        if self._held is not None and keys_BHTK.shape[2] == 0:
-            return self._held
-        new = (keys_BHTK, values_BHTK, tokens)
-        if self._held is not None:
-            keys, values, held = self._held
-            pairs = ((held.documents, tokens.documents), (held.places, tokens.places))
-            places = TokenPlaces(*(torch.cat(pair, dim=1) for pair in pairs))
-            new = (torch.cat([keys, keys_BHTK], dim=2), torch.cat([values, values_BHTK], dim=2), places)
-        self._held = new
-        return new
+        if k_BHMK.shape[2]:
+            self.store((k_BHMK.transpose(1, 2), v_BHMK.transpose(1, 2)), memory.documents, memory.places)
+        used = int(self.lengths_B.max())
+        k_BHTK, v_BHTK = (kept[:, :used].transpose(1, 2).to(q_BHQK.dtype) for kept in self.kept)
+        held = TokenPlaces(_of_row(self.groups[:, :used]), self.places[:, :used])
+        asking = TokenPlaces(_of_row(queries.documents), queries.places)
+        return alone(q_BHQK, k_BHTK, v_BHTK, asking, held)
+
+
+def _of_row(documents_BT: Tensor) -> Tensor:
+    """Document numbers that differ from row to row, as a copied row has those of its source; padding stays -1."""
+    rows_B1 = torch.arange(len(documents_BT), device=documents_BT.device)[:, None]
+    numbered = documents_BT * len(documents_BT) + rows_B1
+    return numbered.masked_fill(documents_BT == PADDING_DOCUMENT, PADDING_DOCUMENT)

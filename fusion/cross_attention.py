@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT
 from encoders.transformer import MOST_LAYERS
 from fusion.block import ModalityBlock
-from fusion.cache import MemoryCache, StandingTokens
+from fusion.cache import CacheList, MemoryCache, StandingTokens
 from fusion.feed_forward.base import for_modalities
 from fusion.hidden import Aux, Hidden, as_hidden, joined, of_layer
 from fusion.media_stream import MediaStream
@@ -116,10 +116,12 @@ class CrossAttentionFusion(FusionMethod):
         """None: text and media have layers of their own."""
         return []
 
-    def make_cache(self, batch_size: int, max_length: int) -> list[Any]:
+    def make_cache(self, batch_size: int, max_length: int) -> CacheList:
         """Caches of the media layers, of the text layers, and of the media that each cross-attention sees."""
         text = super().make_cache(batch_size, max_length)
-        return [self.media.make_cache(batch_size, max_length), text, [MemoryCache() for _ in self.cross]]
+        crossing = [gated.cross_attention for gated in self.cross if isinstance(gated, GatedCrossAttention)]
+        memory = CacheList(attention.make_cache(batch_size, max_length) for attention in crossing)
+        return CacheList([self.media.make_cache(batch_size, max_length), text, memory])
 
     def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Hidden:
         """Hidden states [B, L, D]."""

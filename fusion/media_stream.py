@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
 from fusion.block import ModalityBlock, layers_of
+from fusion.cache import CacheList
 from fusion.folding import fold_by_modality
 from fusion.hidden import Aux, Hidden, joined, of_layer
 from fusion.selection import Selection
@@ -28,9 +29,9 @@ class MediaStream(nn.Module):
         self.num_media, self.bidirectional = num_media, bidirectional
         self.blocks = nn.ModuleList(blocks)
 
-    def make_cache(self, batch_size: int, max_length: int) -> list[Any]:
+    def make_cache(self, batch_size: int, max_length: int) -> CacheList:
         """An empty cache for each layer."""
-        return [block.make_cache(batch_size, max_length) for block in layers_of(self.blocks)]
+        return CacheList(block.make_cache(batch_size, max_length) for block in layers_of(self.blocks))
 
     def forward(
         self, sequence: EmbeddedSequence, media: Selection, x_RTD: Tensor, cache: list[Any] | None = None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT
 from encoders.transformer import MOST_LAYERS
 from fusion.block import WEIGHTS, Block, ModalityBlock, layers_of
+from fusion.cache import CacheList
 from fusion.feed_forward.base import for_modalities
 from fusion.folding import Folding, fold_by_modality
 from fusion.hidden import Aux, Hidden, joined, of_layer
@@ -97,9 +98,9 @@ class FusionMethod(nn.Module):
         padding = sequence.document_ids == PADDING_DOCUMENT
         return fold_by_modality(sequence.modality_ids, padding, self.num_modalities)
 
-    def make_cache(self, batch_size: int, max_length: int) -> list[Any]:
+    def make_cache(self, batch_size: int, max_length: int) -> CacheList:
         """An empty cache, one entry a layer."""
-        return [block.make_cache(batch_size, max_length) for block in layers_of(self.blocks)]
+        return CacheList(block.make_cache(batch_size, max_length) for block in layers_of(self.blocks))
 
     def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Hidden:
         """Hidden states [B, L, D], before the model's final normalisation."""

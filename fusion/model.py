@@ -16,6 +16,7 @@ from data.types import PADDING_DOCUMENT, TEXT, BadSampleError, InterleavedBatch,
 from encoders.base import Encoder, MediaEncoder
 from encoders.projector import Projector
 from encoders.text import TokenEmbedding
+from fusion.cache import CacheList
 from fusion.hidden import Hidden
 from fusion.method import FusionMethod
 from fusion.missing import MissingTokens
@@ -139,8 +140,8 @@ class FusionModel(nn.Module):
         """Scores of the next token, [..., V], of hidden states [..., D]."""
         return self.text.logits(hidden[..., : self.d_model])
 
-    def make_cache(self, batch_size: int, max_length: int) -> list[Any]:
-        """An empty cache for `batch_size` rows of at most `max_length` tokens."""
+    def make_cache(self, batch_size: int, max_length: int) -> CacheList:
+        """An empty cache for `batch_size` rows of at most `max_length` tokens (see `fusion.cache.Cache`)."""
         return self.fusion.make_cache(batch_size, max_length)
 
     def _anchors(self) -> dict[Modality, nn.Module]:

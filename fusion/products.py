@@ -137,7 +137,8 @@ def _pair_attention(
     v: Tensor,
     queries: TokenPlaces,
     memory: TokenPlaces,
-    **_: Any,
+    *_: Any,
+    **__: Any,
 ) -> list[Product]:
     """Every query with all memory of its document."""
     same = queries.documents.flatten()[:, None] == memory.documents.flatten()

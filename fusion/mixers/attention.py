@@ -13,34 +13,9 @@ from torch import Tensor, nn
 from fusion.cache import AttentionCache
 from fusion.mixers.base import Mixer
 from fusion.mixers.heads import AttentionHeads, share_heads
+from fusion.mixers.masked import dense_attention, masked_attention
 from fusion.positions.once import Positions
 from fusion.sequence import Visibility, causal_or_same_segment
-
-
-def dense_probabilities(q_BHLK: Tensor, k_BHTK: Tensor, mask_BLT: Tensor) -> Tensor:
-    """Attention weights [B, H, L, T], written out: the reference of every faster path.
-
-    A query that may see nothing (padding) gets weights of zero.
-    """
-    k_BHTK = share_heads(k_BHTK, q_BHLK.shape[1])
-    scores = q_BHLK @ k_BHTK.transpose(-1, -2) / q_BHLK.shape[-1] ** 0.5
-    allowed = mask_BLT[:, None]
-    probabilities = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
-    return probabilities.masked_fill(~allowed.any(-1, keepdim=True), 0.0)
-
-
-def dense_attention(q_BHLK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, mask_BLT: Tensor) -> Tensor:
-    """The slow reference."""
-    return dense_probabilities(q_BHLK, k_BHTK, mask_BLT) @ share_heads(v_BHTK, q_BHLK.shape[1])
-
-
-def masked_attention(q_BHLK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, mask_BLT: Tensor) -> Tensor:
-    """torch's fused attention with a mask. Padding queries see themselves, lest they become NaN, and are zeroed."""
-    visible_BL = mask_BLT.any(-1)
-    mask = mask_BLT | ~visible_BL[..., None]
-    k_BHTK, v_BHTK = (share_heads(x, q_BHLK.shape[1]) for x in (k_BHTK, v_BHTK))
-    out = nn.functional.scaled_dot_product_attention(q_BHLK, k_BHTK, v_BHTK, attn_mask=mask[:, None])
-    return out * visible_BL[:, None, :, None]
 
 
 def causal_attention(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, segment_ids_BL: Tensor | None = None) -> Tensor:
@@ -98,8 +73,11 @@ class GroupAttention(nn.Module):
     ) -> Tensor:
         """[B, H, L, K]; with a `cache`, tokens that it already holds are seen too."""
         if cache is not None:
-            mask_BLT = cache.append(k_BHLK, v_BHLK, visibility)
-            return masked_attention(q_BHLK, cache.keys_BHTK, cache.values_BHTK, mask_BLT)
+            return cache.attend(q_BHLK, k_BHLK, v_BHLK, visibility, alone=self.alone)
+        return self.alone(q_BHLK, k_BHLK, v_BHLK, visibility)
+
+    def alone(self, q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, visibility: Visibility) -> Tensor:
+        """What the tokens of this call see of one another, by the implementation that is chosen."""
         if self.implementation == "dense":
             return dense_attention(q_BHLK, k_BHLK, v_BHLK, visibility.mask)
         if self.implementation == "sdpa":

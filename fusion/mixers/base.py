@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fusion.cache import Cache
 from fusion.positions.once import Positions
 from fusion.sequence import Visibility
 
@@ -38,8 +39,8 @@ class Mixer(nn.Module):
     implementations: tuple[str, ...] = ()
     sees_both_ways: bool = False
 
-    def make_cache(self, batch_size: int, max_length: int) -> Any:
-        """An empty cache or state of this layer for cached decoding."""
+    def make_cache(self, batch_size: int, max_length: int) -> Cache:
+        """An empty cache of this layer for cached decoding, of `max_length` tokens a row; see `fusion.cache.Cache`."""
         raise NotImplementedError(f"{type(self).__name__} must define make_cache")
 
     def before(self, x_BLD: Tensor, positions: Positions) -> tuple[Tensor, ...]:
@@ -49,7 +50,7 @@ class Mixer(nn.Module):
     def meet(self, *parts: Tensor, visibility: Visibility, cache: Any = None) -> Tensor:
         """What each token sees, [B, L, ..]; with a `cache`, tokens that it already holds are seen too.
 
-        The cache is updated. Padding may come out as anything that is finite.
+        Then the result is that of `cache.attend`, which updates it. Padding may come out as anything that is finite.
         """
         raise NotImplementedError(f"{type(self).__name__} must define meet")
 

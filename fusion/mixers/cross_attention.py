@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT
 from fusion.cache import MemoryCache, StandingTokens, TokenPlaces
 from fusion.folding import Folding, fold_pairs
-from fusion.mixers.attention import dense_attention, masked_attention
 from fusion.mixers.heads import AttentionHeads
+from fusion.mixers.masked import dense_attention, masked_attention
 
 
 class PairAttention(nn.Module):
@@ -30,9 +30,23 @@ class PairAttention(nn.Module):
 
     @torch.compiler.disable  # its shapes follow the documents of each batch
     def forward(
+        self,
+        q_RHQK: Tensor,
+        k_RHMK: Tensor,
+        v_RHMK: Tensor,
+        queries: TokenPlaces,
+        memory: TokenPlaces,
+        cache: MemoryCache | None = None,
+    ) -> Tensor:
+        """[R, H, Q, K]; `queries` are [R, Q], `memory` is [R, M]; with a `cache`, memory that it holds is seen too."""
+        if cache is not None:
+            return cache.attend(q_RHQK, k_RHMK, v_RHMK, queries, memory, alone=self.alone)
+        return self.alone(q_RHQK, k_RHMK, v_RHMK, queries, memory)
+
+    def alone(
         self, q_RHQK: Tensor, k_RHMK: Tensor, v_RHMK: Tensor, queries: TokenPlaces, memory: TokenPlaces
     ) -> Tensor:
-        """[R, H, Q, K]; `queries` are [R, Q], `memory` is [R, M]."""
+        """What the queries see of the memory that is given, by the implementation that is chosen."""
         if self.implementation == "dense":
             return dense_attention(q_RHQK, k_RHMK, v_RHMK, sees(queries, memory))
         return folded_pairs(q_RHQK, k_RHMK, v_RHMK, queries, memory)
@@ -78,6 +92,10 @@ class CrossAttention(AttentionHeads):
         super().__init__(d_model, **heads)
         self.attend = PairAttention(implementation)
 
+    def make_cache(self, batch_size: int, max_length: int) -> MemoryCache:
+        """An empty cache of at most `max_length` tokens of memory a row."""
+        return MemoryCache(batch_size, max_length, self.num_kv_heads, self.head_dim, like=self.q.weight)
+
     def forward(
         self,
         x_RQD: Tensor,
@@ -89,7 +107,4 @@ class CrossAttention(AttentionHeads):
         """What each query token sees [R, Q, D]; with a `cache`, memory that it already holds is seen too."""
         q = self.queries(x_RQD, self.position.rotation(queries.positions, x_RQD.dtype))
         k, v = self.keys_and_values(memory_RMD, self.position.rotation(memory.positions, memory_RMD.dtype))
-        held: TokenPlaces = memory
-        if cache is not None:
-            k, v, held = cache.append(k, v, memory)
-        return self.out(self.attend(q, k, v, queries, held).transpose(1, 2).flatten(2))
+        return self.out(self.attend(q, k, v, queries, memory, cache).transpose(1, 2).flatten(2))

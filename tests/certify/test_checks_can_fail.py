@@ -13,6 +13,7 @@ from certify import counting_checks, decoding_checks, suite, training_checks
 from certify.context import Context
 from certify.decoding_checks import (
     answers_do_not_depend_on_batch,
+    cached_equals_fresh_after_edits,
     cached_equals_full,
     greedy_is_argmax_of_full,
     prefill_in_two_parts,
@@ -38,12 +39,19 @@ from certify.implementation_checks import gradients_of_implementations, outputs_
 from certify.training_checks import accumulated_equals_large_batch, trains_without_a_modality
 from data.types import InterleavedBatch, MediaBatch
 from encoders.base import MediaEncoder
-from fusion import cache
 from fusion.block import Block
 from fusion.hidden import Hidden
 from fusion.mixers import attention
 from fusion.model import FusionModel
-from fusion.sequence import Visibility
+from tests.certify.cache_sabotage import (
+    cache_counts_padding,
+    cache_forgets_everything,
+    cache_forgets_its_first_slot,
+    copies_share_their_groups_alone,
+    reset_keeps_what_was_there,
+    second_prefill_overwrites_the_first,
+    trimming_leaves_the_last,
+)
 from tests.certify.flops_sabotage import values_are_not_multiplied, weights_get_no_gradient
 from tests.certify.media_sabotage import (
     folded_attention_ignores_media,
@@ -111,42 +119,9 @@ def folded_attention_detaches_keys(context: Context, patch: Patch) -> None:
     patch.setattr(attention, "folded_attention", lambda q, k, v, visibility: original(q, k.detach(), v, visibility))
 
 
-def cache_forgets_its_first_slot(context: Context, patch: Patch) -> None:
-    original = cache.AttentionCache.append
-
-    def append(self: Any, *args: Tensor) -> Tensor:
-        mask = original(self, *args)
-        return torch.cat([torch.zeros_like(mask[..., :1]), mask[..., 1:]], dim=-1)
-
-    patch.setattr(cache.AttentionCache, "append", append)
-
-
-def cache_forgets_everything(context: Context, patch: Patch) -> None:
-    """Each new token sees itself alone."""
-    original = cache.AttentionCache.append
-
-    def append(self: Any, keys: Tensor, values: Tensor, visibility: Visibility) -> Tensor:
-        mask = original(self, keys, values, visibility)
-        own = torch.arange(mask.shape[-1]) == self.lengths_B[:, None, None] - 1
-        return mask & own if mask.shape[1] == 1 else mask
-
-    patch.setattr(cache.AttentionCache, "append", append)
-
-
 def generation_forgets_what_is_forbidden(context: Context, patch: Patch) -> None:
     original = decoding_checks.generate
     patch.setattr(decoding_checks, "generate", lambda *args, forbidden_ids, **rest: original(*args, **rest))
-
-
-def cache_counts_padding(context: Context, patch: Patch) -> None:
-    """Rows that were padded on the right go on behind their padding, which is then seen."""
-    original = cache.AttentionCache.append
-
-    def append(self: Any, keys: Tensor, values: Tensor, visibility: Visibility) -> Tensor:
-        groups = visibility.group_ids
-        return original(self, keys, values, Visibility(groups[:, :1].expand(groups.shape)))
-
-    patch.setattr(cache.AttentionCache, "append", append)
 
 
 def positions_restart_when_decoding(context: Context, patch: Patch) -> None:
@@ -158,17 +133,6 @@ def positions_restart_when_decoding(context: Context, patch: Patch) -> None:
         return original(batch, cache)
 
     patch.setattr(context.model, "forward", forward)
-
-
-def second_prefill_overwrites_the_first(context: Context, patch: Patch) -> None:
-    original = cache.AttentionCache.append
-
-    def append(self: Any, keys: Tensor, values: Tensor, visibility: Visibility) -> Tensor:
-        if keys.shape[2] > 1:
-            self.lengths_B = torch.zeros_like(self.lengths_B)
-        return original(self, keys, values, visibility)
-
-    patch.setattr(cache.AttentionCache, "append", append)
 
 
 def micro_batches_are_averaged(context: Context, patch: Patch) -> None:
@@ -282,6 +246,9 @@ CASES: list[tuple[Callable[[Context], Any], Sabotage]] = [
     (cached_equals_full, cache_counts_padding),
     (cached_equals_full, positions_restart_when_decoding),
     (prefill_in_two_parts, second_prefill_overwrites_the_first),
+    (cached_equals_fresh_after_edits, trimming_leaves_the_last),
+    (cached_equals_fresh_after_edits, copies_share_their_groups_alone),
+    (cached_equals_fresh_after_edits, reset_keeps_what_was_there),
     (greedy_is_argmax_of_full, cache_forgets_everything),
     (greedy_is_argmax_of_full, generation_forgets_what_is_forbidden),
     (answers_do_not_depend_on_batch, cache_counts_padding),

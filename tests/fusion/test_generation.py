@@ -7,6 +7,7 @@ import torch
 from fusion.cache import AttentionCache
 from fusion.flops import documents_alone, usage
 from fusion.generation import generate
+from fusion.mixers.masked import dense_attention
 from fusion.sequence import EmbeddedSequence, Visibility
 from tests.fusion.builders import batch_of, small_model
 
@@ -121,4 +122,4 @@ def test_full_cache_is_an_error() -> None:
     cache = AttentionCache(1, 3, 1, 2, like=torch.zeros(1))
     keys = torch.zeros(1, 1, 4, 2)
     with pytest.raises(ValueError, match=r"max_length=3 of the cache is too short for 4 tokens"):
-        cache.append(keys, keys, Visibility(torch.zeros(1, 4, dtype=torch.long)))
+        cache.attend(keys, keys, keys, Visibility(torch.zeros(1, 4, dtype=torch.long)), alone=dense_attention)

@@ -232,7 +232,7 @@ def test_decoded_text_leaves_the_memory_of_media_where_it_lies() -> None:
         return model.fusion(EmbeddedSequence(**cut), cache).states
 
     def places() -> list[int]:
-        return [tensor.data_ptr() for memory in cache[2] for tensor in memory._held[:2]]
+        return [tensor.data_ptr() for memory in cache[2] for tensor in memory.kept]
 
     with torch.no_grad():
         states, before = [part(0, length - 4)], places()
@@ -240,9 +240,12 @@ def test_decoded_text_leaves_the_memory_of_media_where_it_lies() -> None:
             states.append(part(place, place + 1))
             assert places() == before
         torch.testing.assert_close(torch.cat(states, 1), model.fusion(sequence).states, rtol=1e-4, atol=1e-5)
-    (held, _, _), new = cache[2][0]._held, torch.randn(1, 2, 3, 8)  # and what is new still comes behind it
-    keys, _, _ = cache[2][0].append(new, new, TokenPlaces(*torch.zeros(2, 1, 3, dtype=torch.long)))
-    assert torch.equal(keys, torch.cat([held, new], dim=2))
+    memory = cache[2][0]
+    used, new = int(memory.lengths_B[0]), torch.randn(1, 2, 1, 8)  # and what is new still comes behind it
+    held = memory.kept[0][:, :used].clone()
+    tokens = TokenPlaces(*torch.zeros(2, 1, 1, dtype=torch.long))
+    memory.attend(new, new, new, tokens, tokens, alone=lambda q, *rest: q)
+    assert torch.equal(memory.kept[0][:, : used + 1], torch.cat([held, new.transpose(1, 2)], dim=1))
 
 
 def test_concat_pools_the_latest_token_of_each_medium() -> None:
