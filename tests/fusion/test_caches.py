@@ -55,7 +55,7 @@ def prefilled(model: FusionModel, room: int = 8) -> tuple[Any, InterleavedBatch,
     batch = batch_of(model, PROMPTS)
     cache = model.make_cache(len(PROMPTS), batch.token_ids.shape[1] + room)
     with torch.no_grad():
-        return cache, batch, model(batch, cache)
+        return cache, batch, model(batch, cache).states
 
 
 def steps(model: FusionModel, cache: Any, last: InterleavedBatch, tokens_BL: Tensor) -> tuple[Tensor, InterleavedBatch]:
@@ -64,7 +64,7 @@ def steps(model: FusionModel, cache: Any, last: InterleavedBatch, tokens_BL: Ten
     with torch.no_grad():
         for token_B in tokens_BL.unbind(1):
             last = next_step(last, token_B)
-            states.append(model(last, cache))
+            states.append(model(last, cache).states)
     return torch.cat(states, 1), last
 
 
@@ -81,7 +81,7 @@ def test_prefill_into_an_empty_cache_is_the_forward_pass_of_a_training(
     model = small_model(fusion=METHODS[name], mixer=mixer).eval()
     batch = batch_of(model, PROMPTS)
     with torch.no_grad():
-        expected = model(batch)
+        expected = model(batch).states
 
     def dense(*inputs: Any) -> Tensor:
         raise AssertionError("the mask over all slots was built")

@@ -92,7 +92,7 @@ def test_layers_of_different_mixers_have_weights_per_modality() -> None:
     sequence = model.embed(batch)
     sequence.hidden.retain_grad()
     last = [int((batch.document_ids == document).nonzero()[-1, 1]) for document in (0, 2)]
-    model.fusion(sequence)[[0, 1], last].pow(3).sum().backward()
+    model.fusion(sequence).states[[0, 1], last].pow(3).sum().backward()
     assert sequence.hidden.grad is not None
     reached = sequence.hidden.grad.abs().amax(-1) > 0
     assert torch.equal(reached, (batch.document_ids == 0) | (batch.document_ids == 2))

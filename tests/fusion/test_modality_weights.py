@@ -67,7 +67,7 @@ def by_hand(layer: ModalityBlock, x_BLD: Tensor, meet: Any) -> Tensor:
         rows = []
         for place, own, seen in zip(members, experts, meet(parts), strict=True):
             mixed = x_BLD[place] + own.mixer.after(seen)
-            rows.append(mixed + own.feed_forward(own.feed_forward_norm(mixed)))
+            rows.append(mixed + own.feed_forward(own.feed_forward_norm(mixed), None))
         index = tuple(torch.tensor(axis) for axis in zip(*members, strict=True))
         result = result.index_put(index, torch.stack(rows))
     return result
@@ -85,8 +85,9 @@ def test_weights_per_modality_equal_a_slow_reference(mixer: Any, meet: Any) -> N
     generator = torch.Generator().manual_seed(1)
     x_BLD, projection = (torch.randn(2, 8, D_MODEL, generator=generator, dtype=torch.float64) for _ in range(2))
     x_BLD.requires_grad_()
-    visibility = Visibility(GROUPS, None, fold_by_modality(KINDS, GROUPS < 0, NUM_MODALITIES))
-    outputs = [layer(x_BLD, visibility, Positions(PLACES[..., None])), by_hand(layer, x_BLD, meet)]
+    by_modality = fold_by_modality(KINDS, GROUPS < 0, NUM_MODALITIES)
+    visibility = Visibility(GROUPS, None, by_modality, modality_ids_BL=KINDS)
+    outputs = [layer(x_BLD, visibility, Positions(PLACES[..., None])).states, by_hand(layer, x_BLD, meet)]
     torch.testing.assert_close(outputs[0], outputs[1])
     leaves = [x_BLD, *layer.parameters()]
     found, expected = (torch.autograd.grad((output * projection).sum(), leaves) for output in outputs)
@@ -103,7 +104,8 @@ def test_one_set_of_weights_equals_the_same_in_every_modality() -> None:
         assert isinstance(expert, nn.Module)
         expert.load_state_dict(shared.state_dict())
     x_BLD = torch.randn(2, 8, D_MODEL, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    visibility = Visibility(GROUPS, None, fold_by_modality(KINDS, GROUPS < 0, NUM_MODALITIES))
-    expected = shared(x_BLD, visibility, Positions(PLACES[..., None]))
-    found = layer(x_BLD, visibility, Positions(PLACES[..., None]))
+    by_modality = fold_by_modality(KINDS, GROUPS < 0, NUM_MODALITIES)
+    visibility = Visibility(GROUPS, None, by_modality, modality_ids_BL=KINDS)
+    expected = shared(x_BLD, visibility, Positions(PLACES[..., None])).states
+    found = layer(x_BLD, visibility, Positions(PLACES[..., None])).states
     torch.testing.assert_close(found[GROUPS >= 0], expected[GROUPS >= 0])

@@ -45,7 +45,7 @@ def random_order(sequence: EmbeddedSequence) -> Tensor:
 def reached(model: FusionModel, sequence: EmbeddedSequence) -> Tensor:
     """[B, L, B * L], true where a token moves with another one's hidden state."""
     jacobian = torch.autograd.functional.jacobian(
-        lambda hidden: model.fusion(replace(sequence, hidden=hidden)).sum(-1).flatten(), sequence.hidden.detach()
+        lambda hidden: model.fusion(replace(sequence, hidden=hidden)).states.sum(-1).flatten(), sequence.hidden.detach()
     )
     return jacobian.abs().amax(-1) > 1e-12
 
@@ -57,7 +57,7 @@ def test_rows_may_hold_their_tokens_in_any_order(fusion: Any, bidirectional: boo
     model, batch = model_and_batch(fusion, bidirectional_media=bidirectional)
     sequence = model.embed(batch)
     order = random_order(sequence)
-    expected, found = model.fusion(sequence), model.fusion(permuted(sequence, order))
+    expected, found = model.fusion(sequence).states, model.fusion(permuted(sequence, order)).states
     valid = batch.document_ids >= 0
     rows = torch.arange(len(order))[:, None]
     torch.testing.assert_close(found[valid[rows, order]], expected[rows, order][valid[rows, order]])
@@ -79,7 +79,7 @@ def test_other_positions_turn_queries_and_keys_and_nothing_else(fusion: Any) -> 
     rows, order = torch.arange(len(batch.places))[:, None], random_order(sequence)
     other = replace(sequence, positions=sequence.positions[rows, order])
     valid = batch.document_ids >= 0
-    assert float((model.fusion(sequence) - model.fusion(other)).detach()[valid].abs().max()) > 1e-6
+    assert float((model.fusion(sequence).states - model.fusion(other).states).detach()[valid].abs().max()) > 1e-6
     assert torch.equal(reached(model, sequence), reached(model, other))
     if type(model.fusion).forward is EarlyFusion.forward:
         masks = [model.fusion.visibilities(given)[0].mask for given in (sequence, other)]
