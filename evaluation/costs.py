@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from data.types import InterleavedBatch
-from fusion.counting import active_parameters, parameter_counts, sample_flops
+from fusion.active import active_parameters
+from fusion.counting import parameter_counts, sample_flops
 from fusion.model import FusionModel
 
 

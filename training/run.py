@@ -31,9 +31,10 @@ from data.mixture import Mixture, Source
 from data.progress import tell
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
+from fusion.active import active_parameters
 from fusion.build import build_model
 from fusion.checkpoint import validate_targets
-from fusion.counting import active_parameters, parameter_counts, sample_flops, trainable_parameters
+from fusion.counting import parameter_counts, sample_flops, trainable_parameters
 from fusion.model import FusionModel
 from fusion.sizing import QUANTITIES, solve
 from training.anchoring import fit_shared_space
