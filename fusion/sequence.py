@@ -5,8 +5,10 @@ Shape legend: B rows, L tokens in a row, D `d_model`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ from fusion.folding import Folding, fold
 
 # Group ids of a modality within a document: far above any number of documents in a batch.
 _MODALITY_STRIDE = 2**32
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,16 @@ class Visibility:
     def folding(self) -> Folding:
         """The groups as rows."""
         return fold(self.group_ids)
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """`make()`, computed when `key` is asked for the first time: what a kernel needs to know, for all layers."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    @cached_property
+    def _made(self) -> dict[Hashable, Any]:
+        return {}
 
 
 def causal_or_same_segment(length: int, segment_ids_BL: Tensor | None, device: torch.device) -> Tensor:

@@ -20,7 +20,7 @@ def outputs_and_gradients(implementation: str, rows: list) -> tuple[torch.Tensor
     return hidden.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("implementation", ["sdpa", "folded", "auto"])
+@pytest.mark.parametrize("implementation", ["sdpa", "folded", "varlen", "flex", "auto"])
 @pytest.mark.parametrize("rows", [PACKED, [[[12]], [["image", 3]]]], ids=["packed", "alone"])
 def test_fast_attention_equals_dense(implementation: str, rows: list) -> None:
     # float32 sums in another order differ by a few units in the last place, about 1e-6 of the values.
