@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from certify.context import Context, batched, logits
+from certify.context import Context, logits
 from certify.documents import extended, spans
 from certify.result import EXACT, ROUNDING, Result, at_most, deviation
-from data.collate import collate_prompts
 from data.document import Document
 from data.types import PADDING_DOCUMENT, UNSUPERVISED, InterleavedBatch
 from fusion.generation import generate
@@ -32,7 +31,7 @@ def cached_equals_full(context: Context) -> Result:
     new_BL = torch.from_numpy(rng.integers(context.vocab_size, size=(len(documents), NEW_TOKENS)))
     full = logits(
         context.model,
-        batched([extended(d, tokens.numpy()) for d, tokens in zip(documents, new_BL, strict=True)]),
+        context.batched([extended(d, tokens.numpy()) for d, tokens in zip(documents, new_BL, strict=True)]),
     )
     values = _decode(context, documents, new_BL)
     largest = max(deviation(values[d.sample_id], full[d.sample_id]) for d in documents)
@@ -52,7 +51,7 @@ def prefill_in_two_parts(context: Context) -> Result:
         cache = context.model.make_cache(1, len(document))
         with switched(context.model, training=False), torch.no_grad():
             parts = [context.model.logits(context.model(part, cache))[0] for part in (first, second)]
-        full = logits(context.model, batched([document]))[document.sample_id]
+        full = logits(context.model, context.batched([document]))[document.sample_id]
         largest = max(largest, deviation(torch.cat(parts), full))
         cut_documents += 1
     return at_most("prefill in two parts = at once", largest, ROUNDING, f"{cut_documents} documents, each cut once")
@@ -96,7 +95,7 @@ def halves(context: Context, document: Document, cut: int) -> tuple[InterleavedB
             label_groups=document.label_groups[place],
             media=media,
         )
-        batch = _without_padding(collate_prompts([part]), len(part))
+        batch = _without_padding(context.prompts([part]), len(part))
         result.append(replace(batch, positions=batch.positions + (place.start or 0)))
     return result[0], result[1]
 
@@ -109,14 +108,14 @@ def _without_padding(batch: InterleavedBatch, length: int) -> InterleavedBatch:
 @torch.no_grad()
 def _decode(context: Context, documents: list[Document], new_BL: Tensor) -> dict[str, Tensor]:
     """Logits [its tokens, V] of each document with its new tokens, by prefill and then a step per token."""
-    model, prompts = context.model, collate_prompts(documents)
+    model, prompts = context.model, context.prompts(documents)
     valid_BL = prompts.document_ids != PADDING_DOCUMENT
     cache = model.make_cache(len(documents), prompts.token_ids.shape[1] + NEW_TOKENS)
     with switched(model, training=False):
         first = model.logits(model(prompts, cache))
         steps = [
             model.logits(model(one_token(prompts, column[:, None], valid_BL.sum(1) + step), cache))
-            for step, column in enumerate(new_BL.unbind(1))
+            for step, column in enumerate(new_BL.to(valid_BL.device).unbind(1))
         ]
     rest = torch.cat(steps, dim=1)
     return {d.sample_id: torch.cat([first[i][valid_BL[i]], rest[i]]) for i, d in enumerate(documents)}
@@ -144,7 +143,7 @@ def _prompts(context: Context) -> tuple[list[Document], int]:
 
 
 def _generate(context: Context, documents: list[Document], end_id: int) -> list[list[int]]:
-    prompts, longest = collate_prompts(documents), 2 * NEW_TOKENS
+    prompts, longest = context.prompts(documents), 2 * NEW_TOKENS
     return generate(context.model, prompts, end_id=end_id, max_new_tokens=longest, forbidden_ids=FORBIDDEN)
 
 
@@ -153,7 +152,7 @@ def _slowly(context: Context, documents: list[Document], end_id: int) -> list[li
     allowed = [token for token in range(context.vocab_size) if token not in FORBIDDEN]
     for _ in range(2 * NEW_TOKENS):
         sequences = [extended(document, answer) for document, answer in zip(documents, answers, strict=True)]
-        scores = logits(context.model, batched(sequences))
+        scores = logits(context.model, context.batched(sequences))
         likeliest = [[allowed[int(scores[d.sample_id][-1, allowed].argmax())]] for d in documents]
         answers = np.append(answers, likeliest, axis=1)
     return [list(takewhile(lambda token: token != end_id, answer)) for answer in answers.tolist()]

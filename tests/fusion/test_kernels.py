@@ -13,9 +13,9 @@ from torch import Tensor
 from fusion.cache import TokenPlaces
 from fusion.folding import line_up
 from fusion.mixers import flex, varlen
-from fusion.mixers.attention import IMPLEMENTATIONS, dense_attention
+from fusion.mixers.attention import IMPLEMENTATIONS, GroupAttention, dense_attention
 from fusion.mixers.choice import fastest
-from fusion.mixers.cross_attention import sees
+from fusion.mixers.cross_attention import PairAttention, sees
 from fusion.sequence import Visibility
 
 LENGTH = 300  # more than two blocks of 128, and no multiple of them
@@ -153,11 +153,52 @@ def test_a_block_mask_of_pairs_is_the_dense_mask() -> None:
     torch.testing.assert_close(found, dense_attention(q, k, v, sees(queries, memory)), rtol=1e-9, atol=1e-9)
 
 
+# Rounding of what goes in and comes out: 8 bits of bfloat16; float32 and its sums.
+TOLERANCES = {torch.bfloat16: 0.05, torch.float32: 1e-4}
+
+
+def largest_error(values: list[Tensor], references: list[Tensor]) -> float:
+    """Relative to the largest value of each reference."""
+    pairs = zip(values, references, strict=True)
+    return max(float((v.cpu().double() - r).abs().max() / r.abs().max()) for v, r in pairs)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("implementation", GroupAttention.implementations)
+@pytest.mark.parametrize("kind", ["documents", "groups", "segments"])
+def test_every_implementation_is_dense_attention_on_the_device(
+    device: torch.device, kind: str, implementation: str, dtype: torch.dtype
+) -> None:
+    """On a GPU its kernels, in the precisions that they are for; against the reference in float64 on the CPU."""
+    visibility, inputs = visibility_of(kind), heads(head_dim=32)
+    expected = outputs_and_gradients(lambda *x: dense_attention(*x, visibility.mask), inputs)
+    attend = partial(GroupAttention(implementation), visibility=visibility_of(kind, device=device))
+    found = outputs_and_gradients(attend, tuple(x.to(device, dtype) for x in inputs))
+    assert largest_error(found, expected) < TOLERANCES[dtype]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("implementation", PairAttention.implementations)
+def test_so_is_attention_of_pairs(device: torch.device, implementation: str, dtype: torch.dtype) -> None:
+    def places(length: int, where: torch.device | str) -> TokenPlaces:
+        documents = torch.arange(length).expand(3, -1) // 40 + 10 * torch.arange(3)[:, None]
+        order = 2 * torch.arange(length).expand(3, -1) % 83
+        return TokenPlaces(documents.to(where), order.to(where))
+
+    (q, k, v), lengths = heads(head_dim=32), (140, LENGTH)
+    inputs = (q[:, :, :140], k, v)
+    on_cpu, on_device = ([places(length, where) for length in lengths] for where in ("cpu", device))
+    expected = outputs_and_gradients(lambda *x: dense_attention(*x, sees(*on_cpu)), inputs)
+    attend = partial(PairAttention(implementation), queries=on_device[0], memory=on_device[1])
+    found = outputs_and_gradients(attend, tuple(x.to(device, dtype) for x in inputs))
+    assert largest_error(found, expected) < TOLERANCES[dtype]
+
+
 HALF, SINGLE, DOUBLE = torch.bfloat16, torch.float32, torch.float64
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype", "head_dim", "one_group_per_row", "both_ways", "has_compiler", "expected"),
+    ("place", "dtype", "head_dim", "one_group_per_row", "both_ways", "has_compiler", "expected"),
     [
         ("cpu", SINGLE, 32, True, False, True, "plain"),
         ("cpu", SINGLE, 32, True, True, True, "plain"),
@@ -180,7 +221,7 @@ HALF, SINGLE, DOUBLE = torch.bfloat16, torch.float32, torch.float64
     ],
 )
 def test_the_fastest_that_runs_is_chosen(
-    device: str,
+    place: str,
     dtype: torch.dtype,
     head_dim: int,
     one_group_per_row: bool,
@@ -189,7 +230,7 @@ def test_the_fastest_that_runs_is_chosen(
     expected: str,
 ) -> None:
     found = fastest(
-        device,
+        place,
         dtype,
         head_dim,
         one_group_per_row=one_group_per_row,
