@@ -160,7 +160,7 @@ class GpuCheckOptions(CertifyOptions):
     """The root of gpu_check.py."""
 
     part: Literal["tests", "certificate", "compiled", "speed"] | None = None
-    tests: FilePath
+    tests: list[Text]
     steps: Count
     documents: Count
     new_tokens: Count

@@ -30,9 +30,10 @@ def tests(config: DictConfig, device: torch.device) -> Found:
     import pytest  # an installation for users has none
 
     outcomes = _Outcomes()
-    where = [str(REPOSITORY / config.tests), "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml")]
+    where = [str(REPOSITORY / place) for place in config.tests]
+    root = ["--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml")]
     what = ["-m", MARKER, "--device", str(device), "-p", "no:cacheprovider"]
-    code = pytest.main([*where, *what], plugins=[outcomes])
+    code = pytest.main([*where, *root, *what], plugins=[outcomes])
     passed = code == pytest.ExitCode.OK
     reason = "" if passed else f"pytest ended with {code!r}; {'; '.join(outcomes.failed[:3]) or 'nothing was run'}"
     counts = {"tests passed": outcomes.passed, "tests failed": len(outcomes.failed)}
