@@ -31,7 +31,7 @@ def main(config: DictConfig) -> None:
         import torch
 
         torch.set_num_threads(config.compute_threads or cores())
-        carry_out(config.part, config).write(folder)
+        carry_out(config.part, config, keep=lambda found: found.write(folder)).write(folder)
         return
     if (folder / FILE).exists():
         raise BadInputError(f"output={folder}: holds {FILE} already, and nothing is overwritten; choose another folder")

@@ -18,7 +18,7 @@ class Found:
     """passed: whether all went well; reason: why not, in a line.
 
     checks: a deviation beside its tolerance each; figures: what was measured, by name and unit, of each device;
-    seconds: how long it took of limit_seconds.
+    seconds: how long it took of limit_seconds; finished: whether it came to its end, or was stopped on its way.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Found:
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: float = 0.0
     limit_seconds: float = 0.0
+    finished: bool = False
 
     def write(self, folder: Path) -> None:
         """NAME.json in `folder`, which is made."""

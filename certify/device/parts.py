@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,11 @@ from omegaconf import DictConfig
 
 from certify.device.found import Found, from_results
 from certify.device.workload import decoded, trained
-from certify.result import Tolerance, at_most
+from certify.result import Result, Tolerance, at_most
 from certify.suite import ENCODER_CHECKS, MODEL_CHECKS, make_context, run
 from data.device import CPU, choose_device
 
+Keep = Callable[[Found], None]
 REPOSITORY = Path(__file__).resolve().parents[2]
 MARKER = "on_device"
 BFLOAT16_LOSS = Tolerance(
@@ -25,7 +27,7 @@ BFLOAT16_LOSS = Tolerance(
 LEARNED = Tolerance(0.9, "the same few batches come again and again, so that the loss falls by a tenth at least")
 
 
-def tests(config: DictConfig, device: torch.device) -> Found:
+def tests(config: DictConfig, device: torch.device, keep: Keep) -> Found:
     """Those that take the device and need no second process: fast against slow, outputs and gradients."""
     import pytest  # an installation for users has none
 
@@ -40,13 +42,16 @@ def tests(config: DictConfig, device: torch.device) -> Found:
     return Found("tests", passed, reason, figures={name: {device.type: count} for name, count in counts.items()})
 
 
-def certificate(config: DictConfig, device: torch.device) -> Found:
+def certificate(config: DictConfig, device: torch.device, keep: Keep) -> Found:
     """All checks of `scripts/certify.py` but the one of training processes that are killed."""
-    context = make_context(config)
-    return from_results("certificate", list(run(context, (*MODEL_CHECKS, *ENCODER_CHECKS))))
+    context, results = make_context(config), list[Result]()
+    for result in run(context, (*MODEL_CHECKS, *ENCODER_CHECKS)):
+        results.append(result)
+        keep(from_results("certificate", results))
+    return from_results("certificate", results)
 
 
-def compiled(config: DictConfig, device: torch.device) -> Found:
+def compiled(config: DictConfig, device: torch.device, keep: Keep) -> Found:
     """A short training with `torch.compile` in bfloat16, against a plain one in float32 from the same weights."""
     plain = trained(config, str(device))
     fast = trained(config, str(device), compile=True, precision="bfloat16")
@@ -69,7 +74,7 @@ def compiled(config: DictConfig, device: torch.device) -> Found:
     return from_results("compiled", results, figures)
 
 
-def speed(config: DictConfig, device: torch.device) -> Found:
+def speed(config: DictConfig, device: torch.device, keep: Keep) -> Found:
     """Tokens in a second and peak memory of training and of decoding, in float32; the CPU's beside them.
 
     The CPU comes first, so that what the device needs of its memory is not counted.
@@ -84,11 +89,12 @@ def speed(config: DictConfig, device: torch.device) -> Found:
             "decoding, float32, peak MB": decoding["peak_mb"],
         }.items():
             figures.setdefault(name, {})[place.type] = value
+        keep(Found("speed", True, figures=figures))
     return Found("speed", True, figures=figures)
 
 
 # With the most seconds of each: together less than eight minutes.
-PARTS: dict[str, tuple[Callable[[DictConfig, torch.device], Found], float]] = {
+PARTS: dict[str, tuple[Callable[[DictConfig, torch.device, Keep], Found], float]] = {
     "tests": (tests, 150),
     "certificate": (certificate, 110),
     "compiled": (compiled, 120),
@@ -96,12 +102,15 @@ PARTS: dict[str, tuple[Callable[[DictConfig, torch.device], Found], float]] = {
 }
 
 
-def carry_out(name: str, config: DictConfig) -> Found:
-    """One part in this process; what it raises is its reason."""
+def carry_out(name: str, config: DictConfig, keep: Keep = lambda found: None) -> Found:
+    """One part in this process; what it raises is its reason. keep: is given what is known on the way."""
     try:
-        return PARTS[name][0](config, choose_device(config.device))
+        found = PARTS[name][0](config, choose_device(config.device), keep)
     except Exception as error:
-        return Found(name, False, f"{type(error).__name__}: {error}".split("\n")[0])
+        traceback.print_exc()
+        found = Found(name, False, f"{type(error).__name__}: {error}".split("\n")[0])
+    found.finished = True
+    return found
 
 
 @dataclass

@@ -21,13 +21,15 @@ def carry_out_all(folder: Path, overrides: Sequence[str]) -> Iterator[Found]:
     for name, (_, limit) in PARTS.items():
         begun = time.monotonic()
         reason = _process([*overrides, f"part={name}", f"output={folder}"], limit)
-        found = Found.read(folder, name) or Found(name, False, reason)
+        found = Found.read(folder, name) or Found(name, False)
+        if not found.finished:
+            found.passed, found.reason = False, reason
         found.seconds, found.limit_seconds = time.monotonic() - begun, limit
         yield found
 
 
 def _process(arguments: Sequence[str], limit: float) -> str:
-    """Why it wrote nothing, if it did not."""
+    """Why it came to no end, if it did not."""
     process = subprocess.Popen([sys.executable, str(SCRIPT), *arguments], start_new_session=True)
     try:
         code = process.wait(limit)

@@ -63,7 +63,9 @@ def test_one_that_does_not_learn_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_certificate_has_the_tolerances_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "MODEL_CHECKS", MODEL_CHECKS[:5])
     monkeypatch.setattr(parts, "ENCODER_CHECKS", ())
-    found = parts.carry_out("certificate", config_of())
+    kept: list[Found] = []
+    found = parts.carry_out("certificate", config_of(), kept.append)
+    assert [len(part.checks) for part in kept] == [1, 2, 3, 4, 5]
     assert found.passed, found.reason
     assert [check["tolerance"] for check in found.checks] == [5e-5, 1e-5, *[5e-5] * 3]
     assert max(check["deviation"] for check in found.checks if not check["at_least"]) > 1e-9
@@ -86,7 +88,7 @@ def test_the_tests_of_the_device_are_run_and_their_failures_named(monkeypatch: p
 
 
 def test_what_a_part_raises_is_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(config: DictConfig, device: torch.device) -> Found:
+    def broken(config: DictConfig, device: torch.device, keep: parts.Keep) -> Found:
         raise RuntimeError("no compiler\nand much more")
 
     monkeypatch.setitem(parts.PARTS, "speed", (broken, 1.0))
