@@ -10,10 +10,10 @@ REPAIR := import pathlib, shutil, sysconfig; \
 	[shutil.rmtree(p) for p in pathlib.Path(sysconfig.get_path("purelib")).glob("*.dist-info") if not (p / "RECORD").exists()]
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train quick test lint format dashboard
+.PHONY: help setup train quick test lint format dashboard gpu-check
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with everything in it (done once, and again when the dependencies change)
 
@@ -39,6 +39,9 @@ dashboard: setup ## open all runs in a browser
 
 test: lint ## lint, check types and run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+gpu-check: setup ## check this machine's GPU in less than eight minutes: tests, certificate, speed
+	@$(BIN)/python scripts/gpu_check.py $(ARGS)
 
 lint: setup ## lint and check types
 	$(BIN)/ruff check .

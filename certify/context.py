@@ -6,7 +6,7 @@ Shape legend: B rows, L tokens in a row, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from certify.documents import make_documents
-from data.collate import collate
+from data.collate import collate, collate_prompts
 from data.document import Document
 from data.packing import pack
 from data.types import InterleavedBatch
@@ -26,7 +26,11 @@ from training.optimizers import Optimizers
 
 @dataclass(frozen=True)
 class Context:
-    """A model with non-trivial weights in float64, how it would be trained, and the configuration of it all."""
+    """A model with non-trivial weights, how it would be trained, and the configuration of it all.
+
+    Batches and items are made on the device and in the precision of the model: float64 on the CPU unless asked for
+    otherwise.
+    """
 
     model: FusionModel
     vocab_size: int
@@ -43,6 +47,36 @@ class Context:
         """For the random choices of one check."""
         return np.random.default_rng(self.seed + 1)
 
+    @property
+    def weight(self) -> Tensor:
+        """Any of the weights, which are all on one device and of one precision."""
+        return next(self.model.parameters())
+
+    def alone(self, documents: Sequence[Document]) -> list[InterleavedBatch]:
+        """A batch for each document."""
+        return [self.collated([[document]]) for document in documents]
+
+    def batched(self, documents: Sequence[Document]) -> InterleavedBatch:
+        """A row for each document, padded to the longest."""
+        return self.collated([[document] for document in documents])
+
+    def packed(self, documents: Sequence[Document]) -> InterleavedBatch:
+        """Few rows, in about three documents each."""
+        total = sum(len(document) for document in documents)
+        row_length = max(total * 3 // max(len(documents), 1), max(len(document) for document in documents))
+        return self.collated(pack(documents, row_length))
+
+    def prompts(self, documents: Sequence[Document]) -> InterleavedBatch:
+        """A row for each document, as generation wants it."""
+        return collate_prompts([self._precise(document) for document in documents]).to(self.weight.device)
+
+    def collated(self, rows: Sequence[Sequence[Document]]) -> InterleavedBatch:
+        """The documents of each row."""
+        return collate([[self._precise(document) for document in row] for row in rows]).to(self.weight.device)
+
+    def _precise(self, document: Document) -> Document:
+        return replace(document, media=tuple((name, values.to(self.weight.dtype)) for name, values in document.media))
+
 
 @torch.no_grad()
 def randomise(model: nn.Module, seed: int) -> None:
@@ -51,23 +85,6 @@ def randomise(model: nn.Module, seed: int) -> None:
     for parameter in model.parameters():
         scale = 0.5 * parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.2
         parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter), alpha=scale)
-
-
-def alone(documents: Sequence[Document]) -> list[InterleavedBatch]:
-    """A batch for each document."""
-    return [collate([[document]]) for document in documents]
-
-
-def batched(documents: Sequence[Document]) -> InterleavedBatch:
-    """A row for each document, padded to the longest."""
-    return collate([[document] for document in documents])
-
-
-def packed(documents: Sequence[Document]) -> InterleavedBatch:
-    """Few rows, in about three documents each."""
-    total = sum(len(document) for document in documents)
-    row_length = max(total * 3 // max(len(documents), 1), max(len(document) for document in documents))
-    return collate(pack(documents, row_length))
 
 
 def logits(model: FusionModel, batch: InterleavedBatch) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from certify.context import Context, alone, batched
+from certify.context import Context
 from certify.documents import item_shapes, labelled
 from certify.result import EXACT, Result, at_most
 from data.document import Document
@@ -78,8 +78,8 @@ def operations_scale(context: Context) -> Result:
     weight of a dense layer once.
     """
     document = context.documents()[-1]
-    one = flops_per_sample(context.model, alone([document])[0])
-    two = flops_per_sample(context.model, batched([document, document]))
+    one = flops_per_sample(context.model, context.alone([document])[0])
+    two = flops_per_sample(context.model, context.batched([document, document]))
     bound = 2 * len(document) * _dense_weights(context.model)
     wrong = abs(two - one) + max(0.0, bound - one)
     return at_most("operations are counted", wrong, EXACT, f"{one:,.0f} for {len(document)} tokens, bound {bound:,}")
@@ -92,7 +92,7 @@ def operations_match_torch(context: Context) -> Result:
     """
     largest, details = 0, []
     for document in _even_documents(context):
-        batch = next(documents_alone(alone([document])[0]))
+        batch = next(documents_alone(context.alone([document])[0]))
         asked = usage(context.model, batch)
         ours = [sum(of(context.model, asked).values()) for of in (count, count_backward)]
         theirs = [torch_flops(context.model, batch), torch_backward_flops(context.model, batch)]

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from certify.context import Context, batched, logits
+from certify.context import Context, logits
 from certify.documents import extended, spans
 from certify.result import EXACT, ROUNDING, Result, at_most, deviation, largest_deviation
-from data.collate import collate, collate_prompts
 from data.document import Document
 from data.types import PADDING_DOCUMENT, InterleavedBatch
 from fusion.cache import CacheList
@@ -34,7 +33,7 @@ def cached_equals_full(context: Context) -> Result:
     new_BL = torch.from_numpy(rng.integers(context.vocab_size, size=(len(documents), NEW_TOKENS)))
     full = logits(
         context.model,
-        batched([extended(d, tokens.numpy()) for d, tokens in zip(documents, new_BL, strict=True)]),
+        context.batched([extended(d, tokens.numpy()) for d, tokens in zip(documents, new_BL, strict=True)]),
     )
     values = _decode(context, documents, new_BL)
     largest = max(deviation(values[d.sample_id], full[d.sample_id]) for d in documents)
@@ -54,7 +53,7 @@ def prefill_in_two_parts(context: Context) -> Result:
         cache = context.model.make_cache(1, len(document))
         with switched(context.model, training=False), torch.no_grad():
             parts = [context.model.logits(context.model(part, cache).states)[0] for part in (first, second)]
-        full = logits(context.model, batched([document]))[document.sample_id]
+        full = logits(context.model, context.batched([document]))[document.sample_id]
         largest = max(largest, deviation(torch.cat(parts), full))
         cut_documents += 1
     return at_most("prefill in two parts = at once", largest, ROUNDING, f"{cut_documents} documents, each cut once")
@@ -73,7 +72,7 @@ def cached_equals_fresh_after_edits(context: Context) -> Result:
         owners, after = edit(context, documents)
         answered = [extended(documents[owner], new.numpy()) for owner, new in zip(owners, new_BL, strict=True)]
         answered = [replace(document, sample_id=f"row {row}") for row, document in enumerate(answered)]
-        full = logits(context.model, batched(answered))
+        full = logits(context.model, context.batched(answered))
         steps = _steps(context, *after, new_BL)
         pairs = [(steps[row], full[f"row {row}"][-NEW_TOKENS:]) for row in range(len(owners))]
         deviations[name] = largest_deviation(pairs)
@@ -119,7 +118,7 @@ def halves(context: Context, document: Document, cut: int) -> tuple[InterleavedB
             label_groups=document.label_groups[place],
             media=media,
         )
-        batch = _without_padding(collate_prompts([part]), len(part))
+        batch = _without_padding(context.prompts([part]), len(part))
         start = place.start or 0
         result.append(replace(batch, places=batch.places + start, positions=batch.positions + start))
     return result[0], result[1]
@@ -133,7 +132,7 @@ def _without_padding(batch: InterleavedBatch, length: int) -> InterleavedBatch:
 @torch.no_grad()
 def _decode(context: Context, documents: list[Document], new_BL: Tensor) -> dict[str, Tensor]:
     """Logits [its tokens, V] of each document with its new tokens, by prefill and then a step per token."""
-    model, prompts = context.model, collate_prompts(documents)
+    model, prompts = context.model, context.prompts(documents)
     valid_BL = prompts.document_ids != PADDING_DOCUMENT
     cache = model.make_cache(len(documents), prompts.token_ids.shape[1] + NEW_TOKENS)
     with switched(model, training=False):
@@ -149,7 +148,7 @@ Edited = tuple[list[int], tuple[CacheList, InterleavedBatch]]
 def _copied(context: Context, documents: list[Document]) -> Edited:
     """Every row holds what another one held, some of them twice."""
     cache, prompts = _prefilled(context, [[document] for document in documents], len(documents))
-    rows = torch.arange(len(documents))
+    rows = torch.arange(len(documents), device=context.weight.device)
     source = (rows + 1) % max(len(documents) - 1, 1)
     cache.copy_rows(source, rows)
     names = ("token_ids", "modality_ids", "document_ids", "places", "positions", "labels", "label_groups")
@@ -160,18 +159,19 @@ def _emptied(context: Context, documents: list[Document]) -> Edited:
     """Every second row is emptied and given another document, while the others hold still."""
     owners = [(row + 2) % len(documents) if row % 2 else row for row in range(len(documents))]
     cache, _ = _prefilled(context, [[document] for document in documents], len(documents))
-    cache.reset(torch.arange(1, len(documents), 2))
+    cache.reset(torch.arange(1, len(documents), 2, device=context.weight.device))
     rows = [[documents[owner]] if row % 2 else [] for row, owner in enumerate(owners)]
     _prefilled(context, rows, len(documents), cache)
-    return owners, (cache, collate_prompts([documents[owner] for owner in owners]))
+    return owners, (cache, context.prompts([documents[owner] for owner in owners]))
 
 
 def _taken_back(context: Context, documents: list[Document]) -> Edited:
     """Some tokens are tried in one call, of another number in each row, and taken back."""
     cache, prompts = _prefilled(context, [[document] for document in documents], len(documents))
     place_B1, position_B1A = following(prompts)
-    tried = torch.arange(NEW_TOKENS).expand(len(documents), -1)
-    padding = tried > torch.arange(len(documents))[:, None] % NEW_TOKENS
+    device = context.weight.device
+    tried = torch.arange(NEW_TOKENS, device=device).expand(len(documents), -1)
+    padding = tried > torch.arange(len(documents), device=device)[:, None] % NEW_TOKENS
     step = next_step(prompts, tried[:, 0])
     step = replace(
         step,
@@ -192,10 +192,10 @@ def _prefilled(
     context: Context, rows: list[list[Document]], num_rows: int, cache: CacheList | None = None
 ) -> tuple[CacheList, InterleavedBatch]:
     """A cache with the document of each row, if there is one; documents are numbered by their rows."""
-    prompts = collate(rows)
+    prompts = context.collated(rows)
     longest = 2 * (max(len(document) for document in context.documents()) + NEW_TOKENS)
     cache = cache or context.model.make_cache(num_rows, longest)
-    numbers = torch.arange(num_rows)[:, None].expand_as(prompts.document_ids)
+    numbers = torch.arange(num_rows, device=context.weight.device)[:, None].expand_as(prompts.document_ids)
     padding = prompts.document_ids == PADDING_DOCUMENT
     with switched(context.model, training=False):
         context.model(replace(prompts, document_ids=numbers.masked_fill(padding, PADDING_DOCUMENT)), cache)
@@ -207,7 +207,7 @@ def _steps(context: Context, cache: CacheList, last: InterleavedBatch, new_BL: T
     """Logits [B, NEW_TOKENS, V] of new tokens, one by one."""
     steps = []
     with switched(context.model, training=False):
-        for column_B in new_BL.unbind(1):
+        for column_B in new_BL.to(last.token_ids.device).unbind(1):
             last = next_step(last, column_B)
             steps.append(context.model.logits(context.model(last, cache).states))
     return torch.cat(steps, dim=1)
@@ -221,7 +221,7 @@ def _prompts(context: Context) -> tuple[list[Document], int]:
 
 
 def _generate(context: Context, documents: list[Document], end_id: int) -> list[list[int]]:
-    prompts, longest = collate_prompts(documents), 2 * NEW_TOKENS
+    prompts, longest = context.prompts(documents), 2 * NEW_TOKENS
     return generate(context.model, prompts, end_id=end_id, max_new_tokens=longest, forbidden_ids=FORBIDDEN)
 
 
@@ -230,7 +230,7 @@ def _slowly(context: Context, documents: list[Document], end_id: int) -> list[li
     allowed = [token for token in range(context.vocab_size) if token not in FORBIDDEN]
     for _ in range(2 * NEW_TOKENS):
         sequences = [extended(document, answer) for document, answer in zip(documents, answers, strict=True)]
-        scores = logits(context.model, batched(sequences))
+        scores = logits(context.model, context.batched(sequences))
         likeliest = [[allowed[int(scores[d.sample_id][-1, allowed].argmax())]] for d in documents]
         answers = np.append(answers, likeliest, axis=1)
     return [list(takewhile(lambda token: token != end_id, answer)) for answer in answers.tolist()]

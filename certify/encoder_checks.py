@@ -27,7 +27,7 @@ def items_are_independent(context: Context) -> Result:
     """
     pairs: list[tuple[Tensor, Tensor]] = []
     for encoder, shapes in _encoders(context):
-        items = random_items([*shapes, *shapes], context.seed)
+        items = random_items([*shapes, *shapes], context)
         reference = tokens(encoder, items, training=True)
         for remainder in (0, 1):
             others = [item.flip(0) + 1 if i % 2 == remainder else item for i, item in enumerate(items)]
@@ -40,7 +40,7 @@ def padding_has_no_influence(context: Context) -> Result:
     """Items of all sizes in one padded batch, against each alone."""
     pairs: list[tuple[Tensor, Tensor]] = []
     for encoder, shapes in _encoders(context):
-        items = random_items(shapes, context.seed)
+        items = random_items(shapes, context)
         for item, values in zip(items, tokens(encoder, items), strict=True):
             pairs.append((values, tokens(encoder, [item])[0]))
     detail = "; ".join(f"{name}: {len(shapes)} sizes" for name, (_, shapes) in _named(context))
@@ -52,7 +52,7 @@ def tokens_are_counted(context: Context) -> Result:
     wrong, total = [], 0
     for name, (encoder, shapes) in _named(context):
         for shape in shapes:
-            media = media_batch(random_items([shape], context.seed))
+            media = media_batch(random_items([shape], context))
             with switched(encoder, training=False), torch.no_grad():
                 features = encoder.encoder(media)
                 count = torch.tensor([encoder.encoder.num_tokens(shape)])
@@ -87,7 +87,7 @@ def encoder_parameters_learn(context: Context) -> Result:
     """Every parameter of every encoder and projector must receive a gradient that is finite and not zero."""
     dead, total = [], 0
     for name, (encoder, shapes) in _named(context):
-        items = random_items(shapes, context.seed)
+        items = random_items(shapes, context)
         encoder.zero_grad()
         output = encoder(media_batch(items))
         generator = torch.Generator().manual_seed(context.seed)
@@ -115,10 +115,10 @@ def absent_joins_the_graph(context: Context) -> Result:
     return at_most("an absent modality joins the graph", len(wrong), EXACT, wrong[0] if wrong else _names(context))
 
 
-def random_items(shapes: Sequence[Shape], seed: int) -> list[Tensor]:
-    """One item of each shape, in float64."""
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+def random_items(shapes: Sequence[Shape], context: Context) -> list[Tensor]:
+    """One item of each shape, as the model wants it."""
+    generator = torch.Generator().manual_seed(context.seed)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64).to(context.weight) for shape in shapes]
 
 
 def media_batch(items: Sequence[Tensor]) -> MediaBatch:

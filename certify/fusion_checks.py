@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from certify.context import Context, alone, batched, by_document, logits, packed, training_logits
+from certify.context import Context, by_document, logits, training_logits
 from certify.documents import changed, spans
 from certify.result import EFFECT, ROUNDING, Result, at_least, at_most, deviation, largest_deviation
 from data.document import Document
@@ -23,12 +23,12 @@ CUTS_PER_DOCUMENT = 3
 def future_does_not_reach_past(context: Context) -> Result:
     """Everything from a place on is replaced: logits before that place must not move. Media are replaced whole."""
     documents, rng = context.documents(), context.rng()
-    reference = training_logits(context.model, batched(documents))
+    reference = training_logits(context.model, context.batched(documents))
     largest = 0.0
     for _ in range(CUTS_PER_DOCUMENT):
         cuts = {d.sample_id: rng.choice([start for start, _ in spans(context.model, d)][1:]) for d in documents}
         others = [changed(context.model, context.vocab_size, d, cuts[d.sample_id], len(d), rng) for d in documents]
-        moved = training_logits(context.model, batched(others))
+        moved = training_logits(context.model, context.batched(others))
         pairs = [(moved[name][:cut], reference[name][:cut]) for name, cut in cuts.items()]
         largest = max(largest, largest_deviation(pairs))
     detail = f"{CUTS_PER_DOCUMENT * len(documents)} futures replaced in {len(documents)} documents"
@@ -42,7 +42,7 @@ def past_reaches_present(context: Context) -> Result:
     that last token must move.
     """
     documents, rng = context.documents(), context.rng()
-    reference = logits(context.model, batched(documents))
+    reference = logits(context.model, context.batched(documents))
     variants: list[tuple[Document, int]] = []
     for document in documents:
         text_places = (document.modality_ids == 0).nonzero()[0].tolist()
@@ -51,7 +51,7 @@ def past_reaches_present(context: Context) -> Result:
             if stop <= last_text and (document.modality_ids[start] or start == text_places[0]):
                 other = changed(context.model, context.vocab_size, document, start, stop, rng)
                 variants.append((replace(other, sample_id=f"{document.sample_id}:{start}"), last_text))
-    moved = logits(context.model, batched([variant for variant, _ in variants]))
+    moved = logits(context.model, context.batched([variant for variant, _ in variants]))
     effects = [
         deviation(moved[variant.sample_id][place], reference[variant.sample_id.rpartition(":")[0]][place])
         for variant, place in variants
@@ -67,7 +67,7 @@ def media_see_themselves_as_configured(context: Context) -> Result:
     packed, and each in a row of its own, which are different paths of attention.
     """
     documents, asked = context.documents(), context.model.fusion.bidirectional_media
-    batches = (batched(documents), packed(documents))
+    batches = (context.batched(documents), context.packed(documents))
     moves = [move for batch in batches for move in _moves_within_media(context.model, batch)]
     detail = f"last token of {len(moves)} media replaced, bidirectional_media={str(asked).lower()}"
     if asked and moves:
@@ -108,7 +108,7 @@ def _one_of_each_document(sequence: EmbeddedSequence) -> Iterator[list[Tensor]]:
 def documents_are_isolated(context: Context) -> Result:
     """Every second document of packed rows is replaced: the others must not move. Then the other way round."""
     documents, rng = context.documents(), context.rng()
-    batch = packed(documents)
+    batch = context.packed(documents)
     reference = training_logits(context.model, batch)
     pairs: list[tuple[Tensor, Tensor]] = []
     for remainder in (0, 1):
@@ -117,7 +117,7 @@ def documents_are_isolated(context: Context) -> Result:
             changed(context.model, context.vocab_size, d, 0, len(d), rng) if d.sample_id in replaced else d
             for d in documents
         ]
-        moved = training_logits(context.model, packed(others))
+        moved = training_logits(context.model, context.packed(others))
         pairs += [(moved[name], reference[name]) for name in reference if name not in replaced]
     detail = f"{len(documents)} documents in {len(batch.token_ids)} rows"
     return at_most("packed documents do not see one another", largest_deviation(pairs), ROUNDING, detail)
@@ -126,7 +126,7 @@ def documents_are_isolated(context: Context) -> Result:
 def packed_equals_unpacked(context: Context) -> Result:
     """Logits of documents that share rows, against each document in a batch of its own."""
     documents = context.documents()
-    batch = packed(documents)
+    batch = context.packed(documents)
     detail = f"{len(documents)} documents in {len(batch.token_ids)} rows, {batch.packing_efficiency:.0%} full"
     values = logits(context.model, batch)
     return at_most("packed = unpacked", _against_alone(context, documents, values), ROUNDING, detail)
@@ -135,7 +135,7 @@ def packed_equals_unpacked(context: Context) -> Result:
 def batched_equals_alone(context: Context) -> Result:
     """Logits of documents in rows padded to the longest, media padded to the largest, against each alone."""
     documents = context.documents()
-    values = logits(context.model, batched(documents))
+    values = logits(context.model, context.batched(documents))
     lengths = [len(document) for document in documents]
     detail = f"{len(documents)} rows of {min(lengths)} to {max(lengths)} tokens"
     return at_most("batched = alone", _against_alone(context, documents, values), ROUNDING, detail)
@@ -146,7 +146,7 @@ def evaluation_equals_training(context: Context) -> Result:
 
     Both in evaluation mode, so that dropout, where configured, is off.
     """
-    batch = packed(context.documents())
+    batch = context.packed(context.documents())
     with switched(context.model, training=False):
         reference = by_document(batch, context.model.logits(context.model(batch).states).detach())
     values = logits(context.model, batch)
@@ -156,7 +156,7 @@ def evaluation_equals_training(context: Context) -> Result:
 
 def _against_alone(context: Context, documents: list[Document], values: dict[str, Tensor]) -> float:
     largest = 0.0
-    for document, batch in zip(documents, alone(documents), strict=True):
+    for document, batch in zip(documents, context.alone(documents), strict=True):
         reference = logits(context.model, batch)[document.sample_id]
         largest = max(largest, deviation(values[document.sample_id], reference))
     return largest

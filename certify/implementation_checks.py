@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from certify.context import Context, batched, packed
+from certify.context import Context
 from certify.result import ROUNDING, Result, at_most, deviation
 from data.types import PADDING_DOCUMENT, InterleavedBatch
 from fusion.mode import switched
@@ -29,7 +29,7 @@ def _compare(context: Context, name: str, gradients: bool) -> Result:
     documents = context.documents()
     largest, compared = 0.0, []
     for kind, (reference_name, *others) in kinds_of_implementation(context.model).items():
-        for batch in (packed(documents), batched(documents)):
+        for batch in (context.packed(documents), context.batched(documents)):
             with using(context.model, kind, reference_name):
                 reference = _results(context, batch, gradients)
             for other in others:
@@ -68,7 +68,7 @@ def _results(context: Context, batch: InterleavedBatch, gradients: bool) -> Tens
     if not gradients:
         return logits.detach().flatten()
     generator = torch.Generator().manual_seed(context.seed)
-    projection = torch.randn(logits.shape, generator=generator, dtype=logits.dtype)
+    projection = torch.randn(logits.shape, generator=generator, dtype=logits.dtype).to(logits)
     parameters = [p for p in model.parameters() if p.requires_grad]
     found = torch.autograd.grad((logits * projection).sum(), parameters, allow_unused=True)
     return torch.cat(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from certify.context import Context, randomise
@@ -40,9 +41,10 @@ from certify.fusion_checks import (
     past_reaches_present,
 )
 from certify.implementation_checks import gradients_of_implementations, outputs_of_implementations
-from certify.result import Result, not_carried_out
+from certify.result import Result, in_float32, not_carried_out
 from certify.resume_checks import resumed_equals_unbroken
 from certify.training_checks import accumulated_equals_large_batch, trains_without_a_modality
+from data.device import CPU, choose_device
 from data.instantiate import instantiate
 from data.loader import MESSAGES
 from fusion.build import build_model
@@ -89,13 +91,18 @@ VOCAB_SIZE = 320
 
 
 def make_context(config: DictConfig) -> Context:
-    """The model of a configuration of train.py, in float64, with random non-trivial weights.
+    """The model of a configuration of train.py with random non-trivial weights.
+
+    `device` and `precision` of the configuration say where it computes and in what, by default on the CPU in float64. A
+    GPU's short forms of float32 (TF32) are switched off in this process.
 
     Raises `BadInputError` when the configuration describes no model.
     """
     seed_everything(config.seed)
     vocab_size = OmegaConf.select(config, "data.tokenizer.vocab_size") or VOCAB_SIZE
-    model = build_model(config, vocab_size).double()
+    precision: torch.dtype = getattr(torch, config.get("precision", "float64"))
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    model = build_model(config, vocab_size).to(choose_device(config.get("device", CPU)), precision)
     randomise(model, config.seed)
     objective = instantiate(config.objective, "objective")
     return Context(
@@ -113,7 +120,8 @@ def run(context: Context, checks: Sequence[Check]) -> Iterator[Result]:
     """The results, one by one; a check that cannot be carried out has failed, and its traceback goes to stderr."""
     for check in checks:
         try:
-            yield check(context)
+            result = check(context)
+            yield in_float32(result) if context.weight.dtype == torch.float32 else result
         except Exception as error:
             traceback.print_exc()
             yield not_carried_out(check.__name__.replace("_", " "), error)

@@ -44,7 +44,7 @@ def print_table(results: Sequence[Result], title: str, console: Console | None =
 def write(results: Sequence[Result], folder: Path, provenance: Mapping[str, Any]) -> None:
     """certify.json and certify.md in `folder`, which is made; a file that is there is replaced whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    checks = [asdict(r) | {"deviation": _finite(r.deviation)} for r in results]
+    checks = [asdict(r) | {"deviation": finite(r.deviation)} for r in results]
     report = {"passed": all(r.passed for r in results), "checks": checks, **provenance}
     write_text(folder / FILE, json.dumps(report, indent=2, allow_nan=False) + "\n")
     write_text(folder / "certify.md", markdown(results, provenance))
@@ -74,6 +74,6 @@ def limit(result: Result) -> str:
     return f"{'>' if result.at_least else '<='} {number(result.tolerance)}"
 
 
-def _finite(value: float) -> float | str:
+def finite(value: float) -> float | str:
     """JSON has no infinity."""
     return value if math.isfinite(value) else "Infinity"

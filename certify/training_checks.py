@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from certify.context import Context, batched, packed
+from certify.context import Context
 from certify.result import EXACT, FLOAT32_LOSS, Result, at_most, deviation
 from data.document import Document
 from data.types import TEXT, UNSUPERVISED
@@ -26,10 +26,10 @@ def accumulated_equals_large_batch(context: Context) -> Result:
     documents = context.documents()
     documents.append(_unsupervised(documents[0]))
     groups = [documents[:1], documents[-1:], documents[1:3], documents[3:-1]]
-    micro_batches = [packed(group) for group in groups if group]
+    micro_batches = [context.packed(group) for group in groups if group]
     with switched(context.model, training=False):
         context.model.zero_grad()
-        terms = context.objective(context.model, batched(documents))
+        terms = context.objective(context.model, context.batched(documents))
         (terms.sum / terms.count).backward()
         reference = _gradients(context.model)
         context.model.zero_grad()
@@ -63,7 +63,7 @@ def _problems(context: Context, documents: list[Document], present: set[str]) ->
     model = deepcopy(context.model).train()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     optimizer = context.optimizer(model)
-    totals = accumulate(model, context.objective, [packed(documents)])
+    totals = accumulate(model, context.objective, [context.packed(documents)])
     found = [] if np.isfinite(totals.mean) else [f"the loss is {totals.mean}"]
     for name, parameter in model.named_parameters():
         found += _gradient_problems(name, parameter, present)

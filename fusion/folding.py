@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
 
@@ -78,6 +78,27 @@ def fold_pairs(query_groups: Tensor, key_groups: Tensor) -> tuple[Folding, Foldi
     in_keys = torch.isin(keys.groups_G, queries.groups_G).nonzero()[:, 0]  # in the same order, for both are sorted
     sizes = [size.nonzero()[:, 0] for size in buckets_of(keys.counts_G[in_keys])]
     return queries.fold([in_queries[size] for size in sizes]), keys.fold([in_keys[size] for size in sizes])
+
+
+@dataclass(frozen=True)
+class Line:
+    """All groups one after the other in one row of T tokens, padding left out.
+
+    folding: the way there and back, with the one bucket (1, T). bounds [G + 1], int32: where each group begins and the
+    last one ends, from 0 to T. longest: tokens of the longest group.
+    """
+
+    folding: Folding
+    bounds: Tensor
+    longest: int
+
+
+def line_up(group_ids: Tensor, places: Tensor | None = None) -> Line:
+    """Groups by their ids, the tokens of each in the order of their places as in `fold`; -1 is left out."""
+    runs = _Runs(group_ids, places)
+    bounds = nn.functional.pad(runs.counts_G.cumsum(0), (1, 0)).int()
+    longest = int(runs.counts_G.max()) if len(runs.counts_G) else 0
+    return Line(folding(((1, len(runs.order)),), runs.order, runs.num_tokens), bounds, longest)
 
 
 class _Runs:

@@ -5,8 +5,10 @@ Shape legend: B rows, L tokens in a row, A axes of positions, D `d_model`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from fusion.folding import Folding, fold
 _MODALITY_STRIDE = 2**32
 # What `Visibility.modality_ids` has at padding.
 PADDING_MODALITY = -1
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,16 @@ class Visibility:
     def folding(self) -> Folding:
         """The groups as rows."""
         return fold(self.group_ids, self.places)
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """`make()`, computed when `key` is asked for the first time: what a kernel needs to know, for all layers."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    @cached_property
+    def _made(self) -> dict[Hashable, Any]:
+        return {}
 
 
 def causal_or_same_segment(

@@ -152,6 +152,18 @@ class CertifyOptions(TrainOptions):
     """The root of certify.py."""
 
     output: Folder | None = None
+    device: Device = "cpu"
+    precision: Literal["float64", "float32"] = "float64"
+
+
+class GpuCheckOptions(CertifyOptions):
+    """The root of gpu_check.py."""
+
+    part: Literal["tests", "certificate", "compiled", "speed"] | None = None
+    tests: list[Text]
+    steps: Count
+    documents: Count
+    new_tokens: Count
 
 
 class BenchmarkOptions(TrainOptions):
@@ -240,6 +252,7 @@ class PrepareDataOptions(Options):
 ROOTS: dict[str, type[Options]] = {
     "train": TrainOptions,
     "certify": CertifyOptions,
+    "gpu_check": GpuCheckOptions,
     "benchmark_cache": BenchmarkOptions,
     "evaluate": EvaluateOptions,
     "generate": GenerateOptions,

@@ -1,19 +1,25 @@
-"""Grouped-query self-attention over group ids, with three equal implementations.
+"""Grouped-query self-attention over group ids, with several equal implementations.
 
 Shape legend: B rows, H heads, L tokens, T keys, K `head_dim`, D `d_model`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 
 from fusion.cache import AttentionCache
 from fusion.mixers.base import Mixer
+from fusion.mixers.choice import fastest
+from fusion.mixers.flex import attend as attend_in_blocks
+from fusion.mixers.flex import block_mask, flex_runs, written_out
 from fusion.mixers.heads import AttentionHeads, share_heads
 from fusion.mixers.masked import dense_attention, masked_attention
+from fusion.mixers.varlen import varlen_attention, working_dtype
 from fusion.positions.once import Positions
 from fusion.sequence import Visibility, causal_or_same_segment
 
@@ -47,14 +53,46 @@ def folded_attention(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, visibility:
     return folding.unfold(outputs).unflatten(0, (batch, length)).transpose(1, 2)
 
 
+def flex_attention(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, mask: BlockMask) -> Tensor:
+    """FlexAttention; where it has no kernel, attention with the mask that the kernel would use."""
+    if flex_runs(q_BHLK.device.type, working_dtype(q_BHLK), q_BHLK.shape[-1]):
+        return attend_in_blocks(q_BHLK, k_BHLK, v_BHLK, mask)
+    return masked_attention(q_BHLK, k_BHLK, v_BHLK, written_out(mask))
+
+
+def block_attention(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, visibility: Visibility) -> Tensor:
+    """FlexAttention within groups; rows without tokens have no blocks."""
+    if not q_BHLK.shape[2]:
+        return plain_attention(q_BHLK, k_BHLK, v_BHLK, visibility)
+    return flex_attention(q_BHLK, k_BHLK, v_BHLK, block_mask(visibility))
+
+
+def plain_attention(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, visibility: Visibility) -> Tensor:
+    """Rows of one group each as they are."""
+    visible = (visibility.group_ids >= 0)[:, None, :, None]
+    return causal_attention(q_BHLK, k_BHLK, v_BHLK, visibility.segment_ids) * visible
+
+
+IMPLEMENTATIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Visibility], Tensor]] = {
+    "dense": lambda q, k, v, visibility: dense_attention(q, k, v, visibility.mask),
+    "sdpa": lambda q, k, v, visibility: masked_attention(q, k, v, visibility.mask),
+    "folded": lambda q, k, v, visibility: folded_attention(q, k, v, visibility),
+    "varlen": varlen_attention,
+    "flex": block_attention,
+    "plain": plain_attention,
+}
+
+
 class GroupAttention(nn.Module):
     """The part of attention without weights: queries, keys and values of all tokens to what each token sees.
 
-    `implementation` is `auto` (no mask where rows hold one group each, else folded groups), or one of `dense`,
-    `sdpa` and `folded`; all give the same outputs and gradients.
+    `implementation` is `auto` (the fastest where the model runs, see `fusion/mixers/choice.py`), or one of `dense`,
+    `sdpa`, `folded`, `varlen` and `flex`; all give the same outputs and gradients. The kernels of the last two need
+    CUDA; elsewhere what they are given is computed in a slow way. `varlen` is causal, and gives way to `flex` where
+    segments are seen both ways.
     """
 
-    implementations = ("dense", "sdpa", "folded", "auto")
+    implementations = ("dense", "sdpa", "folded", "varlen", "flex", "auto")
 
     def __init__(self, implementation: str = "auto") -> None:
         super().__init__()
@@ -78,14 +116,19 @@ class GroupAttention(nn.Module):
 
     def alone(self, q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, visibility: Visibility) -> Tensor:
         """What the tokens of this call see of one another, by the implementation that is chosen."""
-        if self.implementation == "dense":
-            return dense_attention(q_BHLK, k_BHLK, v_BHLK, visibility.mask)
-        if self.implementation == "sdpa":
-            return masked_attention(q_BHLK, k_BHLK, v_BHLK, visibility.mask)
-        if self.implementation == "auto" and visibility.one_group_per_row:
-            visible = (visibility.group_ids >= 0)[:, None, :, None]
-            return causal_attention(q_BHLK, k_BHLK, v_BHLK, visibility.segment_ids) * visible
-        return folded_attention(q_BHLK, k_BHLK, v_BHLK, visibility)
+        return IMPLEMENTATIONS[self._chosen(q_BHLK, visibility)](q_BHLK, k_BHLK, v_BHLK, visibility)
+
+    def _chosen(self, q_BHLK: Tensor, visibility: Visibility) -> str:
+        both_ways = visibility.segment_ids is not None
+        if self.implementation == "auto":
+            return fastest(
+                q_BHLK.device.type,
+                working_dtype(q_BHLK),
+                q_BHLK.shape[-1],
+                one_group_per_row=visibility.one_group_per_row,
+                both_ways=both_ways,
+            )
+        return "flex" if both_ways and self.implementation == "varlen" else self.implementation
 
 
 class SelfAttention(AttentionHeads, Mixer):

@@ -13,16 +13,22 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT
 from fusion.cache import MemoryCache, StandingTokens, TokenPlaces
 from fusion.folding import Folding, fold_pairs
+from fusion.mixers.attention import flex_attention
+from fusion.mixers.flex import flex_runs, pair_mask
 from fusion.mixers.heads import AttentionHeads
 from fusion.mixers.masked import dense_attention, masked_attention
+from fusion.mixers.varlen import working_dtype
 
 
 class PairAttention(nn.Module):
-    """The part without weights: `dense` over all pairs with a mask, or `folded` to the pairs of each document."""
+    """The part without weights: `dense` over all pairs with a mask, or `folded` to the pairs of each document.
 
-    implementations = ("dense", "folded")
+    `flex` is FlexAttention, `auto` that on CUDA and `folded` elsewhere (see `fusion/mixers/choice.py`).
+    """
 
-    def __init__(self, implementation: str = "folded") -> None:
+    implementations = ("dense", "folded", "flex", "auto")
+
+    def __init__(self, implementation: str = "auto") -> None:
         super().__init__()
         if implementation not in self.implementations:
             raise ValueError(f"implementation={implementation!r} must be one of {', '.join(self.implementations)}")
@@ -49,7 +55,15 @@ class PairAttention(nn.Module):
         """What the queries see of the memory that is given, by the implementation that is chosen."""
         if self.implementation == "dense":
             return dense_attention(q_RHQK, k_RHMK, v_RHMK, sees(queries, memory))
+        if self._in_blocks(q_RHQK, k_RHMK):
+            return flex_attention(q_RHQK, k_RHMK, v_RHMK, pair_mask(queries, memory))
         return folded_pairs(q_RHQK, k_RHMK, v_RHMK, queries, memory)
+
+    def _in_blocks(self, q_RHQK: Tensor, k_RHMK: Tensor) -> bool:
+        """Whether FlexAttention computes it, which takes no empty rows."""
+        runs = flex_runs(q_RHQK.device.type, working_dtype(q_RHQK), q_RHQK.shape[-1])
+        chosen = self.implementation == "flex" or (self.implementation == "auto" and runs)
+        return chosen and q_RHQK.shape[2] > 0 and k_RHMK.shape[2] > 0
 
 
 def sees(queries: TokenPlaces, memory: TokenPlaces) -> Tensor:
@@ -88,7 +102,7 @@ class CrossAttention(AttentionHeads):
     self-attention. Flamingo (arXiv:2204.14198) has none, and lets a token see the last image only.
     """
 
-    def __init__(self, d_model: int, implementation: str = "folded", **heads: Any) -> None:
+    def __init__(self, d_model: int, implementation: str = "auto", **heads: Any) -> None:
         super().__init__(d_model, **heads)
         self.attend = PairAttention(implementation)
 

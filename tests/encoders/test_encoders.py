@@ -27,14 +27,15 @@ def audio_encoder() -> AudioEncoder:
     return encoder
 
 
-def test_clips_are_the_same_alone_and_padded_in_a_batch() -> None:
-    encoder = MediaEncoder(audio_encoder(), MlpProjector, 12)
+def test_clips_are_the_same_alone_and_padded_in_a_batch(device: torch.device) -> None:
+    encoder = MediaEncoder(audio_encoder(), MlpProjector, 12).to(device)
     lengths = [1, 7, 30, 16]
-    together = encoder(audio_batch(lengths, 40)).split(encoder.counts(audio_batch(lengths, 40)))
+    together = encoder(audio_batch(lengths, 40).to(device)).split(encoder.counts(audio_batch(lengths, 40)))
     start = torch.Generator().manual_seed(0)
     for length, expected in zip(lengths, together, strict=True):
         values = torch.randn(length, MELS, generator=start)[None]
-        alone = encoder(MediaBatch(values, torch.tensor([[length, MELS]]), torch.zeros(1, dtype=torch.long)))
+        item = MediaBatch(values, torch.tensor([[length, MELS]]), torch.zeros(1, dtype=torch.long))
+        alone = encoder(item.to(device))
         torch.testing.assert_close(alone, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -32,10 +32,10 @@ def features() -> Tensor:
 
 
 @pytest.mark.parametrize("kind", RESAMPLERS)
-def test_padding_has_no_influence_forward_and_backward(kind: type[Projector]) -> None:
-    module, x = resampler(kind), features().requires_grad_()
+def test_padding_has_no_influence_forward_and_backward(device: torch.device, kind: type[Projector]) -> None:
+    module, x = resampler(kind).to(device), features().to(device).requires_grad_()
     together = module(x, COUNTS)
-    weights = torch.randn(together.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    weights = torch.randn(together.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(device)
     (gradient,) = torch.autograd.grad((together * weights).sum(), x)
     for index, number in enumerate(COUNTS.tolist()):
         item = x[index : index + 1, :number].detach().requires_grad_()

@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_module
 
 import conf
-from certify.context import Context, batched, packed
+from certify.context import Context
 from certify.suite import make_context
 from evaluation.attention_mass import ADDED, attention_mass, mass_scalars
 from evaluation.attribution import ATTENTION, GRADIENT, MAGNITUDE, Answered, _media_regions, attribute
@@ -47,12 +47,12 @@ def test_mass_is_shared_out(choice: str) -> None:
     """What a kind of tokens gives away sums to 1 in every layer, however documents are packed."""
     context = checked(choice)
     model = context.model
-    masses = attention_mass(model, packed(context.documents()))
+    masses = attention_mass(model, context.packed(context.documents()))
     assert bool(masses) == attends(choice)
     for found in masses.values():
         for query in {query for query, _ in found}:
             assert sum(mass for (asking, _), mass in found.items() if asking == query) == pytest.approx(1)
-    unpacked = mass_scalars(attention_mass(model, batched(context.documents())))
+    unpacked = mass_scalars(attention_mass(model, context.batched(context.documents())))
     assert mass_scalars(masses) == pytest.approx(unpacked, abs=1e-5)
 
 
@@ -60,7 +60,7 @@ def test_mass_is_shared_out(choice: str) -> None:
 def test_text_attends_to_media_or_through_bottlenecks(choice: str) -> None:
     """Only concatenation has no attention from text to media, and there it is exactly 0."""
     context = checked(choice)
-    scalars = mass_scalars(attention_mass(context.model, packed(context.documents())))
+    scalars = mass_scalars(attention_mass(context.model, context.packed(context.documents())))
     to_media = [scalars[name] for name in scalars if name.endswith(("text_to_image", f"text_to_{ADDED}"))]
     assert bool(to_media) == attends(choice)
     assert any(to_media) == (attends(choice) and choice != UNSEEN)
@@ -73,7 +73,7 @@ def test_rollout_reaches_what_the_last_position_depends_on(choice: str) -> None:
     context = checked(choice)
     model = context.model
     for document in context.documents():
-        batch = batched([document])
+        batch = context.batched([document])
         sequence = model.embed(batch)
         hidden_1LD = sequence.hidden.detach().requires_grad_()
         last = len(document) - 1

@@ -12,20 +12,20 @@ PACKED = [
 ]
 
 
-def outputs_and_gradients(implementation: str, rows: list) -> tuple[torch.Tensor, torch.Tensor]:
-    model = small_model(implementation)
-    batch = batch_of(model, rows)
+def outputs_and_gradients(implementation: str, rows: list, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    model = small_model(implementation).to(device)
+    batch = batch_of(model, rows).to(device)
     hidden = model(batch).states * (batch.document_ids >= 0)[..., None]
     hidden.pow(3).mean().backward()
     return hidden.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("implementation", ["sdpa", "folded", "auto"])
+@pytest.mark.parametrize("implementation", ["sdpa", "folded", "varlen", "flex", "auto"])
 @pytest.mark.parametrize("rows", [PACKED, [[[12]], [["image", 3]]]], ids=["packed", "alone"])
-def test_fast_attention_equals_dense(implementation: str, rows: list) -> None:
+def test_fast_attention_equals_dense(device: torch.device, implementation: str, rows: list) -> None:
     # float32 sums in another order differ by a few units in the last place, about 1e-6 of the values.
-    expected, expected_gradient = outputs_and_gradients("dense", rows)
-    hidden, gradient = outputs_and_gradients(implementation, rows)
+    expected, expected_gradient = outputs_and_gradients("dense", rows, device)
+    hidden, gradient = outputs_and_gradients(implementation, rows, device)
     torch.testing.assert_close(hidden, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-3, atol=1e-5 * float(expected_gradient.abs().max()))
 

@@ -32,11 +32,13 @@ TEXT, AUDIO, IMAGE = 0, 1, 2
 CROSS = {"cross_attention": partial(CrossAttention, num_heads=4, num_kv_heads=2, position=Rope)}
 
 
-def model_and_batch(fusion: Callable[..., FusionMethod], **options: Any) -> tuple[FusionModel, InterleavedBatch]:
-    model = small_model(fusion=fusion, **options).double()
+def model_and_batch(
+    fusion: Callable[..., FusionMethod], device: torch.device | str = "cpu", **options: Any
+) -> tuple[FusionModel, InterleavedBatch]:
+    model = small_model(fusion=fusion, **options).double().to(device)
     batch = batch_of(model, ROWS)
     media = {name: replace(item, values=item.values.double()) for name, item in batch.media.items()}
-    return model, replace(batch, media=media)
+    return model, replace(batch, media=media).to(device)
 
 
 def states_after(model: FusionModel, sequence: EmbeddedSequence, layer: int) -> Tensor:
@@ -53,14 +55,16 @@ def moved(before: Tensor, after: Tensor, chosen: Tensor) -> bool:
 
 def perturbed(sequence: EmbeddedSequence, chosen: Tensor) -> EmbeddedSequence:
     generator = torch.Generator().manual_seed(1)
-    noise = torch.randn(sequence.hidden.shape, generator=generator, dtype=torch.float64)
+    noise = torch.randn(sequence.hidden.shape, generator=generator, dtype=torch.float64).to(sequence.hidden)
     return replace(sequence, hidden=sequence.hidden + noise * chosen[..., None])
 
 
 @pytest.mark.parametrize("weights", ["shared", "per_modality"])
 @pytest.mark.parametrize(("fusion", "first_common"), [(partial(MidFusion, fusion_layer=1), 1), (LateFusion, 2)])
-def test_modalities_meet_at_the_fusion_layer_and_not_before(fusion: Any, first_common: int, weights: str) -> None:
-    model, batch = model_and_batch(fusion, num_layers=3, weights=weights)
+def test_modalities_meet_at_the_fusion_layer_and_not_before(
+    device: torch.device, fusion: Any, first_common: int, weights: str
+) -> None:
+    model, batch = model_and_batch(fusion, device, num_layers=3, weights=weights)
     sequence = model.embed(batch)
     document = batch.document_ids == 0
     text, image = (document & (batch.modality_ids == kind) for kind in (TEXT, IMAGE))
@@ -78,11 +82,11 @@ def test_mid_fusion_at_layer_0_is_early_fusion() -> None:
 
 
 @pytest.mark.parametrize("fusion", [EarlyFusion, MidFusion])
-def test_equal_weights_per_modality_are_shared_weights(fusion: Any) -> None:
+def test_equal_weights_per_modality_are_shared_weights(device: torch.device, fusion: Any) -> None:
     """Mixture of transformers with the same weights in each: early fusion, in outputs and in summed gradients."""
-    shared, batch = model_and_batch(fusion)
+    shared, batch = model_and_batch(fusion, device)
     separate, _ = model_and_batch(
-        MixtureOfTransformers if fusion is EarlyFusion else partial(fusion, weights="per_modality")
+        MixtureOfTransformers if fusion is EarlyFusion else partial(fusion, weights="per_modality"), device
     )
     copy_shared(shared, separate)
     valid = batch.document_ids >= 0
@@ -278,8 +282,10 @@ def test_concat_pools_the_latest_token_of_each_medium() -> None:
     ],
 )
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_media_see_themselves_in_both_directions_if_so_configured(fusion: Any, bidirectional: bool) -> None:
-    model, batch = model_and_batch(fusion, num_layers=1, bidirectional_media=bidirectional)
+def test_media_see_themselves_in_both_directions_if_so_configured(
+    device: torch.device, fusion: Any, bidirectional: bool
+) -> None:
+    model, batch = model_and_batch(fusion, device, num_layers=1, bidirectional_media=bidirectional)
     sequence = model.embed(batch)
     document = batch.document_ids == 2
     first_image = document & (sequence.segment_ids == sequence.segment_ids[document].unique()[1])

@@ -58,9 +58,9 @@ def test_absent_modality_does_not_move_the_output() -> None:
         torch.testing.assert_close(model(batch).states, expected)
 
 
-def test_one_batch_is_overfitted() -> None:
-    model = small_model()
-    batch = batch_of(model, [MIXED[:2], MIXED[2:]])
+def test_one_batch_is_overfitted(device: torch.device) -> None:
+    model = small_model().to(device)
+    batch = batch_of(model, [MIXED[:2], MIXED[2:]]).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     supervised = batch.labels >= 0
     for _ in range(80):

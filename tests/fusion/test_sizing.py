@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 import conf
-from certify.context import batched
 from certify.documents import make_documents
+from data.collate import collate
 from data.types import BadInputError, InterleavedBatch
 from fusion import sizing
 from fusion.build import build_model
@@ -41,7 +41,7 @@ def test_layers_with_mixers_of_their_own_are_sized_too() -> None:
 
 def documents(config: DictConfig) -> InterleavedBatch:
     model = build_model(config, VOCAB_SIZE).double()
-    batch = batched(make_documents(model, VOCAB_SIZE, seed=0)[:5])
+    batch = collate([[document] for document in make_documents(model, VOCAB_SIZE, seed=0)[:5]])
     media = {name: type(m)(m.values.float(), m.shapes, m.documents) for name, m in batch.media.items()}
     return type(batch)(**{**vars(batch), "media": media})
 

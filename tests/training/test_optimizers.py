@@ -108,18 +108,18 @@ def test_orthogonalize_treats_each_matrix_of_a_batch_alone():
 
 @pytest.mark.parametrize(("scale", "reference"), [("spectral", "original"), ("match_rms_adamw", "match_rms_adamw")])
 @pytest.mark.parametrize("nesterov", [True, False])
-def test_muon_equals_that_of_torch(scale, reference, nesterov):
+def test_muon_equals_that_of_torch(device, scale, reference, nesterov):
     """torch iterates in bfloat16, so the matrices agree to its 8 bits, a little worse after five iterations."""
     generator = torch.Generator().manual_seed(0)
     shapes = [(8, 8), (24, 8), (8, 24), (8, 8)]
-    mine = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+    mine = [nn.Parameter(torch.randn(shape, generator=generator).to(device)) for shape in shapes]
     theirs = [nn.Parameter(p.detach().clone()) for p in mine]
     groups = [{"params": [p], "matrices": (1, *p.shape)} for p in mine]
     first = Muon(groups, lr=0.1, momentum=0.9, nesterov=nesterov, weight_decay=0.3, scale=scale)
     second = torch.optim.Muon(theirs, lr=0.1, momentum=0.9, nesterov=nesterov, weight_decay=0.3, adjust_lr_fn=reference)
     for _ in range(3):
         for one, other in zip(mine, theirs, strict=True):
-            one.grad = torch.randn(one.shape, generator=generator)
+            one.grad = torch.randn(one.shape, generator=generator).to(device)
             other.grad = one.grad.clone()
         first.step()
         second.step()

@@ -30,9 +30,9 @@ def gradient_of(model):
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-def test_next_token_equals_a_reference_written_out():
-    model = tiny_model()
-    batch = tiny_stream(model)[0]
+def test_next_token_equals_a_reference_written_out(device):
+    model = tiny_model().to(device)
+    batch = tiny_stream(model)[0].to(device)
     terms = NextToken()(model, batch)
     probabilities = model.logits(model(batch).states).log_softmax(-1)
     total, groups = 0.0, {}
@@ -114,13 +114,13 @@ def test_clip_shrinks_only_what_is_too_large():
 
 
 @pytest.mark.parametrize("optimizer", [partial(adamw, lr=1e-2), partial(muon, lr=0.05, adamw_lr=1e-2)])
-def test_overfits_one_batch(tmp_path, optimizer):
+def test_overfits_one_batch(tmp_path, device, optimizer):
     batch = tiny_stream(tiny_model())[0]
-    options = {"max_steps": 80, "log_every": 80, "checkpoint_every": None}
+    options = {"max_steps": 80, "log_every": 80, "checkpoint_every": None, "device": str(device)}
     trainer = tiny_trainer(tmp_path, load=lambda a, b: [batch] * (b - a), optimizer=optimizer, **options)
     trainer.fit()
     with torch.no_grad():
-        terms = NextToken()(trainer.model, batch)
+        terms = NextToken()(trainer.model, batch.to(device))
     assert terms.sum.item() / terms.count < 0.1
 
 
@@ -130,9 +130,10 @@ def test_options_train(tmp_path, changes):
 
 
 @pytest.mark.parametrize("fusion", fusion_configs())
-def test_every_fusion_method_trains_in_bfloat16(tmp_path, fusion):
+def test_every_fusion_method_trains_in_bfloat16(tmp_path, device, fusion):
     model = tiny_model(fusion=fusion_configs()[fusion])
-    assert math.isfinite(_last_loss(tmp_path, max_steps=2, precision="bfloat16", model=model))
+    options = {"max_steps": 2, "precision": "bfloat16", "device": str(device)}
+    assert math.isfinite(_last_loss(tmp_path, model=model, **options))
 
 
 def test_compiled_blocks_compute_the_same(tmp_path, monkeypatch):
