@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from data.types import (
     Absent,
     AlignedSample,
     BadSampleError,
+    LayoutOf,
     Media,
     Message,
     Modality,
@@ -48,8 +49,8 @@ ON_LONG_SAMPLE = ("error", "truncate")
 class Interleaver:
     """Makes documents of samples.
 
-    processors: how a medium becomes values. num_tokens: how many tokens values of a shape become, as the model counts
-    them; of `ABSENT_SHAPE`, those that stand for an absent medium. modalities: a modality's place in it is its id,
+    processors: how a medium becomes values. layouts: how many tokens values of a shape become, as the model says; of
+    `ABSENT_SHAPE`, those that stand for an absent medium. modalities: a modality's place in it is its id,
     "text" is 0. max_tokens: the longest document. on_long_sample: "error", or "truncate" to drop whole trailing
     messages. withheld: modalities of which the user's segments never reach the model, as if each were absent.
     """
@@ -58,7 +59,7 @@ class Interleaver:
         self,
         tokenizer: Tokenizer,
         processors: Mapping[Modality, Processor],
-        num_tokens: Mapping[Modality, Callable[[tuple[int, ...]], int]],
+        layouts: Mapping[Modality, LayoutOf],
         modalities: Sequence[Modality],
         max_tokens: int,
         on_long_sample: str = "error",
@@ -76,7 +77,7 @@ class Interleaver:
         self.on_long_sample = on_long_sample
         self.withheld = frozenset(withheld)
         self._processors = dict(processors)
-        self._num_tokens = dict(num_tokens)
+        self._layouts = dict(layouts)
 
     @property
     def processed(self) -> frozenset[Modality]:
@@ -240,8 +241,8 @@ class Interleaver:
 
     def _add_absent(self, turn: Turn, modality: Modality) -> None:
         """The learned token of a medium that is not there, if the model has one."""
-        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._num_tokens])
-        count = self._num_tokens[modality](ABSENT_SHAPE)
+        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._layouts])
+        count = self._layouts[modality](ABSENT_SHAPE).count
         turn.add([self.tokenizer.id(MEDIA)] * count, -self.modalities.index(modality))
 
     def _check_configured(self, modality: Modality, what: str, configured: Sequence[Modality]) -> None:
@@ -258,7 +259,7 @@ class Interleaver:
             raise BadSampleError(f"{where}: {error}") from error
 
     def _check_media(self, modality: Modality) -> None:
-        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._num_tokens])
+        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._layouts])
         self._check_configured(modality, "processor", list(self._processors))
 
     def _add_media(self, turn: Turn, media: Media, rng: np.random.Generator | None) -> None:
@@ -269,7 +270,7 @@ class Interleaver:
             raise BadSampleError(f"{media.name}: becomes values that are not finite")
         shape = tuple(values.shape)
         try:
-            count = self._num_tokens[modality](shape)
+            count = self._layouts[modality](shape).count
         except ValueError as error:
             raise BadSampleError(f"{modality} of shape {shape}: {error}") from error
         if count < 1:

@@ -81,8 +81,8 @@ def _media_regions(model: FusionModel, document: Document) -> list[Region]:
     found: list[Region] = []
     taken = dict.fromkeys(model.modalities, 0)
     for item, (modality, values) in enumerate(document.media):
-        layout = model.layouts[modality](tuple(values.shape))
-        count = model.num_tokens[modality](tuple(values.shape))
+        layout = model.feature_layouts[modality](tuple(values.shape))
+        count = model.layouts[modality](tuple(values.shape)).count
         places = np.flatnonzero(document.modality_ids == model.modalities.index(modality))[taken[modality] :][:count]
         taken[modality] += count
         parts = parts_of(values, layout)
@@ -184,7 +184,7 @@ def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answ
     result = []
     for item, by_token_LD in zip(items, by_token_BLD, strict=True):
         products = [
-            _product(by_modality[modality], values, model.layouts[modality](tuple(values.shape)))
+            _product(by_modality[modality], values, model.feature_layouts[modality](tuple(values.shape)))
             for modality, values in item.document.media
         ]
         inside = []

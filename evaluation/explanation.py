@@ -60,7 +60,7 @@ def explain(
     """
     item = answered(model, tokenizer, interleaver, sample, answer)
     shown = [
-        appearance(medium, values, model.layouts[modality](tuple(values.shape)))
+        appearance(medium, values, model.feature_layouts[modality](tuple(values.shape)))
         for modality, medium, values in shown_media(sample, item.document)
     ]
     probability = float(probabilities(model, [item.document], batch_size=1)[0][0])

@@ -197,7 +197,7 @@ class Monitor:
         pictures: dict[Modality, list[np.ndarray]] = {}
         clips = []
         for modality, medium, values in shown_media(sample, self._interleaver.prompt(sample)):
-            layout = model.layouts[modality](tuple(values.shape))
+            layout = model.feature_layouts[modality](tuple(values.shape))
             clip = heard(medium) if layout.grid is None else None
             if clip is not None:
                 clips.append(clip)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.types import PADDING_DOCUMENT, TEXT, BadSampleError, InterleavedBatch, Layout, Modality
+from data.types import PADDING_DOCUMENT, TEXT, BadSampleError, InterleavedBatch, LayoutOf, Modality
 from encoders.base import Encoder, MediaEncoder
 from encoders.projector import Projector
 from encoders.text import TokenEmbedding
@@ -72,12 +72,12 @@ class FusionModel(nn.Module):
         return [name for name, found in encoders.items() if not any(w.requires_grad for w in found.parameters())]
 
     @property
-    def num_tokens(self) -> dict[Modality, Callable[[tuple[int, ...]], int]]:
-        """For each modality, the tokens that an item of a given shape takes; of `ABSENT_SHAPE`, one that is absent."""
-        return {name: self.missing.counted(encoder.num_tokens) for name, encoder in self._encoders().items()}
+    def layouts(self) -> dict[Modality, LayoutOf]:
+        """For each modality, the tokens that an item of a shape becomes; of `ABSENT_SHAPE`, one that is absent."""
+        return {name: self.missing.with_absent(encoder.layout) for name, encoder in self._encoders().items()}
 
     @property
-    def layouts(self) -> dict[Modality, Callable[[tuple[int, ...]], Layout]]:
+    def feature_layouts(self) -> dict[Modality, LayoutOf]:
         """For each modality, how its encoder's features of an item of a given shape lie, before any resampling."""
         return {name: encoder.encoder.layout for name, encoder in self._encoders().items()}
 
@@ -165,6 +165,6 @@ def _mismatch(batch: InterleavedBatch, name: Modality, counts: list[int], place_
         if features[document] != placeholders[document]:
             return (
                 f"{sample}: {placeholders[document]} {name} placeholders but {features[document]} {name} features; "
-                "both must come from the encoder's num_tokens"
+                "both must come from the encoder's layout"
             )
     return f"{place_BL.sum()} {name} placeholders but {sum(counts)} {name} features in the batch"

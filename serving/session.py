@@ -45,7 +45,7 @@ class Session:
         tokenizer = Tokenizer.load(loaded.tokenizer_path)
         config = loaded.config.data
         interleaver = build_interleaver(
-            config, tokenizer, build_processors(config), loaded.model.num_tokens, loaded.model.modalities
+            config, tokenizer, build_processors(config), loaded.model.layouts, loaded.model.modalities
         )
         return cls(loaded.model, tokenizer, interleaver, _trained_on(loaded.manifest))
 

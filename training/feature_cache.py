@@ -143,7 +143,7 @@ class _Filler:
     def _encode(self, values: Sequence[Tensor]) -> Iterator[np.ndarray]:
         batch = pad_media("media", [(0, item) for item in values]).to(self.device)
         for features_TC, shape in zip(self.encoder(batch).float().cpu(), batch.shapes.tolist(), strict=True):
-            yield features_TC[: self.encoder.num_tokens(tuple(shape))].numpy()
+            yield features_TC[: self.encoder.layout(tuple(shape)).count].numpy()
 
     def _check_one(self, store: FeatureStore, media: Needed) -> None:
         """Recomputes one that is stored: libraries change, and so may what they compute from the same weights."""
@@ -166,7 +166,7 @@ def _batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:
 
 def _check_fit(encoder: Any, modality: Modality, shape: tuple[int, ...]) -> None:
     try:
-        encoder.num_tokens(shape)
+        encoder.layout(shape)
     except ValueError as error:
         raise BadSampleError(f"{modality} of shape {shape}: {error}") from error
 
