@@ -25,6 +25,7 @@ from data.fields import hint
 from data.pixels import WHITE, Colour
 from data.randomness import Draws
 from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
+from data.tracks import Track
 from data.types import (
     ABSENT_SHAPE,
     IMAGE,
@@ -270,14 +271,12 @@ class Interleaver:
             raise BadSampleError(f"{media.name}: becomes values that are not finite")
         shape = tuple(values.shape)
         try:
-            count = self._layouts[modality](shape).count
+            layout = self._layouts[modality](shape)
         except ValueError as error:
             raise BadSampleError(f"{modality} of shape {shape}: {error}") from error
-        if count < 1:
-            raise BadSampleError(f"{modality} of shape {shape} becomes {count} tokens, must become at least 1")
-        # A placeholder is never a target, in an assistant's turn neither: its token has no features to predict.
-        turn.add([self.tokenizer.id(MEDIA)] * count, self.modalities.index(modality))
-        turn.media.append((modality, values))
+        if layout.count < 1:
+            raise BadSampleError(f"{modality} of shape {shape} becomes {layout.count} tokens, must become at least 1")
+        turn.add_tracks([Track(modality, values, layout)], self.tokenizer.id(MEDIA), self.modalities)
 
     def _fit(self, sample: Sample, turns: list[Turn]) -> list[Turn]:
         """The turns that `max_tokens` has room for; a truncated document ends with an assistant's turn."""
