@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from data.absence import withheld
 from data.aligned import is_aligned
+from data.chat import ChatTokenizer
 from data.fields import hint
 from data.instantiate import instantiate, instantiate_source, is_given, resolved
 from data.interleave import Interleaver
@@ -80,7 +81,7 @@ def build_tokenizer(config: DictConfig, sources: Sources) -> Tokenizer:
 
 def build_interleaver(
     config: DictConfig,
-    tokenizer: Tokenizer,
+    tokenizer: ChatTokenizer,
     processors: Mapping[Modality, Processor],
     layouts: Mapping[Modality, LayoutOf],
     modalities: Sequence[Modality],

@@ -12,7 +12,7 @@ from itertools import groupby
 import numpy as np
 from torch import Tensor
 
-from data.tokenizer import Tokenizer
+from data.chat import ChatTokenizer
 from data.tracks import Track, alternate
 from data.types import UNSUPERVISED, AlignedSample, Modality, Sample
 
@@ -92,7 +92,7 @@ def assemble(sample: Sample | AlignedSample, turns: Sequence[Turn]) -> Document:
     return Document(token_ids, modality_ids, labels, label_groups, group_names, media, sample.id, sample.source)
 
 
-def dump(document: Document, tokenizer: Tokenizer) -> str:
+def dump(document: Document, tokenizer: ChatTokenizer) -> str:
     """A line for each token: its place, the token, and the target that this place must predict, if any.
 
     Equal placeholders in a run share a line.

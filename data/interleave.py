@@ -3,7 +3,8 @@
     <|tools|>[json] <|system|>... <|user|>(media)(media)text <|assistant|>text<|tool_call|>{json}<|end|> <|user|>...
 
 A medium takes as many `<|media|>` placeholders as its encoder says that it becomes tokens. Assistant turns are
-supervised, with their calls and the `<|end|>` that closes them; nothing else ever is, a tool's result included.
+supervised, with their calls and the `<|end|>` that closes them; nothing else ever is, a tool's result included. Another
+tokenizer may write its turns otherwise (see `data.chat`).
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import numpy as np
 from data.absence import aligned_without, without
 from data.aligned import one_of_each
 from data.bad_samples import reading
+from data.chat import ChatTokenizer
 from data.content import source_key, tokens_key, values_key
 from data.document import Document, Turn, assemble
 from data.fields import hint
 from data.pixels import WHITE, Colour
 from data.randomness import Draws
-from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
 from data.tracks import Track
 from data.types import (
     ABSENT_SHAPE,
@@ -58,7 +59,7 @@ class Interleaver:
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: ChatTokenizer,
         processors: Mapping[Modality, Processor],
         layouts: Mapping[Modality, LayoutOf],
         modalities: Sequence[Modality],
@@ -116,7 +117,7 @@ class Interleaver:
         for turn in turns:
             turn.group = None
         opening = Turn()
-        opening.add([self.tokenizer.id(ASSISTANT)])
+        opening.add(self.tokenizer.opening("assistant"))
         turns.append(opening)
         total = sum(len(turn.token_ids) for turn in turns)
         if total > self.max_tokens:
@@ -209,7 +210,7 @@ class Interleaver:
 
     def _tools(self, tools: Sequence[Mapping[str, Any]]) -> Turn:
         turn = Turn()
-        turn.add([self.tokenizer.id(TOOLS), *self.tokenizer.encode(_compact_json(list(tools)))])
+        turn.add(self.tokenizer.tools(_compact_json(list(tools))))
         return turn
 
     def _answer(self, message: Message, group: str, where: str, augmentations: _Augmentations) -> Turn:
@@ -218,14 +219,19 @@ class Interleaver:
         turn = self._message(message, Turn(group), where, augmentations)
         for call in message.tool_calls:
             with reading(f"{where}.tool_calls"):
-                turn.add([self.tokenizer.id(TOOL_CALL), *self.tokenizer.encode(call_json(call))], supervised=True)
-        turn.add([self.tokenizer.id(END)], supervised=True)
+                turn.add(self.tokenizer.call(call_json(call)), supervised=True)
+        closing = self.tokenizer.closing(message.role)
+        end = closing.index(self.tokenizer.end_id) + 1
+        turn.add(closing[:end], supervised=True)
+        turn.add(closing[end:])
         return turn
 
     def _message(self, message: Message, turn: Turn, where: str, augmentations: _Augmentations) -> Turn:
-        turn.add([self.tokenizer.id(f"<|{message.role}|>")])
+        turn.add(self.tokenizer.opening(message.role))
         for index, segment in enumerate(message.content):
             self._add_segment(turn, segment, f"{where}.content[{index}]", augmentations)
+        if message.role != "assistant":
+            turn.add(self.tokenizer.closing(message.role))
         return turn
 
     def _add_segment(self, turn: Turn, segment: Segment, where: str, augmentations: _Augmentations) -> None:
@@ -244,7 +250,7 @@ class Interleaver:
         """The learned token of a medium that is not there, if the model has one."""
         self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._layouts])
         count = self._layouts[modality](ABSENT_SHAPE).count
-        turn.add([self.tokenizer.id(MEDIA)] * count, -self.modalities.index(modality))
+        turn.add([self.tokenizer.media_id] * count, -self.modalities.index(modality))
 
     def _check_configured(self, modality: Modality, what: str, configured: Sequence[Modality]) -> None:
         if modality not in configured:
@@ -276,7 +282,7 @@ class Interleaver:
             raise BadSampleError(f"{modality} of shape {shape}: {error}") from error
         if layout.count < 1:
             raise BadSampleError(f"{modality} of shape {shape} becomes {layout.count} tokens, must become at least 1")
-        turn.add_tracks([Track(modality, values, layout)], self.tokenizer.id(MEDIA), self.modalities)
+        turn.add_tracks([Track(modality, values, layout)], self.tokenizer.media_id, self.modalities)
 
     def _fit(self, sample: Sample, turns: list[Turn]) -> list[Turn]:
         """The turns that `max_tokens` has room for; a truncated document ends with an assistant's turn."""

@@ -10,9 +10,9 @@ import numpy as np
 from torch import nn
 
 from data.aligned import is_aligned
+from data.chat import ChatTokenizer
 from data.interleave import Interleaver
 from data.mixture import Source
-from data.tokenizer import Tokenizer
 from data.types import AUDIO, IMAGE, AlignedSample, BadSampleError, Media, Modality
 from evaluation.embedding import Embedded, embed, read_aligned
 from evaluation.metrics import MAIN_RECALL
@@ -143,7 +143,7 @@ class Monitors:
 
 
 def make_monitor(
-    sources: Mapping[str, Source], tokenizer: Tokenizer, interleaver: Interleaver, **options: Any
+    sources: Mapping[str, Source], tokenizer: ChatTokenizer, interleaver: Interleaver, **options: Any
 ) -> Monitors:
     """A `Monitor` of the sources that hold conversations, an `AlignmentMonitor` of those that hold aligned samples.
 

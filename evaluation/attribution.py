@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.chat import ChatTokenizer, speakers
 from data.collate import collate_prompts
 from data.document import Document
 from data.interleave import Interleaver
-from data.tokenizer import SPECIAL_TOKENS, USER, Tokenizer
 from data.types import TEXT, UNSUPERVISED, InterleavedBatch, Layout, Message, Modality, Sample, Text
 from evaluation.rollout import rollout
 from fusion.attention_maps import attention_maps
@@ -64,7 +64,7 @@ class Answered:
 
 
 def answered(
-    model: FusionModel, tokenizer: Tokenizer, interleaver: Interleaver, sample: Sample, answer: str
+    model: FusionModel, tokenizer: ChatTokenizer, interleaver: Interleaver, sample: Sample, answer: str
 ) -> Answered:
     """The prompt of a sample followed by `answer`, whatever answer the sample expects.
 
@@ -106,16 +106,12 @@ def _spans(size: int, number: int) -> list[slice]:
     return [slice(begin, end) for begin, end in pairwise(edges)]
 
 
-def _words(tokenizer: Tokenizer, document: Document, begin: int) -> list[Region]:
+def _words(tokenizer: ChatTokenizer, document: Document, begin: int) -> list[Region]:
     """The words that a user wrote before the answer, each with its punctuation."""
     words: list[list[int]] = []
-    role, last = -1, -2
-    for place, token in enumerate(document.token_ids[:begin].tolist()):
-        if document.modality_ids[place]:
-            continue
-        if token < len(SPECIAL_TOKENS):
-            role = token
-        elif role == tokenizer.id(USER):
+    last, token_ids = -2, document.token_ids[:begin].tolist()
+    for place, (token, speaker) in enumerate(zip(token_ids, speakers(tokenizer, token_ids), strict=True)):
+        if speaker == "user" and not document.modality_ids[place]:
             if last != place - 1 or tokenizer.decode([token])[:1].isspace():
                 words.append([])
             words[-1].append(place)

@@ -9,11 +9,11 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from torch import nn
 
+from data.chat import ChatTokenizer
 from data.collate import collate_prompts
 from data.drawing import attempt
 from data.interleave import Interleaver
 from data.mixture import Source
-from data.tokenizer import Tokenizer
 from data.types import Modality, Sample
 from evaluation.answer_metrics import LARGEST_EXPONENT, METRICS, AnswerMetric
 from evaluation.attention import Attended, attended_media, draw_attention
@@ -67,7 +67,7 @@ class Monitor:
     def __init__(
         self,
         sources: Mapping[str, Source],
-        tokenizer: Tokenizer,
+        tokenizer: ChatTokenizer,
         interleaver: Interleaver,
         *,
         batch_size: int = 64,

@@ -134,7 +134,7 @@ def _by_part(
         operations = sum(size(product) for product in rule(modules[call.name], around, *call.inputs, **call.keywords))
         if operations:
             parts[part] = parts.get(part, 0) + operations
-    weight = model.text.weight
+    weight = model.text.head
     gradients = document.hidden_learns + weight.requires_grad
     parts["head"] += size(Product(2 * document.num_scored * weight.numel(), gradients))
     return parts

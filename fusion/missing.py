@@ -38,13 +38,13 @@ class MissingTokens(nn.Module):
     def _layout(self, layout: LayoutOf, shape: tuple[int, ...]) -> Layout:
         return Layout(int(self.embedding is not None)) if shape == ABSENT_SHAPE else layout(shape)
 
-    def forward(self, hidden_BLD: Tensor, modality_ids_BL: Tensor) -> Tensor:
-        """Hidden states with the learned vectors, at a root mean square of 1, where ids are negative.
+    def forward(self, hidden_BLD: Tensor, modality_ids_BL: Tensor, loudness: float = 1.0) -> Tensor:
+        """Hidden states with the learned vectors, at a root mean square of `loudness`, where ids are negative.
 
         Every place looks up a vector, so that they join the graph of every batch.
         """
         if self.embedding is None:
             return hidden_BLD
         vectors_BLD = self.embedding((-modality_ids_BL - 1).clamp(min=0))
-        vectors_BLD = nn.functional.rms_norm(vectors_BLD, vectors_BLD.shape[-1:], eps=1e-6)
+        vectors_BLD = loudness * nn.functional.rms_norm(vectors_BLD, vectors_BLD.shape[-1:], eps=1e-6)
         return torch.where(modality_ids_BL[..., None] < 0, vectors_BLD.to(hidden_BLD.dtype), hidden_BLD)

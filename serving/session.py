@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from data.build import build_interleaver, build_processors
+from data.chat import ChatTokenizer
 from data.collate import collate_prompts
 from data.interleave import Interleaver
 from data.loader import MESSAGES
-from data.tokenizer import END, Tokenizer
+from data.tokenizer import Tokenizer
 from data.types import TEXT, BadInputError, Message, Modality, Sample, Segment
 from fusion.checkpoint import LoadedModel, load_model
 from fusion.generation import generate
@@ -25,7 +26,7 @@ class Session:
     def __init__(
         self,
         model: FusionModel,
-        tokenizer: Tokenizer,
+        tokenizer: ChatTokenizer,
         interleaver: Interleaver,
         trained_on: Collection[Modality] | None = None,
     ) -> None:
@@ -96,7 +97,7 @@ class Session:
         (tokens,) = generate(
             self.model,
             prompts,
-            end_id=self.tokenizer.id(END),
+            end_id=self.tokenizer.end_id,
             max_new_tokens=max_new_tokens,
             forbidden_ids=self.tokenizer.forbidden_in_answers(tools=bool(tools)),
             temperature=temperature,
