@@ -18,6 +18,7 @@ from certify.result import EXACT, ROUNDING, Result, at_most, deviation
 from data.collate import collate_prompts
 from data.document import Document
 from data.types import PADDING_DOCUMENT, UNSUPERVISED, InterleavedBatch
+from fusion.decoding_rules import Forbidden
 from fusion.generation import generate
 from fusion.mode import switched
 
@@ -145,7 +146,7 @@ def _prompts(context: Context) -> tuple[list[Document], int]:
 
 def _generate(context: Context, documents: list[Document], end_id: int) -> list[list[int]]:
     prompts, longest = collate_prompts(documents), 2 * NEW_TOKENS
-    return generate(context.model, prompts, end_id=end_id, max_new_tokens=longest, forbidden_ids=FORBIDDEN)
+    return generate(context.model, prompts, end_id=end_id, max_new_tokens=longest, rules=[Forbidden(FORBIDDEN)])
 
 
 def _slowly(context: Context, documents: list[Document], end_id: int) -> list[list[int]]:

@@ -16,6 +16,7 @@ from data.types import BadSampleError, Sample
 from evaluation.audit import expected_answer
 from evaluation.identity import prompt_key
 from evaluation.reply import decoded, may_call, same_reply
+from fusion.decoding_rules import Forbidden
 from fusion.generation import generate
 from fusion.model import FusionModel
 
@@ -152,7 +153,7 @@ def answer_batch(
         prompts,
         end_id=tokenizer.end_id,
         max_new_tokens=max_new_tokens,
-        forbidden_ids=tokenizer.forbidden_in_answers(tools=calls),
+        rules=[Forbidden(tokenizer.forbidden_in_answers(tools=calls))],
     )
     return [decoded(tokenizer, ids) for ids in tokens]
 

@@ -16,6 +16,7 @@ from data.loader import MESSAGES
 from data.tokenizer import Tokenizer
 from data.types import TEXT, BadInputError, Message, Modality, Sample, Segment
 from fusion.checkpoint import LoadedModel, load_model
+from fusion.decoding_rules import Forbidden, Sampling
 from fusion.generation import generate
 from fusion.model import FusionModel
 
@@ -99,9 +100,10 @@ class Session:
             prompts,
             end_id=self.tokenizer.end_id,
             max_new_tokens=max_new_tokens,
-            forbidden_ids=self.tokenizer.forbidden_in_answers(tools=bool(tools)),
-            temperature=temperature,
-            generator=torch.Generator(device).manual_seed(seed),
+            rules=[
+                Forbidden(self.tokenizer.forbidden_in_answers(tools=bool(tools))),
+                Sampling(temperature, torch.Generator(device).manual_seed(seed)),
+            ],
         )
         return self.tokenizer.decode(tokens)
 

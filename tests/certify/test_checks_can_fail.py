@@ -134,7 +134,7 @@ def cache_forgets_everything(context: Context, patch: Patch) -> None:
 
 def generation_forgets_what_is_forbidden(context: Context, patch: Patch) -> None:
     original = decoding_checks.generate
-    patch.setattr(decoding_checks, "generate", lambda *args, forbidden_ids, **rest: original(*args, **rest))
+    patch.setattr(decoding_checks, "generate", lambda *args, rules, **rest: original(*args, **rest))
 
 
 def cache_counts_padding(context: Context, patch: Patch) -> None:
