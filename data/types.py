@@ -1,11 +1,11 @@
 """The types that every other package speaks.
 
-Shape legend: B rows, L tokens in a row, N media items, T features of an item, A axes, D `d_model`, V vocabulary.
+Shape legend: B rows, L tokens in a row, N media items, D `d_model`, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+
+from data.media_batch import BucketedMedia as BucketedMedia
+from data.media_batch import Layout as Layout
+from data.media_batch import LayoutOf as LayoutOf
+from data.media_batch import MediaBatch as MediaBatch
+from data.media_batch import MediaItems as MediaItems
 
 # A modality is a plain string, so that a new one needs no change in this file.
 Modality = str
@@ -185,77 +191,6 @@ class Processor(Protocol):
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How many features, or tokens, one item becomes, and where they lie, as its encoder (or projector) says.
-
-    count: how many there are. grid: rows and columns of those that lie on one, row by row over the last two axes of the
-    item's values; what comes before them, such as a class token, has no place. None: a line, all features after one
-    another along the first axis. ticks: of a line in time, where the middle of the first feature lies, and how far it
-    is to the next, in steps of the first axis of the item's values (frames of a spectrogram, samples of a waveform),
-    where step i lasts from i to i + 1. None: there is no time.
-    """
-
-    count: int
-    grid: tuple[int, int] | None = None
-    ticks: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        if self.grid is not None and not 0 < self.grid[0] * self.grid[1] <= self.count:
-            raise ValueError(f"grid={self.grid} must hold 1 to {self.count} features, as many as there are")
-        if self.ticks is not None and not self.ticks[1] > 0:
-            raise ValueError(f"ticks={self.ticks} must go on: the second must be above 0")
-
-    @property
-    def without_place(self) -> int:
-        """How many features come before those of the grid."""
-        return 0 if self.grid is None else self.count - self.grid[0] * self.grid[1]
-
-    @property
-    def coordinates(self) -> Tensor:
-        """Place on the line, row and column of each feature, from 0: float64 [T, 3], NaN where there is none."""
-        found_TA = torch.full((self.count, 3), torch.nan, dtype=torch.float64)
-        if self.grid is None:
-            found_TA[:, 0] = torch.arange(self.count)
-        else:
-            places_T, columns = torch.arange(self.grid[0] * self.grid[1]), self.grid[1]
-            found_TA[self.without_place :, 1:] = torch.stack([places_T // columns, places_T % columns], dim=1).double()
-        return found_TA
-
-    @property
-    def times(self) -> Tensor:
-        """The middle of each feature, in steps of the values' first axis: float64 [T], NaN where there is none."""
-        if self.ticks is None:
-            return torch.full((self.count,), torch.nan, dtype=torch.float64)
-        first, step = self.ticks
-        return first + step * torch.arange(self.count, dtype=torch.float64)
-
-
-# What an encoder, a projector or a model says of an item of some shape.
-LayoutOf = Callable[[tuple[int, ...]], Layout]
-
-
-@dataclass(frozen=True)
-class MediaBatch:
-    """All items of one modality in a batch, in the order in which they appear in it (row by row).
-
-    values: [N, ...], padded with zeros at the end of every axis to the largest item.
-    shapes: [N, rank], the shape of each item before padding.
-    documents: [N], the document that each item belongs to.
-    """
-
-    values: Tensor
-    shapes: Tensor
-    documents: Tensor
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def to(self, device: torch.device | str) -> MediaBatch:
-        """The same batch with its values on `device`; shapes stay where Python reads them."""
-        return replace(self, values=self.values.to(device, non_blocking=True))
-
-
-@dataclass(frozen=True)
 class Alignment:
     """Which documents of a batch are segments of aligned samples; one entry a segment, all [S] int64.
 
@@ -302,7 +237,7 @@ class InterleavedBatch:
     label_groups: Tensor
     group_names: tuple[str, ...]
     sample_ids: tuple[str, ...]
-    media: Mapping[Modality, MediaBatch] = field(default_factory=dict)
+    media: Mapping[Modality, MediaItems] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     alignment: Alignment | None = None
 

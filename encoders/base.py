@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.types import Layout, MediaBatch
+from data.types import Layout, MediaBatch, MediaItems
 from encoders.projector import Projector, padding_mask
 
 
@@ -91,18 +91,26 @@ class MediaEncoder(nn.Module):
         """How many tokens of the fused sequence one item takes, and where they lie. The only place that says so."""
         return self.projector.layout(self.encoder.layout(shape))
 
-    def counts(self, media: MediaBatch) -> list[int]:
+    def counts(self, media: MediaItems) -> list[int]:
         """Tokens of each item."""
         return [self.layout(tuple(shape)).count for shape in media.shapes.tolist()]
 
-    def forward(self, media: MediaBatch | None, anchor: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def forward(self, media: MediaItems | None, anchor: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Tokens of all items after one another, [sum of counts, D], without padding; None: of an example.
 
-        Where there is an `anchor`, means of an item's features [N, C] -> [N, E], each of the item's tokens has that
-        after its own values: [sum of counts, D + E].
+        Buckets of items are encoded one by one. Where there is an `anchor`, means of an item's features [N, C] ->
+        [N, E], each of the item's tokens has that after its own values: [sum of counts, D + E].
         """
         if media is None:
             return self._example_tokens().flatten(0, 1)
+        parts = [self._tokens(bucket, anchor) for bucket in media.buckets]
+        if len(parts) == 1:
+            return parts[0]
+        pairs = zip(parts, media.buckets, strict=True)
+        items = [item for part, bucket in pairs for item in part.split(self.counts(bucket))]
+        return torch.cat([items[number] for number in media.places.argsort().tolist()])
+
+    def _tokens(self, media: MediaBatch, anchor: Callable[[Tensor], Tensor] | None) -> Tensor:
         features_NTC = self.encoder(media)
         layouts = [self.encoder.layout(tuple(shape)) for shape in media.shapes.tolist()]
         counts = [layout.count for layout in layouts]
@@ -113,9 +121,10 @@ class MediaEncoder(nn.Module):
         counts_N = torch.tensor([self.projector.layout(layout).count for layout in layouts], device=tokens_NTD.device)
         return tokens_NTD[~padding_mask(tokens_NTD, counts_N)]
 
-    def means(self, media: MediaBatch) -> Tensor:
+    def means(self, media: MediaItems) -> Tensor:
         """The mean over the encoder's features of each item, [N, C], in float32 or more; no projector takes part."""
-        return self._means(self.encoder(media), media)
+        means_NC = torch.cat([self._means(self.encoder(bucket), bucket) for bucket in media.buckets])
+        return means_NC[media.places.argsort().to(means_NC.device)]
 
     def _means(self, features_NTC: Tensor, media: MediaBatch) -> Tensor:
         features_NTC = features_NTC.to(torch.promote_types(features_NTC.dtype, torch.float32))

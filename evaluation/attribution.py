@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -164,19 +165,24 @@ def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answ
     """Gradient times input of every region, with and without signs."""
     kept: list[Tensor] = []
     # Whole numbers, such as the tokens of a sentence, have no gradient: they are scored where their features enter.
-    real = {name: found for name, found in batch.media.items() if found.values.is_floating_point()}
-    media = {name: replace(found, values=found.values.clone().requires_grad_()) for name, found in real.items()}
+    real = {name: found for name, found in batch.media.items() if found.buckets[0].values.is_floating_point()}
+    media = {name: found.map(lambda values: values.clone().requires_grad_()) for name, found in real.items()}
     hook = model.fusion.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].hidden))
     try:
         with torch.enable_grad():
             total = answer_scores(model, batch, model(replace(batch, media={**batch.media, **media})))[0].sum()
-            inputs = [kept[0], *(found.values for found in media.values())]
+            inputs = [kept[0], *(bucket.values for found in media.values() for bucket in found.buckets)]
             gradient_BLD, *gradients = torch.autograd.grad(total, inputs, allow_unused=True)
     finally:
         hook.remove()
     by_token_BLD = (gradient_BLD * kept[0]).detach().cpu()
     by_modality: dict[Modality, Iterator[Tensor] | None] = dict.fromkeys(batch.media)
-    by_modality |= {name: None if g is None else iter(g.cpu()) for name, g in zip(media, gradients, strict=True)}
+    given = iter(gradients)
+    for name, found in media.items():
+        mine = [next(given) for _ in found.buckets]
+        if all(gradient is not None for gradient in mine):
+            # `map` goes through the buckets in their order.
+            by_modality[name] = found.map(partial(_next, iter(mine))).items()
     result = []
     for item, by_token_LD in zip(items, by_token_BLD, strict=True):
         products = [
@@ -192,6 +198,11 @@ def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answ
     return result
 
 
+def _next(gradients: Iterator[Tensor], values: Tensor) -> Tensor:
+    """The gradient of a bucket in place of its values."""
+    return next(gradients).cpu()
+
+
 def _product(gradients: Iterator[Tensor] | None, values: Tensor, layout: Layout) -> Tensor | None:
     """Gradient times input of the next item of a modality; items come in the order of the documents, each in its size.
 
@@ -199,7 +210,7 @@ def _product(gradients: Iterator[Tensor] | None, values: Tensor, layout: Layout)
     """
     if gradients is None:
         return None
-    return next(gradients)[tuple(map(slice, values.shape))] * (values - neutral(values, layout))
+    return next(gradients) * (values - neutral(values, layout))
 
 
 def _attention(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answered]) -> np.ndarray:

@@ -77,4 +77,5 @@ def test_projectors_keep_the_number_of_tokens_and_the_embedding_is_its_own_head(
         assert projector(torch.randn(2, 7, 6), torch.tensor([7, 7])).shape == (2, 7, 10)
     text = TokenEmbedding(20, 10)
     ids = torch.tensor([3, 4])
-    torch.testing.assert_close(text.logits(text(ids)), text.weight[ids] @ text.weight.T)
+    torch.testing.assert_close(text.logits(text.weight[ids]), text.weight[ids] @ text.weight.T)
+    torch.testing.assert_close(text(ids).square().mean(-1), torch.ones(2), rtol=0.02, atol=0)
