@@ -105,5 +105,5 @@ def words_in(item: Segment) -> str | None:
     """The words of a text or a sentence; None of any other medium, and of a file, which is not read here."""
     if isinstance(item, Text):
         return item.text
-    is_known = item.modality in WORDS and isinstance(item, Media) and isinstance(item.source, bytes)
-    return item.source.decode(errors="replace") if is_known else None
+    source = item.source if isinstance(item, Media) and item.modality in WORDS else None
+    return source.decode(errors="replace") if isinstance(source, bytes) else None
