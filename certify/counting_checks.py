@@ -125,7 +125,7 @@ def _even_documents(context: Context) -> list[Document]:
         media.append(((name, torch.from_numpy(rng.standard_normal(shape))),))
     documents = []
     for items in media:
-        counts = [model.num_tokens[name](tuple(values.shape)) for name, values in items]
+        counts = [model.layouts[name](tuple(values.shape)).count for name, values in items]
         ids = [model.modalities.index(name) for (name, _), n in zip(items, counts, strict=True) for _ in range(n)]
         text = len(ids) or TEXT_TOKENS
         modality_ids = np.array(ids + [0] * text)

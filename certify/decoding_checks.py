@@ -18,6 +18,7 @@ from certify.result import EXACT, ROUNDING, Result, at_most, deviation, largest_
 from data.document import Document
 from data.types import PADDING_DOCUMENT, InterleavedBatch
 from fusion.cache import CacheList
+from fusion.decoding_rules import Forbidden
 from fusion.generation import generate, next_step
 from fusion.mode import switched
 from fusion.positions.following import following
@@ -222,7 +223,7 @@ def _prompts(context: Context) -> tuple[list[Document], int]:
 
 def _generate(context: Context, documents: list[Document], end_id: int) -> list[list[int]]:
     prompts, longest = context.prompts(documents), 2 * NEW_TOKENS
-    return generate(context.model, prompts, end_id=end_id, max_new_tokens=longest, forbidden_ids=FORBIDDEN)
+    return generate(context.model, prompts, end_id=end_id, max_new_tokens=longest, rules=[Forbidden(FORBIDDEN)])
 
 
 def _slowly(context: Context, documents: list[Document], end_id: int) -> list[list[int]]:

@@ -7,7 +7,7 @@ the ones of training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from data.document import Document
-from data.types import ABSENT_SHAPE, TEXT, UNSUPERVISED, Modality
+from data.types import ABSENT_SHAPE, TEXT, UNSUPERVISED, LayoutOf, Modality
 from encoders.base import MediaEncoder
 from fusion.model import FusionModel
 
@@ -41,12 +41,12 @@ def layouts(modalities: Sequence[Modality]) -> list[tuple[Modality, ...]]:
 def item_shapes(encoder: MediaEncoder) -> list[Shape]:
     """Shapes that the encoder takes, from the smallest to about `MOST_TOKENS` tokens, small ones first.
 
-    Which axes may vary is found out by asking `num_tokens`, so that nothing is known of any modality.
+    Which axes may vary is found out by asking for its layout, so that nothing is known of any modality.
     """
     example = encoder.encoder.example_shape
-    most = max(MOST_TOKENS, encoder.num_tokens(example))
-    axes = [_sizes(n) if accepts(encoder.num_tokens, doubled(example, i)) else [n] for i, n in enumerate(example)]
-    return [s for s in product(*axes) if accepts(encoder.num_tokens, s) and encoder.num_tokens(s) <= most]
+    most = max(MOST_TOKENS, encoder.layout(example).count)
+    axes = [_sizes(n) if accepts(encoder.layout, doubled(example, i)) else [n] for i, n in enumerate(example)]
+    return [s for s in product(*axes) if accepts(encoder.layout, s) and encoder.layout(s).count <= most]
 
 
 def _sizes(example: int) -> list[int]:
@@ -59,10 +59,10 @@ def doubled(shape: Shape, axis: int) -> Shape:
     return (*shape[:axis], 2 * shape[axis], *shape[axis + 1 :])
 
 
-def accepts(num_tokens: Callable[[Shape], int], shape: Shape) -> bool:
+def accepts(layout: LayoutOf, shape: Shape) -> bool:
     """Whether an encoder takes items of `shape`."""
     try:
-        return num_tokens(shape) > 0
+        return layout(shape).count > 0
     except ValueError:
         return False
 
@@ -76,7 +76,7 @@ def make_documents(model: FusionModel, vocab_size: int, seed: int) -> list[Docum
     orders = layouts(model.modalities)
     documents = [make_document(model, vocab_size, order, rng, "-".join(order)) for order in orders]
     for modality_id, name in enumerate(model.modalities[1:], start=1):
-        if model.num_tokens[name](ABSENT_SHAPE):
+        if model.layouts[name](ABSENT_SHAPE).count:
             text = make_document(model, vocab_size, (TEXT, TEXT), rng, f"absent {name}")
             text.modality_ids[2] = -modality_id
             documents.append(labelled(text.token_ids, text.modality_ids, (), text.sample_id, rng))
@@ -98,7 +98,7 @@ def make_document(
             shapes = item_shapes(encoder)
             shape = shapes[rng.integers(len(shapes))]
             media.append((modality, torch.from_numpy(rng.standard_normal(shape))))
-            count = encoder.num_tokens(shape)
+            count = encoder.layout(shape).count
         token_ids += rng.integers(vocab_size, size=count).tolist()
         modality_ids += [model.modalities.index(modality)] * count
     return labelled(np.array(token_ids), np.array(modality_ids), tuple(media), name, rng)
@@ -127,7 +127,7 @@ def spans(model: FusionModel, document: Document) -> list[tuple[int, int]]:
         length = 1
         if document.modality_ids[start] > 0:
             modality, values = next(items)
-            length = model.num_tokens[modality](tuple(values.shape))
+            length = model.layouts[modality](tuple(values.shape)).count
         result.append((start, start + length))
         start += length
     return result

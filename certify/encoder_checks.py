@@ -48,22 +48,21 @@ def padding_has_no_influence(context: Context) -> Result:
 
 
 def tokens_are_counted(context: Context) -> Result:
-    """`num_tokens(shape)` against the tokens that come out for an item alone, and the width of the features."""
+    """`layout(shape)` against the tokens that come out for an item alone, and the width of the features."""
     wrong, total = [], 0
     for name, (encoder, shapes) in _named(context):
         for shape in shapes:
             media = media_batch(random_items([shape], context))
             with switched(encoder, training=False), torch.no_grad():
                 features = encoder.encoder(media)
-                count = torch.tensor([encoder.encoder.num_tokens(shape)])
+                layout = encoder.encoder.layout(shape)
+                count = torch.tensor([layout.count])
                 made = len(encoder.projector(features, count)[0])
-            expected = (1, encoder.encoder.num_tokens(shape), encoder.encoder.d_output)
+            expected = (1, layout.count, encoder.encoder.d_output)
             total += 1
-            if encoder.encoder.layout(shape).count != expected[1]:
-                wrong.append(f"{name} {shape}: a layout of {encoder.encoder.layout(shape).count} features")
-            if tuple(features.shape) != expected or made != encoder.num_tokens(shape):
+            if tuple(features.shape) != expected or made != encoder.layout(shape).count:
                 wrong.append(f"{name} {shape}: {tuple(features.shape)} and {made} tokens, not {expected}")
-    return at_most("num_tokens = tokens returned", len(wrong), EXACT, wrong[0] if wrong else f"{total} shapes")
+    return at_most("layout = tokens returned", len(wrong), EXACT, wrong[0] if wrong else f"{total} shapes")
 
 
 def wrong_shapes_are_refused(context: Context) -> Result:
@@ -76,10 +75,10 @@ def wrong_shapes_are_refused(context: Context) -> Result:
         example = encoder.encoder.example_shape
         shapes = [example[1:], (*example, 1), *(_with(example, axis, 0) for axis in range(len(example)))]
         for axis in range(len(example)):
-            if not accepts(encoder.num_tokens, doubled(example, axis)):
+            if not accepts(encoder.layout, doubled(example, axis)):
                 shapes += [doubled(example, axis), _with(example, axis, example[axis] + 1)]
         total += len(shapes)
-        wrong += [f"{name} accepts {shape}" for shape in shapes if accepts(encoder.num_tokens, shape)]
+        wrong += [f"{name} accepts {shape}" for shape in shapes if accepts(encoder.layout, shape)]
     return at_most("media of a wrong shape are refused", len(wrong), EXACT, wrong[0] if wrong else f"{total} shapes")
 
 

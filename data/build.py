@@ -7,7 +7,7 @@ Everything here raises `BadInputError` of one line, with the place in the config
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,13 +15,14 @@ from omegaconf import DictConfig
 
 from data.absence import withheld
 from data.aligned import is_aligned
+from data.chat import ChatTokenizer
 from data.fields import hint
 from data.instantiate import instantiate, instantiate_source, is_given, resolved
 from data.interleave import Interleaver
 from data.loader import ALIGNED, MESSAGES, BatchStream
 from data.mixture import Mixture, Source, block_counts
 from data.tokenizer import Tokenizer
-from data.types import AUDIO, IMAGE, TEXT, BadInputError, Modality, Processor
+from data.types import AUDIO, IMAGE, TEXT, BadInputError, LayoutOf, Modality, Processor
 
 Sources = dict[str, tuple[Source, float]]
 KINDS = {MESSAGES: "conversations", ALIGNED: "aligned rows"}
@@ -80,17 +81,17 @@ def build_tokenizer(config: DictConfig, sources: Sources) -> Tokenizer:
 
 def build_interleaver(
     config: DictConfig,
-    tokenizer: Tokenizer,
+    tokenizer: ChatTokenizer,
     processors: Mapping[Modality, Processor],
-    num_tokens: Mapping[Modality, Callable[[tuple[int, ...]], int]],
+    layouts: Mapping[Modality, LayoutOf],
     modalities: Sequence[Modality],
 ) -> Interleaver:
-    """An interleaver for a model, of which `num_tokens` and `modalities` are attributes."""
+    """An interleaver for a model, of which `layouts` and `modalities` are attributes."""
     with _refusals("data"):
         return Interleaver(
             tokenizer,
             processors,
-            num_tokens,
+            layouts,
             modalities,
             max_tokens=_value(config, "max_tokens"),
             on_long_sample=_value(config, "on_long_sample"),

@@ -5,6 +5,7 @@ Shape legend: B rows, L tokens in a row, N media items.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -12,11 +13,22 @@ import torch
 from torch import Tensor
 
 from data.document import Document
-from data.types import PADDING_DOCUMENT, UNSUPERVISED, Alignment, InterleavedBatch, MediaBatch, Modality
+from data.types import (
+    PADDING_DOCUMENT,
+    UNSUPERVISED,
+    Alignment,
+    BucketedMedia,
+    InterleavedBatch,
+    MediaBatch,
+    MediaItems,
+    Modality,
+)
 
 # Rows end at a multiple of this, which vector units like and which keeps the number of different widths small.
 WIDTH_MULTIPLE = 8
 PAD_TOKEN = 0
+# Media are padded to at most as many times their size.
+MOST_PADDING = 2
 
 
 def collate(
@@ -86,7 +98,7 @@ def _alignment(documents: Sequence[Document]) -> Alignment | None:
     return Alignment(torch.tensor(places), samples, modality_ids, contents)
 
 
-def _collate_media(documents: Sequence[Document]) -> dict[Modality, MediaBatch]:
+def _collate_media(documents: Sequence[Document]) -> dict[Modality, MediaItems]:
     items: dict[Modality, list[tuple[int, Tensor]]] = {}
     for document_id, document in enumerate(documents):
         for modality, values in document.media:
@@ -94,8 +106,11 @@ def _collate_media(documents: Sequence[Document]) -> dict[Modality, MediaBatch]:
     return {modality: pad_media(modality, items[modality]) for modality in sorted(items)}
 
 
-def pad_media(modality: Modality, items: Sequence[tuple[int, Tensor]]) -> MediaBatch:
-    """Items of one modality, each with the number of its document, padded with zeros to one batch."""
+def pad_media(modality: Modality, items: Sequence[tuple[int, Tensor]]) -> MediaItems:
+    """Items of one modality, each with the number of its document, padded with zeros, at most to twice their size.
+
+    As one tensor where that is true of all of them together, else in buckets of similar shape.
+    """
     tensors = [values for _, values in items]
     first = tensors[0]
     for values in tensors:
@@ -104,8 +119,38 @@ def pad_media(modality: Modality, items: Sequence[tuple[int, Tensor]]) -> MediaB
                 f"{modality} items must agree in rank and dtype: found {tuple(first.shape)} of {first.dtype} "
                 f"and {tuple(values.shape)} of {values.dtype}"
             )
-    shapes = torch.tensor([list(values.shape) for values in tensors])
-    padded = first.new_zeros((len(tensors), *shapes.amax(dim=0).tolist()))
-    for place, values in zip(padded, tensors, strict=True):
+    buckets = _buckets([tuple(values.shape) for values in tensors])
+    padded = tuple(_padded([items[number] for number in bucket]) for bucket in buckets)
+    if len(padded) == 1:
+        return padded[0]
+    return BucketedMedia(padded, torch.tensor([number for bucket in buckets for number in bucket]))
+
+
+def _padded(items: Sequence[tuple[int, Tensor]]) -> MediaBatch:
+    shapes = torch.tensor([list(values.shape) for _, values in items])
+    padded = items[0][1].new_zeros((len(items), *shapes.amax(dim=0).tolist()))
+    for place, (_, values) in zip(padded, items, strict=True):
         place[tuple(slice(size) for size in values.shape)] = values
     return MediaBatch(padded, shapes, torch.tensor([document_id for document_id, _ in items]))
+
+
+def _buckets(shapes: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """Numbers of items that are padded together, in their order; what holds the first item comes first.
+
+    All together, if that at most doubles their size. Else, from the largest to the smallest, an item joins the first
+    bucket in which padding at most doubles each item.
+    """
+    largest = [max(sizes) for sizes in zip(*shapes, strict=True)]
+    if len(shapes) * math.prod(largest) <= MOST_PADDING * sum(math.prod(shape) for shape in shapes):
+        return [list(range(len(shapes)))]
+    buckets: list[tuple[tuple[int, ...], list[int]]] = []
+    for number in sorted(range(len(shapes)), key=lambda n: (-math.prod(shapes[n]), shapes[n], n)):
+        shape = shapes[number]
+        for place, (widest, numbers) in enumerate(buckets):
+            together = tuple(map(max, widest, shape))
+            if math.prod(together) <= MOST_PADDING * math.prod(shape):
+                buckets[place] = (together, [*numbers, number])
+                break
+        else:
+            buckets.append((shape, [number]))
+    return sorted(sorted(numbers) for _, numbers in buckets)

@@ -12,7 +12,8 @@ from itertools import groupby
 import numpy as np
 from torch import Tensor
 
-from data.tokenizer import Tokenizer
+from data.chat import ChatTokenizer
+from data.tracks import Track, alternate
 from data.types import UNSUPERVISED, AlignedSample, Modality, Sample
 
 
@@ -23,7 +24,7 @@ class Document:
     token_ids, modality_ids: as in `InterleavedBatch`.
     labels: the token that position i must predict, that is token i + 1; -100 where unsupervised.
     label_groups: index into `group_names`, "source/modality of the question"; -1 where unsupervised.
-    media: modality and processed values of each item, in the order of their placeholders.
+    media: modality and processed values of each item, in the order of their first placeholders.
     aligned: number, in its batch, of the aligned sample that this is a segment of; -1 for a conversation.
     content: of such a segment, what it holds (see `data.content`).
     """
@@ -59,6 +60,18 @@ class Turn:
         self.modality_ids.extend([modality_id] * len(token_ids))
         self.supervised.extend([supervised] * len(token_ids))
 
+    def add_tracks(self, tracks: Sequence[Track], placeholder: int, modalities: Sequence[Modality]) -> None:
+        """One segment of media: its runs of placeholders, and its items in the order in which they begin.
+
+        A placeholder is never a target, in an assistant's turn neither: its token has no features to predict.
+        """
+        runs = alternate(tracks)
+        for run in runs:
+            self.add([placeholder] * run.count, modalities.index(tracks[run.track].modality))
+        self.media += [
+            (tracks[number].modality, tracks[number].values) for number in dict.fromkeys(r.track for r in runs)
+        ]
+
 
 def assemble(sample: Sample | AlignedSample, turns: Sequence[Turn]) -> Document:
     """The turns of a sample, or its segments, one after the other."""
@@ -79,14 +92,14 @@ def assemble(sample: Sample | AlignedSample, turns: Sequence[Turn]) -> Document:
     return Document(token_ids, modality_ids, labels, label_groups, group_names, media, sample.id, sample.source)
 
 
-def dump(document: Document, tokenizer: Tokenizer) -> str:
+def dump(document: Document, tokenizer: ChatTokenizer) -> str:
     """A line for each token: its place, the token, and the target that this place must predict, if any.
 
     Equal placeholders in a run share a line.
     """
-    # The same runs, once by the ids of the placeholders and once by the names of the media.
-    ids = [key for key, _ in groupby(document.modality_ids[document.modality_ids > 0].tolist())]
-    names = dict(zip(ids, (key for key, _ in groupby(modality for modality, _ in document.media)), strict=True))
+    # Modalities in the order in which they first occur, once by the ids of placeholders and once by the names of media.
+    ids = dict.fromkeys(document.modality_ids[document.modality_ids > 0].tolist())
+    names = dict(zip(ids, dict.fromkeys(modality for modality, _ in document.media), strict=True))
     rows = []
     for token, modality, label, group in zip(
         document.token_ids, document.modality_ids, document.labels, document.label_groups, strict=True

@@ -3,14 +3,15 @@
     <|tools|>[json] <|system|>... <|user|>(media)(media)text <|assistant|>text<|tool_call|>{json}<|end|> <|user|>...
 
 A medium takes as many `<|media|>` placeholders as its encoder says that it becomes tokens. Assistant turns are
-supervised, with their calls and the `<|end|>` that closes them; nothing else ever is, a tool's result included.
+supervised, with their calls and the `<|end|>` that closes them; nothing else ever is, a tool's result included. Another
+tokenizer may write its turns otherwise (see `data.chat`).
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,12 +20,13 @@ import numpy as np
 from data.absence import aligned_without, without
 from data.aligned import one_of_each
 from data.bad_samples import reading
+from data.chat import ChatTokenizer
 from data.content import source_key, tokens_key, values_key
 from data.document import Document, Turn, assemble
 from data.fields import hint
 from data.pixels import WHITE, Colour
 from data.randomness import Draws
-from data.tokenizer import ASSISTANT, END, MEDIA, TOOL_CALL, TOOLS, Tokenizer
+from data.tracks import Track
 from data.types import (
     ABSENT_SHAPE,
     IMAGE,
@@ -32,6 +34,7 @@ from data.types import (
     Absent,
     AlignedSample,
     BadSampleError,
+    LayoutOf,
     Media,
     Message,
     Modality,
@@ -48,17 +51,17 @@ ON_LONG_SAMPLE = ("error", "truncate")
 class Interleaver:
     """Makes documents of samples.
 
-    processors: how a medium becomes values. num_tokens: how many tokens values of a shape become, as the model counts
-    them; of `ABSENT_SHAPE`, those that stand for an absent medium. modalities: a modality's place in it is its id,
+    processors: how a medium becomes values. layouts: how many tokens values of a shape become, as the model says; of
+    `ABSENT_SHAPE`, those that stand for an absent medium. modalities: a modality's place in it is its id,
     "text" is 0. max_tokens: the longest document. on_long_sample: "error", or "truncate" to drop whole trailing
     messages. withheld: modalities of which the user's segments never reach the model, as if each were absent.
     """
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: ChatTokenizer,
         processors: Mapping[Modality, Processor],
-        num_tokens: Mapping[Modality, Callable[[tuple[int, ...]], int]],
+        layouts: Mapping[Modality, LayoutOf],
         modalities: Sequence[Modality],
         max_tokens: int,
         on_long_sample: str = "error",
@@ -76,7 +79,7 @@ class Interleaver:
         self.on_long_sample = on_long_sample
         self.withheld = frozenset(withheld)
         self._processors = dict(processors)
-        self._num_tokens = dict(num_tokens)
+        self._layouts = dict(layouts)
 
     @property
     def processed(self) -> frozenset[Modality]:
@@ -114,7 +117,7 @@ class Interleaver:
         for turn in turns:
             turn.group = None
         opening = Turn()
-        opening.add([self.tokenizer.id(ASSISTANT)])
+        opening.add(self.tokenizer.opening("assistant"))
         turns.append(opening)
         total = sum(len(turn.token_ids) for turn in turns)
         if total > self.max_tokens:
@@ -207,7 +210,7 @@ class Interleaver:
 
     def _tools(self, tools: Sequence[Mapping[str, Any]]) -> Turn:
         turn = Turn()
-        turn.add([self.tokenizer.id(TOOLS), *self.tokenizer.encode(_compact_json(list(tools)))])
+        turn.add(self.tokenizer.tools(_compact_json(list(tools))))
         return turn
 
     def _answer(self, message: Message, group: str, where: str, augmentations: _Augmentations) -> Turn:
@@ -216,14 +219,19 @@ class Interleaver:
         turn = self._message(message, Turn(group), where, augmentations)
         for call in message.tool_calls:
             with reading(f"{where}.tool_calls"):
-                turn.add([self.tokenizer.id(TOOL_CALL), *self.tokenizer.encode(call_json(call))], supervised=True)
-        turn.add([self.tokenizer.id(END)], supervised=True)
+                turn.add(self.tokenizer.call(call_json(call)), supervised=True)
+        closing = self.tokenizer.closing(message.role)
+        end = closing.index(self.tokenizer.end_id) + 1
+        turn.add(closing[:end], supervised=True)
+        turn.add(closing[end:])
         return turn
 
     def _message(self, message: Message, turn: Turn, where: str, augmentations: _Augmentations) -> Turn:
-        turn.add([self.tokenizer.id(f"<|{message.role}|>")])
+        turn.add(self.tokenizer.opening(message.role))
         for index, segment in enumerate(message.content):
             self._add_segment(turn, segment, f"{where}.content[{index}]", augmentations)
+        if message.role != "assistant":
+            turn.add(self.tokenizer.closing(message.role))
         return turn
 
     def _add_segment(self, turn: Turn, segment: Segment, where: str, augmentations: _Augmentations) -> None:
@@ -240,9 +248,9 @@ class Interleaver:
 
     def _add_absent(self, turn: Turn, modality: Modality) -> None:
         """The learned token of a medium that is not there, if the model has one."""
-        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._num_tokens])
-        count = self._num_tokens[modality](ABSENT_SHAPE)
-        turn.add([self.tokenizer.id(MEDIA)] * count, -self.modalities.index(modality))
+        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._layouts])
+        count = self._layouts[modality](ABSENT_SHAPE).count
+        turn.add([self.tokenizer.media_id] * count, -self.modalities.index(modality))
 
     def _check_configured(self, modality: Modality, what: str, configured: Sequence[Modality]) -> None:
         if modality not in configured:
@@ -258,7 +266,7 @@ class Interleaver:
             raise BadSampleError(f"{where}: {error}") from error
 
     def _check_media(self, modality: Modality) -> None:
-        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._num_tokens])
+        self._check_configured(modality, "encoder in the model", [n for n in self.modalities if n in self._layouts])
         self._check_configured(modality, "processor", list(self._processors))
 
     def _add_media(self, turn: Turn, media: Media, rng: np.random.Generator | None) -> None:
@@ -269,14 +277,12 @@ class Interleaver:
             raise BadSampleError(f"{media.name}: becomes values that are not finite")
         shape = tuple(values.shape)
         try:
-            count = self._num_tokens[modality](shape)
+            layout = self._layouts[modality](shape)
         except ValueError as error:
             raise BadSampleError(f"{modality} of shape {shape}: {error}") from error
-        if count < 1:
-            raise BadSampleError(f"{modality} of shape {shape} becomes {count} tokens, must become at least 1")
-        # A placeholder is never a target, in an assistant's turn neither: its token has no features to predict.
-        turn.add([self.tokenizer.id(MEDIA)] * count, self.modalities.index(modality))
-        turn.media.append((modality, values))
+        if layout.count < 1:
+            raise BadSampleError(f"{modality} of shape {shape} becomes {layout.count} tokens, must become at least 1")
+        turn.add_tracks([Track(modality, values, layout)], self.tokenizer.media_id, self.modalities)
 
     def _fit(self, sample: Sample, turns: list[Turn]) -> list[Turn]:
         """The turns that `max_tokens` has room for; a truncated document ends with an assistant's turn."""

@@ -91,6 +91,37 @@ class Tokenizer:
             raise ValueError(f"special_token={special_token!r} must be one of {', '.join(SPECIAL_TOKENS)}")
         return SPECIAL_TOKENS.index(special_token)
 
+    @property
+    def media_id(self) -> int:
+        """The placeholder where a medium's features go."""
+        return self.id(MEDIA)
+
+    @property
+    def end_id(self) -> int:
+        """What ends an answer."""
+        return self.id(END)
+
+    @property
+    def call_id(self) -> int:
+        """What begins a call in an answer."""
+        return self.id(TOOL_CALL)
+
+    def opening(self, role: str) -> list[int]:
+        """The token that stands before a turn."""
+        return [self.id(f"<|{role}|>")]
+
+    def closing(self, role: str) -> list[int]:
+        """The end of an assistant's turn; any other ends where the next begins."""
+        return [self.end_id] if role == "assistant" else []
+
+    def tools(self, text: str) -> list[int]:
+        """The tools that may be called, as JSON."""
+        return [self.id(TOOLS), *self.encode(text)]
+
+    def call(self, text: str) -> list[int]:
+        """One call, as JSON."""
+        return [self.call_id, *self.encode(text)]
+
     def forbidden_in_answers(self, tools: bool = False) -> tuple[int, ...]:
         """The ids of special tokens that an answer must not hold: all but its end and, with `tools`, a call."""
         allowed = (END, TOOL_CALL) if tools else (END,)

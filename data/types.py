@@ -14,6 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.media_batch import BucketedMedia as BucketedMedia
+from data.media_batch import Layout as Layout
+from data.media_batch import LayoutOf as LayoutOf
+from data.media_batch import MediaBatch as MediaBatch
+from data.media_batch import MediaItems as MediaItems
+
 # A modality is a plain string, so that a new one needs no change in this file.
 Modality = str
 TEXT, IMAGE, AUDIO, VIDEO = "text", "image", "audio", "video"
@@ -185,49 +191,6 @@ class Processor(Protocol):
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How the features of one item lie, as its encoder says.
-
-    count: how many there are. grid: rows and columns of those that lie on one, row by row over the last two axes of the
-    item's values; what comes before them, such as a class token, has no place. None: a line of time, all features
-    after one another along the first axis.
-    """
-
-    count: int
-    grid: tuple[int, int] | None = None
-
-    def __post_init__(self) -> None:
-        if self.grid is not None and not 0 < self.grid[0] * self.grid[1] <= self.count:
-            raise ValueError(f"grid={self.grid} must hold 1 to {self.count} features, as many as there are")
-
-    @property
-    def without_place(self) -> int:
-        """How many features come before those of the grid."""
-        return 0 if self.grid is None else self.count - self.grid[0] * self.grid[1]
-
-
-@dataclass(frozen=True)
-class MediaBatch:
-    """All items of one modality in a batch, in the order in which they appear in it (row by row).
-
-    values: [N, ...], padded with zeros at the end of every axis to the largest item.
-    shapes: [N, rank], the shape of each item before padding.
-    documents: [N], the document that each item belongs to.
-    """
-
-    values: Tensor
-    shapes: Tensor
-    documents: Tensor
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def to(self, device: torch.device | str) -> MediaBatch:
-        """The same batch with its values on `device`; shapes stay where Python reads them."""
-        return replace(self, values=self.values.to(device, non_blocking=True))
-
-
-@dataclass(frozen=True)
 class Alignment:
     """Which documents of a batch are segments of aligned samples; one entry a segment, all [S] int64.
 
@@ -277,7 +240,7 @@ class InterleavedBatch:
     label_groups: Tensor
     group_names: tuple[str, ...]
     sample_ids: tuple[str, ...]
-    media: Mapping[Modality, MediaBatch] = field(default_factory=dict)
+    media: Mapping[Modality, MediaItems] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     alignment: Alignment | None = None
 

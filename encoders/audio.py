@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from data.types import MediaBatch
+from data.types import Layout, MediaBatch
 from encoders.base import Encoder, check_convolutions
 from encoders.transformer import BidirectionalTransformer
 
@@ -75,8 +75,8 @@ class AudioEncoder(Encoder):
         )
         self.transformer = BidirectionalTransformer(self.d_output, num_layers, num_heads)
 
-    def num_tokens(self, shape: tuple[int, ...]) -> int:
-        """Features of a spectrogram of `shape` (frames, mel bins)."""
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        """The line of features of a spectrogram of `shape` (frames, mel bins); the first lies on the first frame."""
         if len(shape) != 2 or shape[1] != self.num_mels or shape[0] < 1:
             raise ValueError(
                 f"a spectrogram of shape {shape} does not fit the encoder, which takes (frames, {self.num_mels})"
@@ -84,7 +84,7 @@ class AudioEncoder(Encoder):
         length = shape[0]
         for stride in self.strides:
             length = (length - 1) // stride + 1
-        return length
+        return Layout(length, ticks=(0.5, float(math.prod(self.strides))))
 
     def forward(self, media: MediaBatch) -> Tensor:
         """Features [N, T, C]."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.types import Layout, MediaBatch
+from data.types import Layout, MediaBatch, MediaItems
 from encoders.projector import Projector, padding_mask
 
 
@@ -19,7 +19,7 @@ class Encoder(nn.Module):
     """Base class: raw values of one modality to a sequence of features.
 
     A subclass sets `d_output` (width C of its features) and `example_shape` (the shape of a small item that
-    it accepts), and defines `num_tokens` and `forward`. Items must not influence one another, and padding must
+    it accepts), and defines `layout` and `forward`. Items must not influence one another, and padding must
     not influence an item: the shared contract tests hold every configured encoder to both.
     """
 
@@ -32,17 +32,16 @@ class Encoder(nn.Module):
     # Whether its weights were trained elsewhere, so that they expect what `preprocessing` says.
     is_pretrained: bool = False
 
-    def num_tokens(self, shape: tuple[int, ...]) -> int:
-        """Features that one item of `shape` (before padding) becomes."""
-        raise NotImplementedError(f"{type(self).__name__} must define num_tokens")
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        """How many features one item of `shape` (before padding) becomes, and where they lie.
+
+        Raises `ValueError` for an item that does not fit.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define layout")
 
     def forward(self, media: MediaBatch) -> Tensor:
-        """Features [N, T, C]; item n has `num_tokens(shapes[n])` of them, and what follows is padding."""
+        """Features [N, T, C]; item n has `layout(shapes[n]).count` of them, and what follows is padding."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
-
-    def layout(self, shape: tuple[int, ...]) -> Layout:
-        """How the features of one item of `shape` lie: along a line of time, unless it says a grid."""
-        return Layout(self.num_tokens(shape))
 
     def preprocessing(self) -> dict[str, Any]:
         """The node of a processor (its `_target_` and options) that prepares what the weights expect.
@@ -88,38 +87,48 @@ class MediaEncoder(nn.Module):
         self.projector: Projector = projector(d_input=encoder.d_output, d_model=d_model)
         self._check_fit(d_model)
 
-    def num_tokens(self, shape: tuple[int, ...]) -> int:
-        """Tokens of the fused sequence that one item takes. The only place where this is computed."""
-        return self.projector.num_tokens(self.encoder.num_tokens(shape))
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        """How many tokens of the fused sequence one item takes, and where they lie. The only place that says so."""
+        return self.projector.layout(self.encoder.layout(shape))
 
-    def counts(self, media: MediaBatch) -> list[int]:
+    def counts(self, media: MediaItems) -> list[int]:
         """Tokens of each item."""
-        return [self.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
+        return [self.layout(tuple(shape)).count for shape in media.shapes.tolist()]
 
-    def forward(self, media: MediaBatch | None, anchor: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def forward(self, media: MediaItems | None, anchor: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Tokens of all items after one another, [sum of counts, D], without padding; None: of an example.
 
-        Where there is an `anchor`, means of an item's features [N, C] -> [N, E], each of the item's tokens has that
-        after its own values: [sum of counts, D + E].
+        Buckets of items are encoded one by one. Where there is an `anchor`, means of an item's features [N, C] ->
+        [N, E], each of the item's tokens has that after its own values: [sum of counts, D + E].
         """
         if media is None:
             return self._example_tokens().flatten(0, 1)
+        parts = [self._tokens(bucket, anchor) for bucket in media.buckets]
+        if len(parts) == 1:
+            return parts[0]
+        pairs = zip(parts, media.buckets, strict=True)
+        items = [item for part, bucket in pairs for item in part.split(self.counts(bucket))]
+        return torch.cat([items[number] for number in media.places.argsort().tolist()])
+
+    def _tokens(self, media: MediaBatch, anchor: Callable[[Tensor], Tensor] | None) -> Tensor:
         features_NTC = self.encoder(media)
-        counts = [self.encoder.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
+        layouts = [self.encoder.layout(tuple(shape)) for shape in media.shapes.tolist()]
+        counts = [layout.count for layout in layouts]
         tokens_NTD = self.projector(features_NTC, torch.tensor(counts, device=features_NTC.device))
         if anchor is not None:
             anchors_NE = anchor(self._means(features_NTC, media))
             tokens_NTD = torch.cat([tokens_NTD, anchors_NE[:, None].expand(-1, tokens_NTD.shape[1], -1)], dim=-1)
-        counts_N = torch.tensor([self.projector.num_tokens(count) for count in counts], device=tokens_NTD.device)
+        counts_N = torch.tensor([self.projector.layout(layout).count for layout in layouts], device=tokens_NTD.device)
         return tokens_NTD[~padding_mask(tokens_NTD, counts_N)]
 
-    def means(self, media: MediaBatch) -> Tensor:
+    def means(self, media: MediaItems) -> Tensor:
         """The mean over the encoder's features of each item, [N, C], in float32 or more; no projector takes part."""
-        return self._means(self.encoder(media), media)
+        means_NC = torch.cat([self._means(self.encoder(bucket), bucket) for bucket in media.buckets])
+        return means_NC[media.places.argsort().to(means_NC.device)]
 
     def _means(self, features_NTC: Tensor, media: MediaBatch) -> Tensor:
         features_NTC = features_NTC.to(torch.promote_types(features_NTC.dtype, torch.float32))
-        counts = [self.encoder.num_tokens(tuple(shape)) for shape in media.shapes.tolist()]
+        counts = [self.encoder.layout(tuple(shape)).count for shape in media.shapes.tolist()]
         counts_N = torch.tensor(counts, device=features_NTC.device)
         inside_NT = ~padding_mask(features_NTC, counts_N)
         return (features_NTC * inside_NT[..., None]).sum(dim=1) / counts_N[:, None]
@@ -149,14 +158,14 @@ class MediaEncoder(nn.Module):
     def _check_example(self, d_model: int) -> None:
         encoder, projector = self.encoder, self.projector
         names = f"{type(projector).__name__} does not fit {type(encoder).__name__}"
-        features = encoder.example_features()
-        expected = (1, encoder.num_tokens(encoder.example_shape), encoder.d_output)
+        features, layout = encoder.example_features(), encoder.layout(encoder.example_shape)
+        expected = (1, layout.count, encoder.d_output)
         if tuple(features.shape) != expected:
             raise ValueError(f"{type(encoder).__name__} makes features {tuple(features.shape)} but promises {expected}")
         try:
             tokens = self._example_tokens(features)
         except RuntimeError as error:
             raise ValueError(f"{names}, whose features are {expected}: {str(error).splitlines()[0]}") from error
-        expected = (1, projector.num_tokens(expected[1]), d_model)
+        expected = (1, projector.layout(layout).count, d_model)
         if tuple(tokens.shape) != expected:
             raise ValueError(f"{names}: it makes tokens {tuple(tokens.shape)} where {expected} are needed")

@@ -22,6 +22,7 @@ from encoders.pretrained import (
     image_preprocessing,
     shortest_input,
     square,
+    strided_layout,
     strided_length,
     tokens_of,
 )
@@ -103,28 +104,25 @@ class TransformersEncoder(PretrainedEncoder):
         features = outputs[-1]
         return tokens_of(features if isinstance(features, Tensor) else features[0])
 
-    def length(self, shape: tuple[int, ...]) -> int:
-        """Features of an item of `shape`."""
+    def placed(self, shape: tuple[int, ...]) -> Layout:
+        """Of an image a square of patches, behind the class token if there is one; a line otherwise.
+
+        A spectrogram has its mel bins on the first axis or on the second, so that only a waveform has times.
+        """
         if self.input_name == TEXT_IDS:
             if len(shape) != 1 or not 1 <= shape[0] <= self.longest:
                 raise ValueError(f"token ids of shape {shape} do not fit the encoder, which takes 1 to {self.longest}")
-            return shape[0]
+            return Layout(shape[0])
         if self.strides:
-            count = strided_length(shape[0], self.strides) if len(shape) == 1 else 0
-            if count < 1:
+            if len(shape) != 1 or strided_length(shape[0], self.strides) < 1:
                 shortest = shortest_input(1, self.strides)
                 raise ValueError(
                     f"a waveform of shape {shape} does not fit the encoder, which takes ({shortest} or more,)"
                 )
-            return count
+            return strided_layout(shape[0], self.strides)
         if shape != self.example_shape:
             raise ValueError(f"an item of shape {shape} does not fit the encoder, which takes {self.example_shape}")
-        return self.example_length
-
-    def layout(self, shape: tuple[int, ...]) -> Layout:
-        """Of an image a square of patches, behind the class token if there is one; a line of time otherwise."""
-        count = self.num_tokens(shape)
-        return square(count) if self.input_name == IMAGES else Layout(count)
+        return square(self.example_length) if self.input_name == IMAGES else Layout(self.example_length)
 
     def preprocessing(self) -> dict[str, Any]:
         """What the model's own image processor, feature extractor or tokenizer does; of random ones what is known."""

@@ -57,15 +57,11 @@ class ImageEncoder(Encoder):
         self.place_TC = nn.Parameter(0.02 * torch.randn(self.side**2, self.d_output))
         self.transformer = BidirectionalTransformer(self.d_output, num_layers, num_heads)
 
-    def num_tokens(self, shape: tuple[int, ...]) -> int:
-        """Patches of an image of `shape` (3, H, W)."""
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        """The square of patches of an image of `shape` (3, H, W)."""
         if shape != self.example_shape:
             raise ValueError(f"an image of shape {shape} does not fit the encoder, which takes {self.example_shape}")
-        return self.side**2
-
-    def layout(self, shape: tuple[int, ...]) -> Layout:
-        """A square of patches."""
-        return Layout(self.num_tokens(shape), (self.side, self.side))
+        return Layout(self.side**2, (self.side, self.side))
 
     def forward(self, media: MediaBatch) -> Tensor:
         """Features [N, T, C], patches row by row."""

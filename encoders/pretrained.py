@@ -21,7 +21,7 @@ from encoders.fine_tuning import FineTuning
 class PretrainedEncoder(Encoder):
     """Items of equal shape -> backbone -> [N, T, C].
 
-    A subclass builds its backbone, and defines `extract` (features of items of one shape) and `length` (how many).
+    A subclass builds its backbone, and defines `extract` (features of items of one shape) and `placed` (how they lie).
     Here, for every library alike:
 
     - items of different shapes are never padded together, so that no backbone needs a mask and none can leak one;
@@ -56,10 +56,10 @@ class PretrainedEncoder(Encoder):
                 f"the architecture of {type(backbone).__name__} cannot encode an item of {example_shape}: "
                 f"{first_line(error)}"
             ) from error
-        if self.length(example_shape) != self.example_length:
+        if self.placed(example_shape).count != self.example_length:
             raise ValueError(
                 f"{type(backbone).__name__} makes {self.example_length} features of an item of {example_shape} where "
-                f"{self.length(example_shape)} are expected: models of this kind are not supported"
+                f"{self.placed(example_shape).count} are expected: models of this kind are not supported"
             )
         fine_tuning(self.backbone)
         self.is_frozen = not any(parameter.requires_grad for parameter in self.parameters())
@@ -71,13 +71,16 @@ class PretrainedEncoder(Encoder):
         """Features [N, T, C] of items of one shape, [N, ...]."""
         raise NotImplementedError(f"{type(self).__name__} must define extract")
 
-    def length(self, shape: tuple[int, ...]) -> int:
-        """Features of one raw item of `shape`; `ValueError` if it does not fit."""
-        raise NotImplementedError(f"{type(self).__name__} must define length")
+    def placed(self, shape: tuple[int, ...]) -> Layout:
+        """How the features of one raw item of `shape` lie; `ValueError` if it does not fit."""
+        raise NotImplementedError(f"{type(self).__name__} must define placed")
 
-    def num_tokens(self, shape: tuple[int, ...]) -> int:
-        """Features that an item of `shape` becomes; an item of features is what it is."""
-        return shape[0] if self._is_features(shape) else self.length(shape)
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        """How the features of an item of `shape` lie; an item of features has as many as there are, in their order."""
+        if not self._is_features(shape):
+            return self.placed(shape)
+        raw = self.placed(self.example_shape)
+        return raw if raw.grid is not None else Layout(shape[0], ticks=raw.ticks and (0.5, 1.0))
 
     def forward(self, media: MediaBatch) -> Tensor:
         """Features [N, T, C]."""
@@ -154,7 +157,7 @@ def image_preprocessing(size: int, mean: Sequence[float] | None, std: Sequence[f
 def accepts(encoder: Encoder, shape: tuple[int, ...]) -> bool:
     """Whether the encoder takes an item of `shape`."""
     try:
-        encoder.num_tokens(shape)
+        encoder.layout(shape)
     except ValueError:
         return False
     return True
@@ -165,6 +168,12 @@ def tokens_of(features: Tensor, channels_last: bool = False) -> Tensor:
     if features.ndim == 4:
         return (features.flatten(1, 2) if channels_last else features.flatten(2).transpose(1, 2)).contiguous()
     return features[:, None] if features.ndim == 2 else features
+
+
+def strided_layout(num_samples: int, layers: Sequence[tuple[int, int]]) -> Layout:
+    """The line of frames that unpadded convolutions, (kernel, stride) each, leave of `num_samples`, at least one."""
+    reach = shortest_input(1, layers)
+    return Layout(strided_length(num_samples, layers), ticks=(reach / 2, math.prod(stride for _, stride in layers)))
 
 
 def strided_length(num_samples: int, layers: Iterable[tuple[int, int]]) -> int:

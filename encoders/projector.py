@@ -8,20 +8,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from data.types import Layout
+
 
 class Projector(nn.Module):
     """Base class: features [N, T, C] to tokens [N, T', D].
 
     Item n has `counts_N[n]` features, at least one; what follows is padding and must not influence its tokens. A
-    projector that changes the number of tokens overrides `num_tokens`, as `QueryProjector` does.
+    projector that changes the number of tokens, or their places, overrides `layout`, as `QueryProjector` does.
     """
 
-    def num_tokens(self, num_features: int) -> int:
-        """Tokens that `num_features` features become."""
-        return num_features
+    def layout(self, features: Layout) -> Layout:
+        """How the tokens lie that an item's features become; a feature becomes a token in its place."""
+        return features
 
     def forward(self, features_NTC: Tensor, counts_N: Tensor) -> Tensor:
-        """Tokens [N, T', D]; item n has `num_tokens(counts_N[n])` of them."""
+        """Tokens [N, T', D]; item n has as many as `layout` says."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from data.types import Layout
 from encoders.projector import Projector
 from encoders.transformer import MOST_LAYERS
 
@@ -33,6 +34,6 @@ class QueryProjector(Projector):
             raise ValueError(f"expansion={expansion} must be positive")
         self.queries_MD = nn.Parameter(0.02 * torch.randn(num_queries, d_model))
 
-    def num_tokens(self, num_features: int) -> int:
-        """M, whatever the item."""
-        return len(self.queries_MD)
+    def layout(self, features: Layout) -> Layout:
+        """M tokens in the order of their queries, whatever the item; each has read all of it, so none has a time."""
+        return Layout(len(self.queries_MD))

@@ -77,15 +77,11 @@ class TimmEncoder(PretrainedEncoder):
         (features,) = backbone.forward_intermediates(values, indices=[self.layer - 1], intermediates_only=True)
         return tokens_of(features)
 
-    def length(self, shape: tuple[int, ...]) -> int:
-        """Features of an image of `shape` (3, S, S)."""
+    def placed(self, shape: tuple[int, ...]) -> Layout:
+        """A square of patches of an image of `shape` (3, S, S), behind the class token if there is one."""
         if shape != self.example_shape:
             raise ValueError(f"an image of shape {shape} does not fit the encoder, which takes {self.example_shape}")
-        return self.example_length
-
-    def layout(self, shape: tuple[int, ...]) -> Layout:
-        """A square of patches, behind the class token if there is one."""
-        return square(self.num_tokens(shape))
+        return square(self.example_length)
 
     def preprocessing(self) -> dict[str, Any]:
         """Images of the size, with the mean and the deviation, that the weights expect."""

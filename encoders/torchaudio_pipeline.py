@@ -11,8 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from data.locate import first_line, library
+from data.types import Layout
 from encoders.fine_tuning import FineTuning, find_blocks
-from encoders.pretrained import PretrainedEncoder, shortest_input, strided_length
+from encoders.pretrained import PretrainedEncoder, shortest_input, strided_layout, strided_length
 
 
 class PipelineEncoder(PretrainedEncoder):
@@ -54,13 +55,12 @@ class PipelineEncoder(PretrainedEncoder):
         layers, _ = self.backbone.extract_features(values)  # type: ignore[operator]
         return layers[-1]
 
-    def length(self, shape: tuple[int, ...]) -> int:
-        """Features of a waveform of `shape` (S,)."""
-        count = strided_length(shape[0], self.strides) if len(shape) == 1 else 0
-        if count < 1:
+    def placed(self, shape: tuple[int, ...]) -> Layout:
+        """The line of features of a waveform of `shape` (S,)."""
+        if len(shape) != 1 or strided_length(shape[0], self.strides) < 1:
             shortest = shortest_input(1, self.strides)
             raise ValueError(f"a waveform of shape {shape} does not fit the encoder, which takes ({shortest} or more,)")
-        return count
+        return strided_layout(shape[0], self.strides)
 
     def preprocessing(self) -> dict[str, Any]:
         """Raw sound at the pipeline's rate, normalised if its weights expect that."""

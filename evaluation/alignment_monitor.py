@@ -10,10 +10,11 @@ import numpy as np
 from torch import nn
 
 from data.aligned import is_aligned
+from data.chat import ChatTokenizer
 from data.interleave import Interleaver
 from data.mixture import Source
-from data.tokenizer import Tokenizer
-from data.types import AUDIO, IMAGE, AlignedSample, BadSampleError, Media, Modality
+from data.types import AlignedSample, BadSampleError, Media, Modality
+from evaluation.context import WORDS
 from evaluation.embedding import Embedded, embed, read_aligned
 from evaluation.metrics import MAIN_RECALL
 from evaluation.monitor import Gallery, Monitor, spread
@@ -111,10 +112,13 @@ class AlignmentMonitor:
     def _cell(self, sample: AlignedSample, modality: Modality) -> Any:
         """A picture, a playable clip, or words, as of a medium that an encoder reads and nobody can look at."""
         medium, words = segment_of(sample, modality), words_of(sample, modality)
+        if not isinstance(medium, Media) or modality in WORDS:
+            return words
         with suppress(BadSampleError):
-            if isinstance(medium, Media) and modality == IMAGE and self._image_cell is not None:
+            if self._image_cell is not None:
                 return self._image_cell(picture(medium))
-            if isinstance(medium, Media) and modality == AUDIO and self._audio_cell is not None:
+        with suppress(BadSampleError):
+            if self._audio_cell is not None:
                 return self._audio_cell(*sound(medium), caption=words)
         return words
 
@@ -143,7 +147,7 @@ class Monitors:
 
 
 def make_monitor(
-    sources: Mapping[str, Source], tokenizer: Tokenizer, interleaver: Interleaver, **options: Any
+    sources: Mapping[str, Source], tokenizer: ChatTokenizer, interleaver: Interleaver, **options: Any
 ) -> Monitors:
     """A `Monitor` of the sources that hold conversations, an `AlignmentMonitor` of those that hold aligned samples.
 

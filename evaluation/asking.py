@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from data.chat import ChatTokenizer
 from data.interleave import Interleaver
-from data.tokenizer import Tokenizer
 from data.types import BadInputError, Message, Sample
 from evaluation.answer_metrics import AnswerMetric
 from evaluation.audit import expected_answer
@@ -21,7 +21,7 @@ class Asker:
     """Asks a model. `stage` is told what is asked, `advance` how many questions are done."""
 
     model: FusionModel
-    tokenizer: Tokenizer
+    tokenizer: ChatTokenizer
     interleaver: Interleaver
     settings: Settings
     on_bad_sample: str

@@ -66,8 +66,8 @@ def attended_media(model: FusionModel, interleaver: Interleaver, sample: Sample)
     for modality, medium, values in shown_media(sample, document):
         places = np.flatnonzero(document.modality_ids == model.modalities.index(modality))
         begin = taken[modality]
-        taken[modality] += model.num_tokens[modality](tuple(values.shape))
-        layout = model.layouts[modality](tuple(values.shape))
+        taken[modality] += model.layouts[modality](tuple(values.shape)).count
+        layout = model.feature_layouts[modality](tuple(values.shape))
         mine = places[begin : taken[modality]]
         seen = {name: seen_L[mine] for name, seen_L in weights.items()}
         found.append(Attended(modality, appearance(medium, values, layout), seen, layout))

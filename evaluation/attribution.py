@@ -16,16 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from data.chat import ChatTokenizer, speakers
 from data.collate import collate_prompts
 from data.document import Document
 from data.interleave import Interleaver
-from data.tokenizer import SPECIAL_TOKENS, USER, Tokenizer
 from data.types import TEXT, UNSUPERVISED, InterleavedBatch, Layout, Message, Modality, Sample, Text
 from evaluation.rollout import rollout
 from fusion.attention_maps import attention_maps
@@ -64,7 +65,7 @@ class Answered:
 
 
 def answered(
-    model: FusionModel, tokenizer: Tokenizer, interleaver: Interleaver, sample: Sample, answer: str
+    model: FusionModel, tokenizer: ChatTokenizer, interleaver: Interleaver, sample: Sample, answer: str
 ) -> Answered:
     """The prompt of a sample followed by `answer`, whatever answer the sample expects.
 
@@ -81,8 +82,8 @@ def _media_regions(model: FusionModel, document: Document) -> list[Region]:
     found: list[Region] = []
     taken = dict.fromkeys(model.modalities, 0)
     for item, (modality, values) in enumerate(document.media):
-        layout = model.layouts[modality](tuple(values.shape))
-        count = model.num_tokens[modality](tuple(values.shape))
+        layout = model.feature_layouts[modality](tuple(values.shape))
+        count = model.layouts[modality](tuple(values.shape)).count
         places = np.flatnonzero(document.modality_ids == model.modalities.index(modality))[taken[modality] :][:count]
         taken[modality] += count
         parts = parts_of(values, layout)
@@ -106,16 +107,12 @@ def _spans(size: int, number: int) -> list[slice]:
     return [slice(begin, end) for begin, end in pairwise(edges)]
 
 
-def _words(tokenizer: Tokenizer, document: Document, begin: int) -> list[Region]:
+def _words(tokenizer: ChatTokenizer, document: Document, begin: int) -> list[Region]:
     """The words that a user wrote before the answer, each with its punctuation."""
     words: list[list[int]] = []
-    role, last = -1, -2
-    for place, token in enumerate(document.token_ids[:begin].tolist()):
-        if document.modality_ids[place]:
-            continue
-        if token < len(SPECIAL_TOKENS):
-            role = token
-        elif role == tokenizer.id(USER):
+    last, token_ids = -2, document.token_ids[:begin].tolist()
+    for place, (token, speaker) in enumerate(zip(token_ids, speakers(tokenizer, token_ids), strict=True)):
+        if speaker == "user" and not document.modality_ids[place]:
             if last != place - 1 or tokenizer.decode([token])[:1].isspace():
                 words.append([])
             words[-1].append(place)
@@ -168,23 +165,28 @@ def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answ
     """Gradient times input of every region, with and without signs."""
     kept: list[Tensor] = []
     # Whole numbers, such as the tokens of a sentence, have no gradient: they are scored where their features enter.
-    real = {name: found for name, found in batch.media.items() if found.values.is_floating_point()}
-    media = {name: replace(found, values=found.values.clone().requires_grad_()) for name, found in real.items()}
+    real = {name: found for name, found in batch.media.items() if found.buckets[0].values.is_floating_point()}
+    media = {name: found.map(lambda values: values.clone().requires_grad_()) for name, found in real.items()}
     hook = model.fusion.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].hidden))
     try:
         with torch.enable_grad():
             total = answer_scores(model, batch, model(replace(batch, media={**batch.media, **media})).states)[0].sum()
-            inputs = [kept[0], *(found.values for found in media.values())]
+            inputs = [kept[0], *(bucket.values for found in media.values() for bucket in found.buckets)]
             gradient_BLD, *gradients = torch.autograd.grad(total, inputs, allow_unused=True)
     finally:
         hook.remove()
     by_token_BLD = (gradient_BLD * kept[0]).detach().cpu()
     by_modality: dict[Modality, Iterator[Tensor] | None] = dict.fromkeys(batch.media)
-    by_modality |= {name: None if g is None else iter(g.cpu()) for name, g in zip(media, gradients, strict=True)}
+    given = iter(gradients)
+    for name, found in media.items():
+        mine = [next(given) for _ in found.buckets]
+        if all(gradient is not None for gradient in mine):
+            # `map` goes through the buckets in their order.
+            by_modality[name] = found.map(partial(_next, iter(mine))).items()
     result = []
     for item, by_token_LD in zip(items, by_token_BLD, strict=True):
         products = [
-            _product(by_modality[modality], values, model.layouts[modality](tuple(values.shape)))
+            _product(by_modality[modality], values, model.feature_layouts[modality](tuple(values.shape)))
             for modality, values in item.document.media
         ]
         inside = []
@@ -196,6 +198,11 @@ def _gradients(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answ
     return result
 
 
+def _next(gradients: Iterator[Tensor], values: Tensor) -> Tensor:
+    """The gradient of a bucket in place of its values."""
+    return next(gradients).cpu()
+
+
 def _product(gradients: Iterator[Tensor] | None, values: Tensor, layout: Layout) -> Tensor | None:
     """Gradient times input of the next item of a modality; items come in the order of the documents, each in its size.
 
@@ -203,7 +210,7 @@ def _product(gradients: Iterator[Tensor] | None, values: Tensor, layout: Layout)
     """
     if gradients is None:
         return None
-    return next(gradients)[tuple(map(slice, values.shape))] * (values - neutral(values, layout))
+    return next(gradients) * (values - neutral(values, layout))
 
 
 def _attention(model: FusionModel, batch: InterleavedBatch, items: Sequence[Answered]) -> np.ndarray:

@@ -16,12 +16,12 @@ from omegaconf import DictConfig
 
 from data.absence import aligned_without, without_places
 from data.aligned import is_aligned
+from data.chat import ChatTokenizer
 from data.fingerprint import spread
 from data.interleave import Interleaver
 from data.loader import ALIGNED, MESSAGES
 from data.manifest import ManifestSource
 from data.mixture import Source
-from data.tokenizer import Tokenizer
 from data.types import TEXT, AlignedSample, BadInputError, BadSampleError, Media, Sample
 from evaluation.embedding import check_shared_space, read_aligned
 from evaluation.frozen_baseline import frozen_modalities
@@ -41,7 +41,7 @@ def check_asked(
     config: DictConfig,
     validation: Mapping[str, Source],
     model: FusionModel,
-    tokenizer: Tokenizer,
+    tokenizer: ChatTokenizer,
     interleaver: Interleaver,
     reads: Collection[str],
 ) -> tuple[str, list[str]]:

@@ -14,8 +14,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.types import SENTENCE, AlignedSample, Media, Sample
-from evaluation.context import roles
+from data.types import AlignedSample, Media, Sample
+from evaluation.context import context_of
 from evaluation.identity import media_hash
 
 
@@ -79,11 +79,7 @@ def _counted(number: int, what: str) -> str:
 
 def _context_hashes(sample: Sample | AlignedSample, known: dict[Hashable, str]) -> Iterator[str]:
     """A name for the content of each medium of the context; `known` is filled on the way."""
-    if isinstance(sample, AlignedSample):
-        context = [item for item in sample.segments if item.modality != SENTENCE]
-    else:
-        context = [sample.messages[number].content[place] for number, place in sorted(roles(sample).context)]
-    for item in context:
+    for item in context_of(sample):
         # A file that is missing has no content to share; its row cannot be asked either.
         if isinstance(item, Media) and not (isinstance(item.source, Path) and not item.source.is_file()):
             modality, _, content = media_hash(item, known).decode().rpartition(" ")

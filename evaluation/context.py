@@ -15,14 +15,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from data.absence import Place, user_segments
-from data.types import AUDIO, SENTENCE, TEXT, BadSampleError, Modality, Sample, Segment, Text
+from data.types import AUDIO, SENTENCE, TEXT, AlignedSample, BadSampleError, Media, Modality, Sample, Segment, Text
 
 ASKED_IN = "asked_in"
 NO_QUESTION = "none"
 # The words of a question that is not typed.
 QUESTION = "question"
+# The modalities that are words: text, and a whole text as a medium.
+WORDS = (TEXT, SENTENCE)
 # In which modalities a question is asked: where a turn has several, in the first of them.
-ASKING = (TEXT, SENTENCE, AUDIO)
+ASKING = (*WORDS, AUDIO)
 
 
 @dataclass(frozen=True)
@@ -84,5 +86,24 @@ def question_words(sample: Sample) -> str:
     """The words of the question as given: `metadata.question`, or as typed; "" where they are not known."""
     if QUESTION in sample.metadata:
         return sample.metadata[QUESTION]
-    asked = (sample.messages[number].content[place] for number, place in sorted(roles(sample).question))
-    return " ".join(item.text for item in asked if isinstance(item, Text))
+    return " ".join(words for item in question_of(sample) if (words := words_in(item)) is not None)
+
+
+def question_of(sample: Sample) -> list[Segment]:
+    """The segments of the question, in reading order. Raises as `roles` does."""
+    return [sample.messages[number].content[place] for number, place in sorted(roles(sample).question)]
+
+
+def context_of(sample: Sample | AlignedSample) -> list[Segment]:
+    """What a sample is about, in reading order: of an aligned one all that is not words. Raises as `roles` does."""
+    if isinstance(sample, AlignedSample):
+        return [item for item in sample.segments if item.modality not in WORDS]
+    return [sample.messages[number].content[place] for number, place in sorted(roles(sample).context)]
+
+
+def words_in(item: Segment) -> str | None:
+    """The words of a text or a sentence; None of any other medium, and of a file, which is not read here."""
+    if isinstance(item, Text):
+        return item.text
+    source = item.source if isinstance(item, Media) and item.modality in WORDS else None
+    return source.decode(errors="replace") if isinstance(source, bytes) else None

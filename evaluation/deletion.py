@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.chat import ChatTokenizer
 from data.collate import collate_prompts
 from data.document import Document
 from data.interleave import Interleaver
 from data.randomness import generator
-from data.tokenizer import TOOL_CALL, Tokenizer
+from data.tokenizer import TOOL_CALL
 from evaluation.attribution import Answered, Region, answer_scores, answered, attribute, neutral
 from evaluation.metrics import bootstrap, bootstrap_mean
 from evaluation.predict import Prediction, chunks, clusters
@@ -36,7 +37,7 @@ Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 def deletion(
     model: FusionModel,
-    tokenizer: Tokenizer,
+    tokenizer: ChatTokenizer,
     interleaver: Interleaver,
     task: str,
     predictions: Sequence[Prediction],

@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from data.chat import ChatTokenizer
 from data.drawing import and_rest, new_figure
 from data.interleave import Interleaver
 from data.plain_text import label
-from data.tokenizer import Tokenizer
 from data.types import Sample
 from evaluation.attribution import ATTENTION, GRADIENT, MAGNITUDE, Region, answered, attribute
 from evaluation.deletion import probabilities
@@ -52,7 +52,7 @@ class Explanation:
 
 
 def explain(
-    model: FusionModel, tokenizer: Tokenizer, interleaver: Interleaver, sample: Sample, answer: str
+    model: FusionModel, tokenizer: ChatTokenizer, interleaver: Interleaver, sample: Sample, answer: str
 ) -> Explanation:
     """Attribution of `answer` to the prompt of a sample, by every method that applies.
 
@@ -60,7 +60,7 @@ def explain(
     """
     item = answered(model, tokenizer, interleaver, sample, answer)
     shown = [
-        appearance(medium, values, model.layouts[modality](tuple(values.shape)))
+        appearance(medium, values, model.feature_layouts[modality](tuple(values.shape)))
         for modality, medium, values in shown_media(sample, item.document)
     ]
     probability = float(probabilities(model, [item.document], batch_size=1)[0][0])

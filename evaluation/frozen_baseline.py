@@ -15,7 +15,7 @@ import torch
 
 from data.collate import pad_media
 from data.interleave import Interleaver
-from data.types import AlignedSample, BadSampleError, MediaBatch, Modality
+from data.types import AlignedSample, BadSampleError, MediaItems, Modality
 from evaluation.embedding import Embedded
 from evaluation.partners import search
 from evaluation.ridge import ridge_ranks
@@ -136,7 +136,7 @@ def ridge_directions(
     return found
 
 
-def _means(encoder: Any, media: MediaBatch) -> np.ndarray:
+def _means(encoder: Any, media: MediaItems) -> np.ndarray:
     """[N, C]: the mean over the true features of each item."""
     device = next((weight.device for weight in encoder.parameters()), torch.device("cpu"))
     return encoder.means(media.to(device)).cpu().numpy()

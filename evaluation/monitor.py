@@ -9,12 +9,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from torch import nn
 
+from data.chat import ChatTokenizer
 from data.collate import collate_prompts
 from data.drawing import attempt
 from data.interleave import Interleaver
 from data.mixture import Source
-from data.tokenizer import Tokenizer
-from data.types import Modality, Sample
+from data.types import Media, Modality, Sample
 from evaluation.answer_metrics import LARGEST_EXPONENT, METRICS, AnswerMetric
 from evaluation.attention import Attended, attended_media, draw_attention
 from evaluation.attention_mass import attention_mass, mass_scalars
@@ -22,7 +22,7 @@ from evaluation.likelihood import likelihoods
 from evaluation.metric_choice import default_metrics
 from evaluation.metric_names import ACCURACY, CHRF, LOSS, PERPLEXITY
 from evaluation.predict import Prediction, predict
-from evaluation.preview import appearance, drawn_line, heard, shown_media, words
+from evaluation.preview import appearance, asked_media, drawn_line, heard, shown_media, words
 from evaluation.questions import read_samples
 from evaluation.reply import answer_length
 from evaluation.scoring import document_of
@@ -67,7 +67,7 @@ class Monitor:
     def __init__(
         self,
         sources: Mapping[str, Source],
-        tokenizer: Tokenizer,
+        tokenizer: ChatTokenizer,
         interleaver: Interleaver,
         *,
         batch_size: int = 64,
@@ -177,12 +177,16 @@ class Monitor:
                 tracker.log(step, scalars)
 
     def _row(self, model: FusionModel, task: str, prediction: Prediction) -> dict[str, Any]:
-        """Cells by column: a picture of the first medium of each modality that is seen, and the last clip to play."""
+        """Cells by column: a picture of the first medium of each modality that is seen, and a clip to play.
+
+        That is the one which asks, if any does, else the last one.
+        """
         sample = prediction.sample
         pictures, clips = self._previews(model, sample)
         question: Any = words(sample, pictures)
         if clips and self._audio_cell is not None:
-            question = self._audio_cell(*clips[-1], caption=question)
+            asking = [clip for medium, clip in clips if any(medium is item for item in asked_media(sample))]
+            question = self._audio_cell(*(asking or [clips[-1][1]])[-1], caption=question)
         cells: dict[str, Any] = {
             modality: self._image_cell(found[0]) if self._image_cell is not None else f"{len(found)} {modality}s"
             for modality, found in pictures.items()
@@ -192,15 +196,15 @@ class Monitor:
 
     def _previews(
         self, model: FusionModel, sample: Sample
-    ) -> tuple[dict[Modality, list[np.ndarray]], list[tuple[np.ndarray, int]]]:
+    ) -> tuple[dict[Modality, list[np.ndarray]], list[tuple[Media, tuple[np.ndarray, int]]]]:
         """Pictures of a prompt's media by modality, and the clips in it; tokens of a sentence are neither."""
         pictures: dict[Modality, list[np.ndarray]] = {}
         clips = []
         for modality, medium, values in shown_media(sample, self._interleaver.prompt(sample)):
-            layout = model.layouts[modality](tuple(values.shape))
+            layout = model.feature_layouts[modality](tuple(values.shape))
             clip = heard(medium) if layout.grid is None else None
             if clip is not None:
-                clips.append(clip)
+                clips.append((medium, clip))
             elif values.is_floating_point():
                 shown = appearance(medium, values, layout)
                 pictures.setdefault(modality, []).append(shown if layout.grid else drawn_line(shown))

@@ -8,14 +8,15 @@ from typing import TypeVar
 
 import torch
 
+from data.chat import ChatTokenizer
 from data.collate import collate_prompts
 from data.document import Document
 from data.interleave import Interleaver
-from data.tokenizer import END, Tokenizer
 from data.types import BadSampleError, Sample
 from evaluation.audit import expected_answer
 from evaluation.identity import prompt_key
 from evaluation.reply import decoded, may_call, same_reply
+from fusion.decoding_rules import Forbidden
 from fusion.generation import generate
 from fusion.model import FusionModel
 
@@ -85,7 +86,7 @@ def clusters(predictions: Sequence[Prediction]) -> list[str]:
 @torch.inference_mode()
 def predict(
     model: FusionModel,
-    tokenizer: Tokenizer,
+    tokenizer: ChatTokenizer,
     interleaver: Interleaver,
     samples: Sequence[Sample],
     *,
@@ -138,7 +139,11 @@ def predict(
 
 
 def answer_batch(
-    model: FusionModel, tokenizer: Tokenizer, documents: Sequence[Document], max_new_tokens: int, calls: bool = False
+    model: FusionModel,
+    tokenizer: ChatTokenizer,
+    documents: Sequence[Document],
+    max_new_tokens: int,
+    calls: bool = False,
 ) -> list[str]:
     """Greedy answers to prompts, one batch; with tool calls only if `calls`."""
     device = next(model.parameters()).device
@@ -146,9 +151,9 @@ def answer_batch(
     tokens = generate(
         model,
         prompts,
-        end_id=tokenizer.id(END),
+        end_id=tokenizer.end_id,
         max_new_tokens=max_new_tokens,
-        forbidden_ids=tokenizer.forbidden_in_answers(tools=calls),
+        rules=[Forbidden(tokenizer.forbidden_in_answers(tools=calls))],
     )
     return [decoded(tokenizer, ids) for ids in tokens]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 
 import numpy as np
 from torch import Tensor
@@ -11,7 +12,8 @@ from data.audio import read_audio, sample_rate
 from data.document import Document
 from data.drawing import new_figure, pixels
 from data.image import read_image
-from data.types import AUDIO, IMAGE, SENTENCE, BadSampleError, Layout, Media, Modality, Sample, Segment, Text
+from data.types import BadSampleError, Layout, Media, Modality, Sample, Segment
+from evaluation.context import QUESTION, question_of, words_in
 
 RATE_OF_TENSORS = 16_000
 
@@ -84,26 +86,25 @@ def prompt_media(sample: Sample, modality: str) -> list[Media]:
     return [item for item in segments if isinstance(item, Media) and item.modality == modality]
 
 
-def words(sample: Sample, pictured: Collection[Modality] = (IMAGE,)) -> str:
-    """The prompt for a caption: text as it is, media in brackets, and the words of a spoken question if known.
+def words(sample: Sample, pictured: Collection[Modality] = ()) -> str:
+    """The prompt for a caption: words as they are, media in brackets, and the words of a spoken question if known.
 
     Media that are `pictured` beside it need no brackets.
     """
+    asked, spoken = asked_media(sample), sample.metadata.get(QUESTION)
     shown = []
-    for message in sample.messages[:-1]:
-        for item in message.content:
-            shown.append(_word(item))
-    spoken = sample.metadata.get("question")
-    if spoken and not any(isinstance(item, Text) for message in sample.messages[:-1] for item in message.content):
-        shown.append(f"({spoken})")
-    hidden = {f"[{modality}]" for modality in pictured}
-    return " ".join(part for part in shown if part not in hidden).replace(f"[{AUDIO}] (", "(spoken: ")
+    for item in (item for message in sample.messages[:-1] for item in message.content):
+        if (text := words_in(item)) is not None:
+            shown.append(text)
+        elif spoken and any(item is other for other in asked):
+            shown.append(f"(spoken: {spoken})")
+        elif item.modality not in pictured:
+            shown.append(f"[{item.modality}]")
+    return " ".join(shown)
 
 
-def _word(item: Segment) -> str:
-    """Text, also where a pretrained encoder reads it, as it is; the name of any other medium in brackets."""
-    if isinstance(item, Text):
-        return item.text
-    if item.modality == SENTENCE and isinstance(item, Media) and isinstance(item.source, bytes):
-        return item.source.decode(errors="replace")
-    return f"[{item.modality}]"
+def asked_media(sample: Sample) -> list[Segment]:
+    """The media in which a sample asks its question; none where it does not say in which, as it must."""
+    with suppress(BadSampleError):
+        return [item for item in question_of(sample) if words_in(item) is None]
+    return []

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data.chat import ChatTokenizer
 from data.mixture import Source, read_sample
 from data.randomness import generator
-from data.tokenizer import Tokenizer
 from data.types import AlignedSample, BadSampleError, Message, Sample
 from evaluation.answer_metrics import METRICS, AnswerMetric
 from evaluation.audit import Condition, conditions, expected_answer
@@ -121,7 +121,9 @@ def context_of(samples: Sequence[Sample]) -> list[str]:
     return sorted(set().union(*(modalities(sample, roles(sample).context) for sample in samples)))
 
 
-def long_answers(task: str, samples: Sequence[Sample], tokenizer: Tokenizer, limit: int) -> dict[str, dict[str, int]]:
+def long_answers(
+    task: str, samples: Sequence[Sample], tokenizer: ChatTokenizer, limit: int
+) -> dict[str, dict[str, int]]:
     """task -> number of expected answers of more than `limit` tokens, which no model can give, of how many, and the
     tokens of the longest; nothing if there are none.
     """

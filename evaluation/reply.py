@@ -10,8 +10,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from data.chat import ChatTokenizer
 from data.interleave import call_json
-from data.tokenizer import TOOL_CALL, Tokenizer
+from data.tokenizer import TOOL_CALL
 from data.types import Message, Sample, Text
 from evaluation.metrics import normalise
 
@@ -24,11 +25,11 @@ def reply(message: Message) -> str:
     return _joined([words, *map(call_json, message.tool_calls)])
 
 
-def decoded(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+def decoded(tokenizer: ChatTokenizer, ids: Sequence[int]) -> str:
     """The turn that a model generated, from its tokens without the end."""
     parts: list[list[int]] = [[]]
     for token in ids:
-        if token == tokenizer.id(TOOL_CALL):
+        if token == tokenizer.call_id:
             parts.append([])
         else:
             parts[-1].append(token)
@@ -55,10 +56,10 @@ def may_call(sample: Sample) -> bool:
     return bool(sample.tools) or any(message.tool_calls for message in sample.messages)
 
 
-def answer_length(tokenizer: Tokenizer, message: Message) -> int:
+def answer_length(tokenizer: ChatTokenizer, message: Message) -> int:
     """Tokens that a model must generate to give this turn, without the end."""
     texts = [segment.text for segment in message.content if isinstance(segment, Text)]
-    calls = [1 + len(tokenizer.encode(call_json(call))) for call in message.tool_calls]
+    calls = [len(tokenizer.call(call_json(call))) for call in message.tool_calls]
     return sum(len(tokenizer.encode(text)) for text in texts) + sum(calls)
 
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from data.interleave import Interleaver
 from data.mixture import Source
-from data.types import SENTENCE, TEXT, AlignedSample, BadSampleError, Modality
+from data.types import AlignedSample, BadSampleError, Modality
 from evaluation.clusters import Clusters, clusters_of
+from evaluation.context import WORDS
 from evaluation.costs import model_costs
 from evaluation.embedding import Embedded, embed, embed_texts, first_batch, read_aligned
 from evaluation.frozen_baseline import RidgeBaseline, frozen_modalities
@@ -33,7 +34,6 @@ from fusion.model import FusionModel
 FLOPS_SAMPLES = 16
 MAX_REASONS = 20
 # The modalities in which a class can be named.
-WORDS = (TEXT, SENTENCE)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from data.types import AUDIO, IMAGE, AlignedSample, Media, Modality, Segment, Text
+from data.types import AlignedSample, Media, Modality, Segment
+from evaluation.context import words_in
 from evaluation.embedding import Embedded, modality_of
 from evaluation.partners import Search, search
 from evaluation.ranking import best, chance, ranks
@@ -153,12 +154,13 @@ def segment_of(sample: AlignedSample, modality: Modality) -> Segment:
 def words_of(sample: AlignedSample, modality: Modality) -> str:
     """What a sample holds of a modality, for a reader: its text, its file, or whose it is."""
     segment = segment_of(sample, modality)
-    if isinstance(segment, Text):
-        return segment.text
+    if (words := words_in(segment)) is not None:
+        return words
     source = segment.source if isinstance(segment, Media) else None
     if isinstance(source, Path):
         return str(source)
-    if isinstance(source, bytes) and modality not in (IMAGE, AUDIO):  # a text that an encoder reads, as a sentence is
+    if isinstance(source, bytes):  # of any other kind, a text that its encoder reads
         with suppress(UnicodeDecodeError):
-            return source.decode()
+            if "".join((text := source.decode()).split()).isprintable():
+                return text
     return f"{modality} of {sample.id}"

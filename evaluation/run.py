@@ -78,7 +78,7 @@ def evaluate_checkpoint(
     folder = choose_folder(run_folder, step, checkpoint_hash, list(settings.tasks), newest, where, evaluation_hash)
     tokenizer = Tokenizer.load(loaded.tokenizer_path)
     interleaver = build_interleaver(
-        config.data, tokenizer, build_processors(config.data), loaded.model.num_tokens, loaded.model.modalities
+        config.data, tokenizer, build_processors(config.data), loaded.model.layouts, loaded.model.modalities
     )
     handling = on_bad_sample or config.data.get("on_bad_sample", "error")
     answers: list[dict[str, Any]] = []

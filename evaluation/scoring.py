@@ -9,9 +9,9 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from data.chat import ChatTokenizer
 from data.collate import collate
 from data.interleave import Interleaver
-from data.tokenizer import Tokenizer
 from data.types import BadSampleError, Sample
 from evaluation.answer_metrics import AnswerMetric, score
 from evaluation.asking import Asker
@@ -48,7 +48,7 @@ Scores = dict[str, dict[str, Any]]
 
 def evaluate(
     model: FusionModel,
-    tokenizer: Tokenizer,
+    tokenizer: ChatTokenizer,
     interleaver: Interleaver,
     settings: Settings,
     on_bad_sample: str = "error",

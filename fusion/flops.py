@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.types import Alignment, BadInputError, InterleavedBatch, MediaBatch
+from data.types import Alignment, BadInputError, InterleavedBatch, MediaBatch, MediaItems
 from encoders.base import MediaEncoder
 from fusion.mode import switched
 from fusion.model import FusionModel
@@ -134,7 +134,7 @@ def _by_part(
         operations = sum(size(product) for product in rule(modules[call.name], around, *call.inputs, **call.keywords))
         if operations:
             parts[part] = parts.get(part, 0) + operations
-    weight = model.text.weight
+    weight = model.text.head
     gradients = document.hidden_learns + weight.requires_grad
     parts["head"] += size(Product(2 * document.num_scored * weight.numel(), gradients))
     return parts
@@ -147,7 +147,7 @@ def documents_alone(batch: InterleavedBatch) -> Iterator[InterleavedBatch]:
         inside = batch.document_ids == document
         tensors: dict[str, Tensor] = {name: getattr(batch, name)[inside][None] for name in names}
         tensors["document_ids"] = torch.zeros_like(tensors["document_ids"])
-        media = {name: _of_document(items, document) for name, items in batch.media.items()}
+        media = {name: items.of_document(document) for name, items in batch.media.items()}
         kept = {name: items for name, items in media.items() if len(items)}
         alone = {"media": kept, "sample_ids": (sample_id,), "skipped": (), "alignment": _segment(batch, document)}
         yield replace(batch, **alone, **tensors)  # type: ignore[arg-type]
@@ -192,16 +192,10 @@ def _shape(value: Any) -> Any:
     return torch.empty_like(value, device="meta", requires_grad=value.requires_grad)
 
 
-def _items(media: MediaBatch | None) -> list[MediaBatch]:
+def _items(media: MediaItems) -> Iterator[MediaBatch]:
     """Each item alone, without padding."""
-    if media is None:
-        return []
-    return [
-        MediaBatch(
-            values[tuple(slice(size) for size in shape)][None], torch.tensor([shape]), media.documents[i : i + 1]
-        )
-        for i, (values, shape) in enumerate(zip(media.values, media.shapes.tolist(), strict=True))
-    ]
+    for values, shape, document in zip(media.items(), media.shapes, media.documents, strict=True):
+        yield MediaBatch(values[None], shape[None], document[None])
 
 
 def _segment(batch: InterleavedBatch, document: int) -> Alignment | None:
@@ -210,15 +204,6 @@ def _segment(batch: InterleavedBatch, document: int) -> Alignment | None:
         return None
     first = torch.zeros_like(batch.alignment.documents[mine])
     return Alignment(first, first, batch.alignment.modality_ids[mine], batch.alignment.contents[mine])
-
-
-def _of_document(media: MediaBatch, document: int) -> MediaBatch:
-    """The items of one document, padded to the largest of them."""
-    indices = (media.documents == document).nonzero()[:, 0]
-    values, shapes = media.values[indices.to(media.values.device)], media.shapes[indices.to(media.shapes.device)]
-    if len(indices):
-        values = values[(slice(None), *(slice(size) for size in shapes.amax(0).tolist()))]
-    return MediaBatch(values, shapes, torch.zeros_like(media.documents[indices.to(media.documents.device)]))
 
 
 def mean(counts: Sequence[Mapping[str, int]], num_samples: int) -> dict[str, float]:

@@ -1,18 +1,18 @@
 """Answers of a model: cached decoding in batches of mixed length.
 
-Shape legend: B prompts, L tokens of the longest prompt, V vocabulary, F forbidden tokens.
+Shape legend: B prompts, L tokens of the longest prompt, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from data.types import PADDING_DOCUMENT, UNSUPERVISED, InterleavedBatch
+from fusion.decoding_rules import Forbidden, Rule
 from fusion.mode import switched
 from fusion.model import FusionModel
 from fusion.positions.following import following
@@ -25,25 +25,22 @@ def generate(
     *,
     end_id: int,
     max_new_tokens: int,
-    forbidden_ids: Sequence[int] = (),
-    temperature: float = 0.0,
-    generator: torch.Generator | None = None,
+    rules: Sequence[Rule] = (),
 ) -> list[list[int]]:
     """New tokens of each prompt, without the end token.
 
-    `prompts` holds one document per row, padded on the right. Temperature 0 takes the likeliest token, anything
-    above samples with `generator`. Tokens in `forbidden_ids` are never chosen (see `Tokenizer.forbidden_in_answers`).
-    Neither the other rows nor the padding change a row's answer. The model is in evaluation mode meanwhile.
+    `prompts` holds one document per row, padded on the right. `rules` say what may come next (see
+    `fusion.decoding_rules`); of what they leave the likeliest token is taken. Neither the other rows nor the padding
+    change a row's answer, if they do not change what a rule says of it. The model is in evaluation mode meanwhile.
+
+    Raises `ValueError` if an answer could not end, or if rules leave a row nothing.
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens} must be 1 or more")
-    if temperature < 0:
-        raise ValueError(f"temperature={temperature} must be 0 or more")
-    if end_id in forbidden_ids:
-        raise ValueError(f"forbidden_ids holds end_id={end_id}; no answer could end")
-    choose = partial(_choose, temperature=temperature, generator=generator)
+    if any(isinstance(rule, Forbidden) and end_id in rule.ids for rule in rules):
+        raise ValueError(f"rules forbid end_id={end_id}; no answer could end")
     with switched(model, training=False):
-        return _decode(model, prompts, end_id, max_new_tokens, forbidden_ids, choose)
+        return _decode(model, prompts, end_id, max_new_tokens, rules)
 
 
 def _decode(
@@ -51,8 +48,7 @@ def _decode(
     prompts: InterleavedBatch,
     end_id: int,
     max_new_tokens: int,
-    forbidden_ids: Sequence[int],
-    choose: Callable[[Tensor], Tensor],
+    rules: Sequence[Rule],
 ) -> list[list[int]]:
     lengths_B = (prompts.document_ids != PADDING_DOCUMENT).sum(1)
     rows_B = torch.arange(len(lengths_B), device=lengths_B.device)
@@ -61,10 +57,8 @@ def _decode(
     last = prompts
     answers: list[list[int]] = [[] for _ in range(len(lengths_B))]
     finished_B = torch.zeros_like(lengths_B, dtype=torch.bool)
-    forbidden_F = torch.tensor(forbidden_ids, dtype=torch.long, device=lengths_B.device)
     for step in range(max_new_tokens):
-        logits_BV = model.logits(hidden_BD).index_fill(-1, forbidden_F, -torch.inf)
-        token_B = choose(logits_BV)
+        token_B = _choose(model.logits(hidden_BD), answers, rules, finished_B)
         finished_B |= token_B == end_id
         for row, token in enumerate(token_B.tolist()):
             if not finished_B[row]:
@@ -76,11 +70,18 @@ def _decode(
     return answers
 
 
-def _choose(logits_BV: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
-    if temperature == 0:
-        return logits_BV.argmax(-1)
-    probabilities = (logits_BV.float() / temperature).softmax(-1)
-    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+def _choose(logits_BV: Tensor, answers: Sequence[Sequence[int]], rules: Sequence[Rule], finished_B: Tensor) -> Tensor:
+    """The token [B] that rules leave and that is likeliest; any token of a row that has finished."""
+    for rule in rules:
+        logits_BV = rule(logits_BV, answers)
+    best_B, token_B = logits_BV.max(-1)
+    stuck_B = (best_B == -torch.inf) & ~finished_B
+    if bool(stuck_B.any()):
+        row = int(stuck_B.nonzero()[0])
+        raise ValueError(
+            f"rules leave row {row} no token after {list(answers[row])}; one must be possible at every step"
+        )
+    return token_B
 
 
 def next_step(last: InterleavedBatch, token_B: Tensor) -> InterleavedBatch:

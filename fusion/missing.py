@@ -5,13 +5,12 @@ Shape legend: B rows, L tokens in a row, D `d_model`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from data.types import ABSENT_SHAPE
+from data.types import ABSENT_SHAPE, Layout, LayoutOf
 
 KINDS = ("learned", "none")
 
@@ -32,20 +31,20 @@ class MissingTokens(nn.Module):
             raise ValueError(f"missing_token={kind!r} must be one of {', '.join(KINDS)}")
         self.embedding = nn.Embedding(num_media, d_model) if kind == "learned" and num_media else None
 
-    def counted(self, num_tokens: Callable[[tuple[int, ...]], int]) -> Callable[[tuple[int, ...]], int]:
-        """`num_tokens` of an encoder, which then also knows how many tokens an absent medium takes."""
-        return partial(self._count, num_tokens)
+    def with_absent(self, layout: LayoutOf) -> LayoutOf:
+        """`layout` of an encoder, which then also knows how many tokens an absent medium takes."""
+        return partial(self._layout, layout)
 
-    def _count(self, num_tokens: Callable[[tuple[int, ...]], int], shape: tuple[int, ...]) -> int:
-        return int(self.embedding is not None) if shape == ABSENT_SHAPE else num_tokens(shape)
+    def _layout(self, layout: LayoutOf, shape: tuple[int, ...]) -> Layout:
+        return Layout(int(self.embedding is not None)) if shape == ABSENT_SHAPE else layout(shape)
 
-    def forward(self, hidden_BLD: Tensor, modality_ids_BL: Tensor) -> Tensor:
-        """Hidden states with the learned vectors, at a root mean square of 1, where ids are negative.
+    def forward(self, hidden_BLD: Tensor, modality_ids_BL: Tensor, loudness: float = 1.0) -> Tensor:
+        """Hidden states with the learned vectors, at a root mean square of `loudness`, where ids are negative.
 
         Every place looks up a vector, so that they join the graph of every batch.
         """
         if self.embedding is None:
             return hidden_BLD
         vectors_BLD = self.embedding((-modality_ids_BL - 1).clamp(min=0))
-        vectors_BLD = nn.functional.rms_norm(vectors_BLD, vectors_BLD.shape[-1:], eps=1e-6)
+        vectors_BLD = loudness * nn.functional.rms_norm(vectors_BLD, vectors_BLD.shape[-1:], eps=1e-6)
         return torch.where(modality_ids_BL[..., None] < 0, vectors_BLD.to(hidden_BLD.dtype), hidden_BLD)

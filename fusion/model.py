@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.types import PADDING_DOCUMENT, TEXT, BadSampleError, InterleavedBatch, Layout, Modality
+from data.types import PADDING_DOCUMENT, TEXT, BadSampleError, InterleavedBatch, LayoutOf, Modality
 from encoders.base import Encoder, MediaEncoder
 from encoders.projector import Projector
-from encoders.text import TokenEmbedding
+from encoders.text import TextInterface, unit
 from fusion.cache import CacheList
 from fusion.hidden import Hidden
 from fusion.method import FusionMethod
@@ -29,9 +29,9 @@ class FusionModel(nn.Module):
 
         media values --encoder, projector--> tokens --+
                                                       +-- scatter into placeholders, + modality embedding
-        token ids ------------token embedding---------+            |
+        token ids ------------text's embedding--------+            |
                                                                    v
-        logits <--tied head-- norm <-- hidden states <-- fusion method (blocks)
+        logits <--text's head-- norm <-- hidden states <-- fusion method (blocks)
         embeddings of segments <--shared space--+
 
     Modality ids are places in `modalities`: text first, then the encoders by name. missing_token: see `MissingTokens`.
@@ -40,7 +40,7 @@ class FusionModel(nn.Module):
     def __init__(
         self,
         d_model: int,
-        text: Callable[..., TokenEmbedding],
+        text: Callable[..., TextInterface],
         encoders: Mapping[Modality, Encoder],
         projector: Callable[..., Projector],
         fusion: Callable[..., FusionMethod],
@@ -54,7 +54,9 @@ class FusionModel(nn.Module):
             raise ValueError("encoders must not contain 'text', which has an embedding of its own")
         self.d_model = d_model
         self.modalities: tuple[Modality, ...] = (TEXT, *sorted(encoders))
-        self.text = text(d_model=d_model)
+        self.text: TextInterface = text(d_model=d_model)
+        if self.text.d_model != d_model:
+            raise ValueError(f"d_model={d_model} must be that of {type(self.text).__name__}, {self.text.d_model}")
         self.media_encoders = nn.ModuleDict(
             {name: MediaEncoder(encoders[name], projector, d_model) for name in self.modalities[1:]}
         )
@@ -74,12 +76,12 @@ class FusionModel(nn.Module):
         return [name for name, found in encoders.items() if not any(w.requires_grad for w in found.parameters())]
 
     @property
-    def num_tokens(self) -> dict[Modality, Callable[[tuple[int, ...]], int]]:
-        """For each modality, the tokens that an item of a given shape takes; of `ABSENT_SHAPE`, one that is absent."""
-        return {name: self.missing.counted(encoder.num_tokens) for name, encoder in self._encoders().items()}
+    def layouts(self) -> dict[Modality, LayoutOf]:
+        """For each modality, the tokens that an item of a shape becomes; of `ABSENT_SHAPE`, one that is absent."""
+        return {name: self.missing.with_absent(encoder.layout) for name, encoder in self._encoders().items()}
 
     @property
-    def layouts(self) -> dict[Modality, Callable[[tuple[int, ...]], Layout]]:
+    def feature_layouts(self) -> dict[Modality, LayoutOf]:
         """For each modality, how its encoder's features of an item of a given shape lie, before any resampling."""
         return {name: encoder.encoder.layout for name, encoder in self._encoders().items()}
 
@@ -91,7 +93,7 @@ class FusionModel(nn.Module):
         """The sequence, and the anchors of its media beside it, [B, L, E], if the shared space has any."""
         anchors, size = self._anchors(), 0 if self.shared_space is None else self.shared_space.d_anchor
         brought = None
-        hidden = _unit(self.text(batch.token_ids))  # [B, L, D]
+        hidden = self.text(batch.token_ids)  # [B, L, D]
         segment_ids = torch.zeros_like(batch.token_ids)
         num_segments = 0
         for modality_id, (name, encoder) in enumerate(self._encoders().items(), start=1):
@@ -108,20 +110,25 @@ class FusionModel(nn.Module):
             if name in anchors:
                 brought = tokens.new_zeros(*hidden.shape[:2], size) if brought is None else brought
                 brought = brought.masked_scatter(place_BL[..., None], tokens[:, self.d_model :].to(brought.dtype))
-            values = _unit(tokens[:, : self.d_model]).to(hidden.dtype)
+            values = (self.text.loudness * unit(tokens[:, : self.d_model])).to(hidden.dtype)
             hidden = hidden.masked_scatter(place_BL[..., None], values)
             segment_ids[place_BL] = _numbers(counts, num_segments).to(segment_ids.device)
             num_segments += len(counts)
         missing_BL = batch.modality_ids < 0
         segment_ids[missing_BL] = _numbers([1] * int(missing_BL.sum()), num_segments).to(segment_ids.device)
         modality_ids = batch.modality_ids.abs()
-        hidden = self.missing(hidden, batch.modality_ids) + self.modality_embedding(modality_ids)
+        hidden = self.missing(hidden, batch.modality_ids, self.text.loudness) + self._marks(modality_ids)
         sequence = EmbeddedSequence(
             hidden, modality_ids, batch.document_ids, batch.places, batch.positions, segment_ids
         )
         if brought is None and size:
             brought = hidden.new_zeros(*hidden.shape[:2], size)
         return sequence, brought
+
+    def _marks(self, modality_ids_BL: Tensor) -> Tensor:
+        """What says of each token which modality it is of, [B, L, D]."""
+        marks_BLD = self.modality_embedding(modality_ids_BL)
+        return marks_BLD if self.text.is_marked else marks_BLD * (modality_ids_BL != 0)[..., None]
 
     def forward(self, batch: InterleavedBatch, cache: list[Any] | None = None) -> Hidden:
         """Normalised hidden states [B, L, D], which `logits` turns into scores, and what the layers say beside them.
@@ -151,11 +158,6 @@ class FusionModel(nn.Module):
         return {name: self.media_encoders[name] for name in self.modalities[1:]}  # type: ignore[misc]
 
 
-def _unit(x: Tensor) -> Tensor:
-    """Scaled to a root mean square of 1, so that tokens of every modality enter the first block equally loud."""
-    return nn.functional.rms_norm(x, x.shape[-1:], eps=1e-6)
-
-
 def _numbers(counts: list[int], first: int) -> Tensor:
     """`counts[i]` times the number `first + 1 + i`, for each item."""
     return torch.arange(first + 1, first + 1 + len(counts)).repeat_interleave(torch.tensor(counts, dtype=torch.long))
@@ -171,6 +173,6 @@ def _mismatch(batch: InterleavedBatch, name: Modality, counts: list[int], place_
         if features[document] != placeholders[document]:
             return (
                 f"{sample}: {placeholders[document]} {name} placeholders but {features[document]} {name} features; "
-                "both must come from the encoder's num_tokens"
+                "both must come from the encoder's layout"
             )
     return f"{place_BL.sum()} {name} placeholders but {sum(counts)} {name} features in the batch"

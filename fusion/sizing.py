@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from data.types import BadInputError, InterleavedBatch
+from data.types import BadInputError, InterleavedBatch, Layout
 from encoders.base import Encoder
 from fusion.build import build_encoders, build_model
 from fusion.counting import parameter_counts
@@ -88,13 +88,13 @@ class StandIn(Encoder):
         self.encoder: Encoder = encoder
         self.d_output, self.example_shape = encoder.d_output, encoder.example_shape
 
-    def num_tokens(self, shape: tuple[int, ...]) -> int:
-        """Those of the encoder."""
-        return self.encoder.num_tokens(shape)
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        """That of the encoder."""
+        return self.encoder.layout(shape)
 
     def example_features(self) -> Tensor:
         """Of the right shape."""
-        return torch.zeros(1, self.num_tokens(self.example_shape), self.d_output)
+        return torch.zeros(1, self.layout(self.example_shape).count, self.d_output)
 
 
 def _costs(config: DictConfig, vocab_size: int, batch: InterleavedBatch | None) -> Callable[[int, float], float]:

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from data.build import build_interleaver, build_processors
+from data.chat import ChatTokenizer
 from data.collate import collate_prompts
 from data.interleave import Interleaver
 from data.loader import MESSAGES
-from data.tokenizer import END, Tokenizer
+from data.tokenizer import Tokenizer
 from data.types import TEXT, BadInputError, Message, Modality, Sample, Segment
 from fusion.checkpoint import LoadedModel, load_model
+from fusion.decoding_rules import Forbidden, Sampling
 from fusion.generation import generate
 from fusion.model import FusionModel
 
@@ -25,7 +27,7 @@ class Session:
     def __init__(
         self,
         model: FusionModel,
-        tokenizer: Tokenizer,
+        tokenizer: ChatTokenizer,
         interleaver: Interleaver,
         trained_on: Collection[Modality] | None = None,
     ) -> None:
@@ -45,7 +47,7 @@ class Session:
         tokenizer = Tokenizer.load(loaded.tokenizer_path)
         config = loaded.config.data
         interleaver = build_interleaver(
-            config, tokenizer, build_processors(config), loaded.model.num_tokens, loaded.model.modalities
+            config, tokenizer, build_processors(config), loaded.model.layouts, loaded.model.modalities
         )
         return cls(loaded.model, tokenizer, interleaver, _trained_on(loaded.manifest))
 
@@ -96,11 +98,12 @@ class Session:
         (tokens,) = generate(
             self.model,
             prompts,
-            end_id=self.tokenizer.id(END),
+            end_id=self.tokenizer.end_id,
             max_new_tokens=max_new_tokens,
-            forbidden_ids=self.tokenizer.forbidden_in_answers(tools=bool(tools)),
-            temperature=temperature,
-            generator=torch.Generator(device).manual_seed(seed),
+            rules=[
+                Forbidden(self.tokenizer.forbidden_in_answers(tools=bool(tools))),
+                Sampling(temperature, torch.Generator(device).manual_seed(seed)),
+            ],
         )
         return self.tokenizer.decode(tokens)
 

@@ -70,7 +70,7 @@ def measure(config: DictConfig, num_steps: int) -> Timing:
     processors = cached_processors(config, model, mixture, build_processors(config.data), device)
     fill_seconds = time.perf_counter() - begun
     model = model.to(device).train()
-    interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
+    interleaver = build_interleaver(config.data, tokenizer, processors, model.layouts, model.modalities)
     stream = build_stream(config.data, config.seed, sources, interleaver, reads=objective.reads)
     optimizer = instantiate(config.optimizer, "optimizer")(model)
     seconds, losses = [], []

@@ -142,8 +142,9 @@ class _Filler:
     @torch.no_grad()
     def _encode(self, values: Sequence[Tensor]) -> Iterator[np.ndarray]:
         batch = pad_media("media", [(0, item) for item in values]).to(self.device)
-        for features_TC, shape in zip(self.encoder(batch).float().cpu(), batch.shapes.tolist(), strict=True):
-            yield features_TC[: self.encoder.num_tokens(tuple(shape))].numpy()
+        features = [features_TC for bucket in batch.buckets for features_TC in self.encoder(bucket).float().cpu()]
+        for number, shape in zip(batch.places.argsort().tolist(), batch.shapes.tolist(), strict=True):
+            yield features[number][: self.encoder.layout(tuple(shape)).count].numpy()
 
     def _check_one(self, store: FeatureStore, media: Needed) -> None:
         """Recomputes one that is stored: libraries change, and so may what they compute from the same weights."""
@@ -166,7 +167,7 @@ def _batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:
 
 def _check_fit(encoder: Any, modality: Modality, shape: tuple[int, ...]) -> None:
     try:
-        encoder.num_tokens(shape)
+        encoder.layout(shape)
     except ValueError as error:
         raise BadSampleError(f"{modality} of shape {shape}: {error}") from error
 

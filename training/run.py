@@ -134,7 +134,7 @@ def _train(
     config, warnings = follow_encoders(config, model)
     processors = build_processors(config.data)
     check_processors(sources, validation, processors)
-    interleaver = build_interleaver(config.data, tokenizer, processors, model.num_tokens, model.modalities)
+    interleaver = build_interleaver(config.data, tokenizer, processors, model.layouts, model.modalities)
     objective = build_objective(config.objective, model)
     check_kinds(sources, objective.reads, config.data.on_bad_sample)
     looked_at, asked_notes = check_asked(config, validation, model, tokenizer, interleaver, objective.reads)
@@ -142,7 +142,7 @@ def _train(
         tell(looked_at, *asked_notes)
     mixture = Mixture(sources, config.seed, config.data.samples_per_batch)
     cached = cached_processors(config, model, mixture, processors, processes.device)
-    reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
+    reader = build_interleaver(config.data, tokenizer, cached, model.layouts, model.modalities)
     stream = build_stream(
         config.data, config.seed, sources, reader, processes.rank, processes.world_size, objective.reads
     )

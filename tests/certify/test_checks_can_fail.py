@@ -37,7 +37,7 @@ from certify.fusion_checks import (
 )
 from certify.implementation_checks import gradients_of_implementations, outputs_of_implementations
 from certify.training_checks import accumulated_equals_large_batch, trains_without_a_modality
-from data.types import InterleavedBatch, MediaBatch
+from data.types import InterleavedBatch, Layout, MediaBatch
 from encoders.base import MediaEncoder
 from fusion.block import Block
 from fusion.hidden import Hidden
@@ -121,7 +121,7 @@ def folded_attention_detaches_keys(context: Context, patch: Patch) -> None:
 
 def generation_forgets_what_is_forbidden(context: Context, patch: Patch) -> None:
     original = decoding_checks.generate
-    patch.setattr(decoding_checks, "generate", lambda *args, forbidden_ids, **rest: original(*args, **rest))
+    patch.setattr(decoding_checks, "generate", lambda *args, rules, **rest: original(*args, **rest))
 
 
 def positions_restart_when_decoding(context: Context, patch: Patch) -> None:
@@ -213,14 +213,14 @@ def encoder_ignores_lengths(context: Context, patch: Patch) -> None:
 
 def encoder_miscounts(context: Context, patch: Patch) -> None:
     encoder = encoder_of(context.model, "audio").encoder
-    original = encoder.num_tokens
-    patch.setattr(encoder, "num_tokens", lambda shape: original(shape) + shape[0] % 2)
+    original = encoder.layout
+    patch.setattr(encoder, "layout", lambda shape: Layout(original(shape).count + shape[0] % 2))
 
 
 def encoder_takes_any_width(context: Context, patch: Patch) -> None:
     encoder = encoder_of(context.model, "audio").encoder
-    original = encoder.num_tokens
-    patch.setattr(encoder, "num_tokens", lambda shape: original((shape[0], 8)))
+    original = encoder.layout
+    patch.setattr(encoder, "layout", lambda shape: original((shape[0], 8)))
 
 
 def encoder_has_a_dead_layer(context: Context, patch: Patch) -> None:

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from data.interleave import Interleaver
 from data.tokenizer import Tokenizer
-from data.types import AUDIO, IMAGE, BadSampleError, Media, Message, Sample, Text
+from data.types import AUDIO, IMAGE, BadSampleError, Layout, Media, Message, Sample, Text
 
 MODALITIES = ("text", "audio", "image")
 # An image of 4 x 4 pixels is 4 patches of 2 x 2; every two frames of sound become one token.
 # What is absent takes one.
-NUM_TOKENS = {
-    IMAGE: lambda shape: shape[1] * shape[2] // 4 if shape else 1,
-    AUDIO: lambda shape: shape[0] // 2 if shape else 1,
+LAYOUTS = {
+    IMAGE: lambda shape: Layout(shape[1] * shape[2] // 4, (shape[1] // 2, shape[2] // 2)) if shape else Layout(1),
+    AUDIO: lambda shape: Layout(shape[0] // 2, ticks=(1.0, 2.0)) if shape else Layout(1),
 }
 WORDS = ("what", "is", "it", "a red circle", "yes", "no", "who speaks")
 
@@ -78,4 +78,4 @@ def tokenizer() -> Tokenizer:
 
 def interleaver(max_tokens: int = 64, **options) -> Interleaver:
     processors = {IMAGE: RawProcessor(), AUDIO: RawProcessor()}
-    return Interleaver(tokenizer(), processors, NUM_TOKENS, MODALITIES, max_tokens, **options)
+    return Interleaver(tokenizer(), processors, LAYOUTS, MODALITIES, max_tokens, **options)

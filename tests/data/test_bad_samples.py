@@ -31,7 +31,19 @@ from data.loader import BatchStream
 from data.manifest import ManifestSource, write_manifest
 from data.mixture import Mixture, read_sample
 from data.tokenizer import Tokenizer
-from data.types import BadInputError, BadSampleError, Media, Message, Processor, Sample, Text, ToolCall, one_line
+from data.types import (
+    BadInputError,
+    BadSampleError,
+    Layout,
+    LayoutOf,
+    Media,
+    Message,
+    Processor,
+    Sample,
+    Text,
+    ToolCall,
+    one_line,
+)
 from tests.data.bad_rows import GOOD, HALF, ROWS, Row, about, image, lines, write_media
 
 
@@ -52,7 +64,7 @@ def interleaver() -> Interleaver:
         "bug": raising(NameError("name 'x' is not defined")),
         "stop": raising(KeyboardInterrupt()),
     }
-    counts: dict[str, Callable[[tuple[int, ...]], int]] = dict.fromkeys(processors, lambda shape: 2)
+    counts: dict[str, LayoutOf] = dict.fromkeys(processors, lambda shape: Layout(2))
     return Interleaver(Tokenizer.train((), 265), processors, counts, ("text", *processors), 4096)
 
 

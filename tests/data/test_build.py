@@ -12,7 +12,7 @@ from data.build import (
     build_validation,
 )
 from data.types import BadInputError, NotInstalledError
-from tests.data.memory import MODALITIES, NUM_TOKENS
+from tests.data.memory import LAYOUTS, MODALITIES
 
 HERE = "tests.data.memory"
 
@@ -43,7 +43,7 @@ def sources_with(**source):
 def stream(node, seed=0, **options):
     sources = build_sources(node)
     tokenizer = build_tokenizer(node, sources)
-    maker = build_interleaver(node, tokenizer, build_processors(node), NUM_TOKENS, MODALITIES)
+    maker = build_interleaver(node, tokenizer, build_processors(node), LAYOUTS, MODALITIES)
     return build_stream(node, seed, sources, maker, **options)
 
 

@@ -17,7 +17,7 @@ from data.build import check_encoders
 from data.fields import CALL, CALLED, FUNCTION, MESSAGE, ROW, SEGMENT, TOOL, nearest
 from data.interleave import Interleaver
 from data.messages import parse_row
-from data.types import AlignedSample, BadInputError, BadSampleError, Media, Sample
+from data.types import AlignedSample, BadInputError, BadSampleError, Layout, Media, Sample
 from evaluation.context import ASKED_IN, QUESTION
 from evaluation.scoring import FAMILY
 from tests.data.memory import tokenizer
@@ -247,7 +247,7 @@ def test_metadata_are_free_and_become_text() -> None:
 
 
 def test_a_type_that_no_encoder_reads_is_named_with_the_nearest() -> None:
-    interleaver = Interleaver(tokenizer(), {}, {"image": lambda shape: 1}, ("text", "image"), 100)
+    interleaver = Interleaver(tokenizer(), {}, {"image": lambda shape: Layout(1)}, ("text", "image"), 100)
     segment = {"type": "imag", "path": "a.png"}
     sample = parse({"messages": [{"role": "user", "content": [segment]}, {"role": "assistant", "content": "b"}]})
     with pytest.raises(

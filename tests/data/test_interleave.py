@@ -8,8 +8,20 @@ from data.document import dump
 from data.interleave import Interleaver
 from data.randomness import Draws
 from data.tokenizer import SPECIAL_TOKENS
-from data.types import AUDIO, IMAGE, Absent, AlignedSample, BadSampleError, Media, Message, Sample, Text, ToolCall
-from tests.data.memory import MODALITIES, NUM_TOKENS, RawProcessor, interleaver, tokenizer
+from data.types import (
+    AUDIO,
+    IMAGE,
+    Absent,
+    AlignedSample,
+    BadSampleError,
+    Layout,
+    Media,
+    Message,
+    Sample,
+    Text,
+    ToolCall,
+)
+from tests.data.memory import LAYOUTS, MODALITIES, RawProcessor, interleaver, tokenizer
 
 PIXELS = Media(IMAGE, torch.zeros(3, 4, 4))  # 4 tokens
 SOUND = Media(AUDIO, torch.ones(6, 3))  # 3 tokens
@@ -134,7 +146,7 @@ def test_only_the_callable_counts_the_tokens_of_a_medium():
 
     def count(shape):
         seen.append(shape)
-        return 5
+        return Layout(5)
 
     processor = Interleaver(tokenizer(), {IMAGE: RawProcessor()}, {IMAGE: count}, ("text", "image"), 64)
     document = processor.document(chat(("user", PIXELS), ("assistant", "y")))
@@ -232,7 +244,7 @@ def test_a_bad_sample_is_one_line_that_says_where(sample, message):
 
 
 def test_a_missing_processor_names_what_is_configured():
-    processor = Interleaver(tokenizer(), {AUDIO: RawProcessor()}, NUM_TOKENS, MODALITIES, 64)
+    processor = Interleaver(tokenizer(), {AUDIO: RawProcessor()}, LAYOUTS, MODALITIES, 64)
     with pytest.raises(BadSampleError, match="modality 'image' has no processor; configured: audio"):
         processor.document(chat(("user", PIXELS), ("assistant", "y")))
     with pytest.raises(BadSampleError, match="modality 'image' has no encoder in the model; configured: none"):

@@ -29,6 +29,7 @@ from data.types import (
     AlignedSample,
     BadInputError,
     BadSampleError,
+    Layout,
     Media,
     Message,
     Processor,
@@ -270,7 +271,7 @@ def test_bad_rows_and_bad_media_are_counted_by_the_stream_and_the_rest_is_traine
     source = ManifestSource(write_rows(tmp_path / "x.jsonl", rows), on_bad_sample="skip")
     processors: dict[str, Processor] = {"image": ImageProcessor(8), "audio": AudioProcessor(LogMel(8000, 20, 200, 80))}
     interleaver = Interleaver(
-        Tokenizer.train(source.texts(), 300), processors, {"image": lambda _: 4}, ("text", "image"), 64
+        Tokenizer.train(source.texts(), 300), processors, {"image": lambda _: Layout(4)}, ("text", "image"), 64
     )
     stream = BatchStream(Mixture({"x": (source, 1.0)}, 0), interleaver, 5, on_bad_sample="skip")
     batch = stream[0]

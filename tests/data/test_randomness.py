@@ -15,7 +15,7 @@ from data.loader import BatchStream
 from data.mixture import Mixture
 from data.randomness import Draws, generator, seed_of
 from data.types import AUDIO, IMAGE, Media
-from tests.data.memory import MODALITIES, NUM_TOKENS, MemorySource, RawProcessor, tokenizer
+from tests.data.memory import LAYOUTS, MODALITIES, MemorySource, RawProcessor, tokenizer
 
 
 def test_any_difference_gives_another_generator() -> None:
@@ -32,7 +32,7 @@ def test_a_position_draws_what_a_generator_of_its_purpose_draws() -> None:
 
 def stream(**options) -> BatchStream:
     processors = {IMAGE: RawProcessor(), AUDIO: RawProcessor()}
-    reader = Interleaver(tokenizer(), processors, NUM_TOKENS, MODALITIES, 64)
+    reader = Interleaver(tokenizer(), processors, LAYOUTS, MODALITIES, 64)
     return BatchStream(Mixture({"memory": (MemorySource(12), 1.0)}, 0), reader, 8, **options)
 
 

@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from data.types import MediaBatch
+from data.types import Layout, MediaBatch
 from encoders.audio import AudioEncoder, sinusoids
 from encoders.base import MediaEncoder
 from encoders.image import ImageEncoder
@@ -74,8 +74,9 @@ def test_a_shifted_image_shifts_its_tokens() -> None:
 
 def test_projectors_keep_the_number_of_tokens_and_the_embedding_is_its_own_head() -> None:
     for projector in (LinearProjector(6, 10), MlpProjector(6, 10)):
-        assert projector.num_tokens(7) == 7
+        assert projector.layout(Layout(7, (2, 3))) == Layout(7, (2, 3))
         assert projector(torch.randn(2, 7, 6), torch.tensor([7, 7])).shape == (2, 7, 10)
     text = TokenEmbedding(20, 10)
     ids = torch.tensor([3, 4])
-    torch.testing.assert_close(text.logits(text(ids)), text.weight[ids] @ text.weight.T)
+    torch.testing.assert_close(text.logits(text.weight[ids]), text.weight[ids] @ text.weight.T)
+    torch.testing.assert_close(text(ids).square().mean(-1), torch.ones(2), rtol=0.02, atol=0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from data.types import Layout
 from encoders.base import Encoder, MediaEncoder
 from encoders.projector import LinearProjector, Projector
 
@@ -19,8 +20,8 @@ class Patches(Encoder):
         super().__init__()
         self.linear, self.d_output, self.count = nn.Linear(6, width), d_output, count
 
-    def num_tokens(self, shape):
-        return self.count
+    def layout(self, shape):
+        return Layout(self.count)
 
     def forward(self, media):
         return self.linear(media.values.reshape(-1, 2, 6))

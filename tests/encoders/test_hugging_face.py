@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from data.types import MediaBatch
+from data.types import Layout, MediaBatch
 from encoders.fine_tuning import Frozen
 from encoders.hugging_face import TransformersEncoder
 from tests.fusion.builders import perturb
@@ -61,7 +61,7 @@ def test_features_of_a_local_folder_are_the_library_s_own(tmp_path, model_type, 
     media = MediaBatch(values, torch.tensor([shape]), torch.zeros(1, dtype=torch.long))
     for layer in (None, 1, 2):
         ours = TransformersEncoder(Frozen(), model=str(tmp_path), part=part, layer=layer)
-        assert ours.num_tokens(shape) == count
+        assert ours.layout(shape).count == count
         states = expected.last_hidden_state if layer is None else expected.hidden_states[layer]
         torch.testing.assert_close(ours(media), states, rtol=1e-5, atol=1e-5)
         assert expected.last_hidden_state.std() > 0.01
@@ -112,10 +112,10 @@ def test_what_cannot_be_made_is_refused_in_one_line(arguments, words) -> None:
 def test_items_that_do_not_fit_are_refused() -> None:
     roberta = {"model_type": "roberta", "max_position_embeddings": 12, **SMALL}
     text = TransformersEncoder(Frozen(), architecture=roberta)
-    assert text.num_tokens((10,)) == 10
+    assert text.layout((10,)).count == 10
     with pytest.raises(ValueError, match="takes 1 to 10"):
-        text.num_tokens((11,))
+        text.layout((11,))
     sound = TransformersEncoder(Frozen(), architecture={"model_type": "wav2vec2", **SMALL, **CONVOLUTIONS})
-    assert sound.num_tokens((400,)) == 1
+    assert sound.layout((400,)) == Layout(1, ticks=(200.0, 320.0))
     with pytest.raises(ValueError, match="takes \\(400 or more,\\)"):
-        sound.num_tokens((399,))
+        sound.layout((399,))

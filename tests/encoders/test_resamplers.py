@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from data.types import Layout
 from encoders.base import MediaEncoder
 from encoders.perceiver_resampler import PerceiverResampler
 from encoders.projector import Projector
@@ -49,7 +50,7 @@ def test_padding_has_no_influence_forward_and_backward(device: torch.device, kin
 @pytest.mark.parametrize("kind", RESAMPLERS)
 def test_any_item_becomes_as_many_tokens_and_every_feature_counts(kind: type[Projector]) -> None:
     module, x = resampler(kind), features()
-    assert {module.num_tokens(n) for n in (1, 7, 500)} == {QUERIES}
+    assert {module.layout(Layout(n)) for n in (1, 7, 500)} == {Layout(QUERIES)}
     assert module(x, COUNTS).shape == (3, QUERIES, D_MODEL)
     for place in range(int(COUNTS[0])):
         changed = x.clone()

@@ -111,7 +111,7 @@ def parts(
     model = tiny_model(tokenizer.vocab_size, seed, fusion=fusion)
     features = LogMel(RATE, NUM_MELS, window=200, hop=100)
     processors = {"image": ImageProcessor(SIZE), "audio": AudioProcessor(features)}
-    return model, tokenizer, Interleaver(tokenizer, processors, model.num_tokens, model.modalities, 128)
+    return model, tokenizer, Interleaver(tokenizer, processors, model.layouts, model.modalities, 128)
 
 
 def learn(model: FusionModel, interleaver: Interleaver, steps: int = 120) -> float:

@@ -51,7 +51,7 @@ def test_regions_tile_the_media_and_are_the_user_s_words() -> None:
         for region in regions:
             covered[region.part] += 1
         assert (covered == 1).all(), "every value lies in exactly one region"
-        assert len(regions) == model.num_tokens[modality](tuple(values.shape))
+        assert len(regions) == model.layouts[modality](tuple(values.shape)).count
         places = [place for region in regions for place in region.tokens]
         assert (item.document.modality_ids[places] == model.modalities.index(modality)).all()
         assert len(set(places)) == len(places)
@@ -288,7 +288,7 @@ def test_the_picture_shows_every_medium_by_every_method(trained: Parts) -> None:
 def test_no_room_for_the_answer_is_named(trained: Parts) -> None:
     model, tokenizer, _ = trained
     _, _, plain = parts()
-    short = Interleaver(tokenizer, plain._processors, model.num_tokens, model.modalities, 36, "truncate")
+    short = Interleaver(tokenizer, plain._processors, model.layouts, model.modalities, 36, "truncate")
     sample = replace(mixed(), origin="row 3")
     assert len(short.prompt(sample)) <= 36
     earlier = (Message("user", (Text("hi"),)), Message("assistant", (Text("ho"),)))

@@ -62,7 +62,7 @@ def check(*overrides: str, of_model: tuple[str, ...] = ()) -> tuple[str, list[st
     with initialize_config_module("conf", version_base="1.3"):
         config = compose("train", overrides=[*SMALL, *of_model, *overrides])
     interleaver = build_interleaver(
-        config.data, tokenizer, build_processors(config.data), model.num_tokens, model.modalities
+        config.data, tokenizer, build_processors(config.data), model.layouts, model.modalities
     )
     return check_asked(config, build_validation(config.data), model, tokenizer, interleaver, reads)
 
@@ -231,7 +231,7 @@ def test_media_of_a_large_file_are_not_all_decoded(tmp_path: Path, monkeypatch: 
 def test_of_a_source_that_is_code_some_samples_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(before_training, "LOOKED_AT", 3)
     config, model, tokenizer, reads = built(())
-    interleaver = build_interleaver(config.data, tokenizer, {}, model.num_tokens, model.modalities)
+    interleaver = build_interleaver(config.data, tokenizer, {}, model.layouts, model.modalities)
     source, read = MemorySource(9), []
     monkeypatch.setattr(source, "sample", lambda index, rng: read.append(index) or MemorySource(9).sample(index, rng))
     with pytest.raises(BadSampleError, match=r"^data\.validation\.talk: memory\.jsonl:1 .* has no processor"):

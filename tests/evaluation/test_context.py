@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from data.types import Absent, BadSampleError, Media, Message, Sample, Segment, Text
+from data.types import Absent, AlignedSample, BadSampleError, Media, Message, Sample, Segment, Text
 from evaluation.audit import image_only, question_only, question_text
-from evaluation.context import modalities, roles
+from evaluation.context import context_of, modalities, question_words, roles, words_in
 
 IMAGE, CLIP, OTHER = Media("image", Path("a.png")), Media("audio", Path("a.wav")), Media("audio", Path("b.wav"))
 SENTENCE, READING, WORDS = Media("sentence", b"what is it?"), Media("vibration", Path("a.txt")), Text("what is it?")
@@ -92,3 +92,19 @@ def test_the_words_are_those_of_the_question() -> None:
     assert question_text(asked(user(CLIP, Text("What  is it?")))) == "what is it?"
     assert question_text(asked(user(IMAGE, CLIP, Text("in one word")), asked_in="audio")) == ""
     assert question_text(asked(user(IMAGE, CLIP), question="Where?")) == "where?"
+
+
+def test_words_are_those_of_texts_and_sentences() -> None:
+    readings = Media("vibration", b"0.1\n0.2")
+    assert [words_in(item) for item in (Text("a"), Media("sentence", b"b"), Media("sentence", Path("b.txt")))] == [
+        "a",
+        "b",
+        None,
+    ]
+    assert words_in(readings) is words_in(Absent("sentence")) is None
+    assert context_of(AlignedSample("1", (readings, Text("a"), Media("sentence", Path("b.txt"))))) == [readings]
+
+
+def test_a_question_that_an_encoder_reads_is_known_by_its_words() -> None:
+    turns = (Message("user", (Media("radar", Path("a.bin")), Media("sentence", b"which way?"))),)
+    assert question_words(Sample("1", turns)) == "which way?"

@@ -184,9 +184,7 @@ def test_classes_are_named_by_sentences_where_samples_have_no_text() -> None:
     encoders: Any = CONFIG["encoders"]
     encoders = {"image": encoders["image"], "sentence": encoders["audio"], "text": encoders["text"]}
     model = tiny_model(encoders=encoders, shared_space=SPACE).eval()
-    read = Interleaver(
-        tokenizer(), {IMAGE: RawProcessor(), SENTENCE: Letters()}, model.num_tokens, model.modalities, 64
-    )
+    read = Interleaver(tokenizer(), {IMAGE: RawProcessor(), SENTENCE: Letters()}, model.layouts, model.modalities, 64)
     options: dict[str, Any] = {"classes": "parity", "prompt": "is {}", "bootstrap": Bootstrap(1000)}
     report = evaluate_retrieval(model, read, RetrievalSettings({"x": Named(12, ("",))}, **options), progress=False)
     assert set(report["tasks"]) == {"x/image_to_sentence", "x/sentence_to_image", "x/image_to_parity"}

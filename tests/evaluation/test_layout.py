@@ -44,13 +44,10 @@ class Depth(Encoder):
         self.d_output, self.example_shape = 8, (1, HEIGHT, WIDTH)
         self.map, self.token_1C = nn.Conv2d(1, 8, PATCH, PATCH), nn.Parameter(torch.zeros(1, 8))
 
-    def num_tokens(self, shape: tuple[int, ...]) -> int:
+    def layout(self, shape: tuple[int, ...]) -> Layout:
         if shape != self.example_shape:
             raise ValueError(f"shape {shape} does not fit")
-        return 1 + ROWS * COLUMNS
-
-    def layout(self, shape: tuple[int, ...]) -> Layout:
-        return Layout(self.num_tokens(shape), (ROWS, COLUMNS))
+        return Layout(1 + ROWS * COLUMNS, (ROWS, COLUMNS))
 
     def forward(self, media: MediaBatch) -> Tensor:
         patches_NTC = self.map(media.values).flatten(2).transpose(1, 2)
@@ -58,15 +55,15 @@ class Depth(Encoder):
 
 
 class Vibration(Encoder):
-    """[N, S] -> spans of 4 readings, along the time, as of every encoder that says nothing else."""
+    """[N, S] -> spans of 4 readings, on a line."""
 
     def __init__(self) -> None:
         super().__init__()
         self.d_output, self.example_shape = 8, (2 * PATCH,)
         self.map = nn.Linear(PATCH, 8)
 
-    def num_tokens(self, shape: tuple[int, ...]) -> int:
-        return -(-shape[0] // PATCH)
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        return Layout(-(-shape[0] // PATCH))
 
     def forward(self, media: MediaBatch) -> Tensor:
         x_NS = nn.functional.pad(media.values, (0, -media.values.shape[1] % PATCH))
@@ -99,7 +96,7 @@ def parts(projector: Any = MlpProjector) -> Parts:
         ),
     ).eval()
     processors = {"depth": read_depth, "vibration": read_numbers}
-    return model, tokenizer, Interleaver(tokenizer, processors, model.num_tokens, model.modalities, 64)
+    return model, tokenizer, Interleaver(tokenizer, processors, model.layouts, model.modalities, 64)
 
 
 @pytest.fixture
@@ -209,6 +206,18 @@ def test_a_grid_holds_no_more_than_there_is() -> None:
     with pytest.raises(ValueError, match=r"grid=\(2, 3\) must hold 1 to 5 features"):
         Layout(5, (2, 3))
     assert (Layout(7, (2, 3)).without_place, Layout(7).without_place) == (1, 0)
+
+
+def test_coordinates_and_times_are_those_of_the_values() -> None:
+    nan = float("nan")
+    patches = [[nan, 0, 0], [nan, 0, 1], [nan, 1, 0], [nan, 1, 1]]
+    np.testing.assert_array_equal(Layout(5, (2, 2)).coordinates, [[nan] * 3, *patches])
+    np.testing.assert_array_equal(Layout(2).coordinates, [[0, nan, nan], [1, nan, nan]])
+    np.testing.assert_array_equal(Layout(3, ticks=(2.0, 4.0)).times, [2, 6, 10])
+    assert Layout(2).times.isnan().all()
+    assert Layout(5, (2, 2)).times.isnan().all()
+    with pytest.raises(ValueError, match="the second must be above 0"):
+        Layout(2, ticks=(0.5, 0.0))
 
 
 class Panel:

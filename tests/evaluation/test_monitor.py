@@ -20,7 +20,7 @@ from data.types import BadSampleError, Layout, Media, Message, Sample, Text
 from evaluation.attention import Attended, attended_media, draw_attention
 from evaluation.monitor import Monitor
 from evaluation.predict import predict
-from evaluation.preview import picture, sound, words
+from evaluation.preview import asked_media, picture, sound, words
 from evaluation.scoring import read_samples
 from fusion.bottleneck import BottleneckFusion
 from fusion.concat import ConcatFusion
@@ -300,10 +300,20 @@ def test_previews_are_the_raw_media(tmp_path: Path) -> None:
 
 def test_words_name_the_media_that_cannot_be_read() -> None:
     typed, spoken = (read_samples(SOURCES[name])[0] for name in ("typed", "spoken"))
-    assert words(typed) == "what color is it?"
-    assert words(spoken) == "(spoken: what color is it?)"
+    assert words(typed) == "[image] what color is it?"
+    assert words(typed, ["image"]) == "what color is it?"
+    assert words(spoken, ["image"]) == "(spoken: what color is it?)"
     unknown = Sample("x", spoken.messages)
-    assert words(unknown) == "[audio]"
+    assert words(unknown, ["image"]) == "[audio]"
+
+
+def test_the_words_of_a_question_stand_where_it_is_asked() -> None:
+    """Whatever the modality is called: in the last clip, not in the one that the question is about."""
+    heard, asked = Media("radio", torch.zeros(4)), Media("radio", torch.ones(4))
+    turns = (Message("user", (heard, asked)), Message("assistant", (Text("yes"),)))
+    sample = Sample("1", turns, metadata={"question": "is it loud?", "asked_in": "radio"})
+    assert words(sample) == "[radio] (spoken: is it loud?)"
+    assert [item is asked for item in asked_media(sample)] == [True]
 
 
 def test_wrong_arguments_are_named(trained: Parts) -> None:

@@ -98,7 +98,7 @@ def parts(source: Colours) -> tuple[Any, Tokenizer, Interleaver]:
     return (
         model,
         tokenizer,
-        Interleaver(tokenizer, {"image": ImageProcessor(SIZE)}, model.num_tokens, model.modalities, 256),
+        Interleaver(tokenizer, {"image": ImageProcessor(SIZE)}, model.layouts, model.modalities, 256),
     )
 
 

@@ -133,7 +133,7 @@ def test_the_figure_shows_model_ridge_and_chance_for_every_direction(tmp_path: P
 
 def test_a_sample_is_named_by_what_it_holds() -> None:
     sample = AlignedSample(
-        "7", (Media(SENTENCE, b"a b"), Media(AUDIO, b"fLaC"), Media("depth", torch.zeros(2)), Text("t"))
+        "7", (Media(SENTENCE, b"a b"), Media(AUDIO, b"fLaC\0\0\0\x22"), Media("depth", torch.zeros(2)), Text("t"))
     )
     assert [words_of(sample, name) for name in (SENTENCE, AUDIO, "depth", "text")] == [
         "a b",

@@ -88,7 +88,7 @@ def batch_of(model: FusionModel, rows: list[list[list[Part]]], seed: int = 0, wi
                         ("image", (3, IMAGE_SIZE, IMAGE_SIZE)) if part == "image" else ("audio", (part[1], NUM_MELS))
                     )
                     media[name].append((torch.randn(shape, generator=generator), document))
-                    ids = [1] * model.num_tokens[name](shape)
+                    ids = [1] * model.layouts[name](shape).count
                     modality = image_id if name == "image" else audio_id
                 columns += [(token, modality, document, place + i) for i, token in enumerate(ids)]
                 place += len(ids)

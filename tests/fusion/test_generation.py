@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from fusion.cache import AttentionCache
+from fusion.decoding_rules import Forbidden, Sampling
 from fusion.flops import documents_alone, usage
 from fusion.generation import generate
 from fusion.mixers.masked import dense_attention
 from fusion.sequence import EmbeddedSequence, Visibility
-from tests.fusion.builders import batch_of, small_model
+from tests.fusion.builders import VOCAB_SIZE, batch_of, small_model
 
 PROMPTS = [[["image", 3, ("audio", 13), 4]], [[2]], [[3, ("audio", 6), 2]], [["image", 9]]]
 
@@ -68,8 +69,11 @@ def test_forbidden_tokens_are_never_chosen(temperature: float) -> None:
 
     def answer(forbidden: list[int]) -> list[list[int]]:
         generator = torch.Generator().manual_seed(1)
-        options = {"max_new_tokens": 6, "temperature": temperature, "generator": generator}
-        return generate(model, batch, end_id=-1, forbidden_ids=forbidden, **options)
+        rules = [Forbidden(forbidden), Sampling(temperature, generator)]
+        answers = generate(model, batch, end_id=-1, max_new_tokens=6, rules=rules)
+        generator.manual_seed(1)
+        assert answers == generate(model, batch, end_id=-1, max_new_tokens=6, rules=rules[::-1])
+        return answers
 
     chosen = sorted({token for row in answer([]) for token in row})
     forbidden = chosen[: len(chosen) // 2 + 1]
@@ -80,8 +84,55 @@ def test_forbidden_tokens_are_never_chosen(temperature: float) -> None:
 
 def test_an_answer_must_be_able_to_end() -> None:
     model = small_model()
-    with pytest.raises(ValueError, match="forbidden_ids holds end_id=3"):
-        generate(model, batch_of(model, PROMPTS), end_id=3, max_new_tokens=1, forbidden_ids=[2, 3])
+    with pytest.raises(ValueError, match="rules forbid end_id=3"):
+        generate(model, batch_of(model, PROMPTS), end_id=3, max_new_tokens=1, rules=[Forbidden([2, 3])])
+
+
+DIGITS, END = range(10, 20), 7
+
+
+def number_of_digits(count: int):
+    """A grammar: so many digits, then the end; rows that begin with an odd digit have one more."""
+
+    def rule(logits_BV: torch.Tensor, answers) -> torch.Tensor:
+        allowed_BV = torch.zeros_like(logits_BV, dtype=torch.bool)
+        for allowed_V, answer in zip(allowed_BV, answers, strict=True):
+            length = count + (answer[0] % 2 if answer else 0)
+            allowed_V[list(DIGITS) if len(answer) < length else END] = True
+        return logits_BV.masked_fill(~allowed_BV, -torch.inf)
+
+    return rule
+
+
+@pytest.mark.parametrize("temperature", [0.0, 2.0])
+def test_a_grammar_holds_in_every_row_of_a_batch_of_mixed_lengths(temperature: float) -> None:
+    model = small_model().eval()
+
+    def answer(rows: list) -> list[list[int]]:
+        rules = [number_of_digits(2), Sampling(temperature, torch.Generator().manual_seed(2))]
+        return generate(model, batch_of(model, rows), end_id=END, max_new_tokens=9, rules=rules)
+
+    answers = answer(PROMPTS)
+    assert all(set(row) <= set(DIGITS) and len(row) == 2 + row[0] % 2 for row in answers)
+    assert len({len(row) for row in answers}) == 2
+    if temperature == 0.0:  # of what is allowed the likeliest, whatever the other rows are
+        assert answer(PROMPTS[:1]) == answers[:1]
+
+
+def test_rules_that_leave_nothing_are_refused() -> None:
+    model = small_model()
+    rules = [Forbidden([token for token in range(VOCAB_SIZE) if token != 5]), Forbidden([5])]
+    with pytest.raises(ValueError, match=r"rules leave row 0 no token after \[\]"):
+        generate(model, batch_of(model, PROMPTS), end_id=-1, max_new_tokens=1, rules=rules)
+
+
+def test_a_sample_has_the_probabilities_of_its_temperature() -> None:
+    logits = torch.tensor([1.0, -torch.inf, 2.0, 0.5])
+    rule = Sampling(0.7, torch.Generator().manual_seed(0))
+    drawn = rule(logits.expand(100_000, 4), [[]] * 100_000).argmax(-1).bincount(minlength=4) / 100_000
+    torch.testing.assert_close(drawn, (logits / 0.7).softmax(-1), rtol=0, atol=0.006)
+    with pytest.raises(ValueError, match="temperature=-1 must be 0 or more"):
+        Sampling(-1)
 
 
 def test_sampling_follows_its_generator() -> None:
@@ -90,7 +141,7 @@ def test_sampling_follows_its_generator() -> None:
 
     def sample(seed: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(seed)
-        return generate(model, batch, end_id=-1, max_new_tokens=6, temperature=2.0, generator=generator)
+        return generate(model, batch, end_id=-1, max_new_tokens=6, rules=[Sampling(2.0, generator)])
 
     assert sample(1) == sample(1)
     assert sample(1) != sample(2)

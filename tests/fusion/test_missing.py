@@ -24,7 +24,7 @@ def interleavers(kind: str) -> tuple[torch.nn.Module, Interleaver]:
     """The tiny model with the given kind of missing tokens, and an interleaver that asks it."""
     _, tokenizer, plain = parts()
     model = tiny_model(tokenizer.vocab_size, missing_token=kind)
-    return model, Interleaver(tokenizer, plain._processors, model.num_tokens, model.modalities, 128)
+    return model, Interleaver(tokenizer, plain._processors, model.layouts, model.modalities, 128)
 
 
 def test_an_absent_medium_is_one_token_or_none() -> None:
@@ -76,7 +76,7 @@ def test_the_vectors_join_the_graph_of_every_batch() -> None:
 def test_without_learned_tokens_there_is_no_parameter() -> None:
     model, interleaver = interleavers("none")
     assert list(model.missing.parameters()) == []
-    assert model.num_tokens["image"](ABSENT_SHAPE) == 0
+    assert model.layouts["image"](ABSENT_SHAPE).count == 0
     with pytest.raises(ValueError, match="missing_token='zeros' must be one of learned, none"):
         MissingTokens("zeros", 2, 8)
     media_free = Sample("x", (Message("user", (Absent("image"), Text("?"))), SAMPLE.messages[1]))

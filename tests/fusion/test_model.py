@@ -24,7 +24,7 @@ def test_media_land_on_their_own_placeholders() -> None:
 
     torch.testing.assert_close(flat[kinds == model.modalities.index("image")], unit(image_tokens))
     torch.testing.assert_close(flat[kinds == model.modalities.index("audio")], unit(audio_tokens))
-    torch.testing.assert_close(flat[text], unit(model.text(batch.token_ids.flatten()[text])))
+    torch.testing.assert_close(flat[text], unit(model.text.weight[batch.token_ids.flatten()[text]]))
 
 
 def test_wrong_number_of_placeholders_names_the_sample_and_both_counts() -> None:

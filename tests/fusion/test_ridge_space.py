@@ -44,7 +44,7 @@ def frozen_model(*names: str, **space: Any) -> FusionModel:
 
 def reader(model: FusionModel) -> Interleaver:
     processors = {IMAGE: RawProcessor(), AUDIO: RawProcessor()}
-    return Interleaver(tokenizer(), processors, model.num_tokens, model.modalities, 64)
+    return Interleaver(tokenizer(), processors, model.layouts, model.modalities, 64)
 
 
 def stream_of(model: FusionModel, source: Meaning) -> BatchStream:

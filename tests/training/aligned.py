@@ -67,9 +67,7 @@ def aligned_model(seed=0, **space):
 
 
 def reader(model):
-    return Interleaver(
-        tokenizer(), {IMAGE: RawProcessor(), AUDIO: RawProcessor()}, model.num_tokens, model.modalities, 64
-    )
+    return Interleaver(tokenizer(), {IMAGE: RawProcessor(), AUDIO: RawProcessor()}, model.layouts, model.modalities, 64)
 
 
 def aligned_stream(model, samples_per_batch=6, reads=("aligned",), conversations=False, source=None, **options):

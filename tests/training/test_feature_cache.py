@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from certify.small_data import write_small_data
 from data.build import build_processors, build_sources
 from data.mixture import Mixture
-from data.types import BadInputError, Media
+from data.types import BadInputError, Layout, Media
 from fusion.build import build_model
 from fusion.checkpoint import load_model
 from training.feature_cache import cached_processors, weights_hash
@@ -95,7 +95,8 @@ def test_the_batches_hold_what_the_encoder_computes(configure) -> None:
         followed, _ = follow_encoders(config, model)
         expected = encoder.extract(build_processors(followed.data)["image"](image)[None])[0]
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
-    assert model.num_tokens["image"](tuple(features.shape)) == model.num_tokens["image"]((3, 32, 32)) == len(expected)
+    layout = model.layouts["image"]
+    assert layout(tuple(features.shape)) == layout((3, 32, 32)) == Layout(len(expected), (2, 2))
 
 
 def test_other_weights_and_other_preprocessing_have_other_caches(configure, tmp_path) -> None:

@@ -93,7 +93,7 @@ def fusion_configs():
 def tiny_stream(model, samples_per_batch=4, num_samples=12, seed=0, **options):
     """Conversations about an image, typed and spoken; batch i is a pure function of i."""
     processors = {IMAGE: RawProcessor(), AUDIO: RawProcessor()}
-    reader = Interleaver(tokenizer(), processors, model.num_tokens, model.modalities, 64)
+    reader = Interleaver(tokenizer(), processors, model.layouts, model.modalities, 64)
     mixture = Mixture({"memory": (MemorySource(num_samples), 1.0)}, seed)
     return BatchStream(mixture, reader, samples_per_batch, **options)
 
