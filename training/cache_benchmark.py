@@ -27,7 +27,7 @@ from training.encoder_choice import follow_data
 from training.feature_cache import cached_processors
 from training.preprocessing import follow_encoders
 from training.random_state import seed_everything
-from training.run import build_objective
+from training.setup import build_objective
 
 # The first steps make room for gradients and optimizer states.
 WARM_UP = 2
