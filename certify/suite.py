@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from certify.context import Context, randomise
@@ -44,7 +45,9 @@ from certify.resume_checks import resumed_equals_unbroken
 from certify.training_checks import accumulated_equals_large_batch, trains_without_a_modality
 from data.instantiate import instantiate
 from data.loader import MESSAGES
+from data.tokenizer import MIN_VOCAB_SIZE, Tokenizer
 from fusion.build import build_model
+from training.distributed import Processes
 from training.objectives.next_token import NextToken
 from training.random_state import seed_everything
 
@@ -96,11 +99,12 @@ def make_context(config: DictConfig) -> Context:
     model = build_model(config, vocab_size).double()
     randomise(model, config.seed)
     objective = instantiate(config.objective, "objective")
+    objective.prepare(Processes(0, 1, torch.device("cpu")), Tokenizer.train((), MIN_VOCAB_SIZE), model)
     return Context(
         model,
         vocab_size,
         # Checks ask conversations; a contrastive loss, whose terms depend on one another, has tests of its own.
-        objective=objective if MESSAGES in objective.reads else NextToken(),
+        objective=objective.double() if MESSAGES in objective.reads else NextToken(),
         optimizer=instantiate(config.optimizer, "optimizer"),
         config=config,
         seed=config.seed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from omegaconf import DictConfig
+from torch import nn
 
 from data.instantiate import completed, instantiate
 from data.loader import BatchStream
@@ -12,10 +13,11 @@ from fusion.counting import active_parameters, parameter_counts, sample_flops, t
 from fusion.model import FusionModel
 
 
-def costs(config: DictConfig, model: FusionModel, stream: BatchStream) -> dict[str, Any]:
+def costs(config: DictConfig, model: FusionModel, stream: BatchStream, objective: nn.Module) -> dict[str, Any]:
     """Parameters, and operations of a training sample: forward alone (inference), and all that training does for it.
 
-    Both by part. An update of the optimizer is shared by its samples.
+    Both by part. An update of the optimizer is shared by its samples. Parameters of the objective, which are dropped
+    after the training, are counted apart, and its operations not at all.
     """
     parameters = {f"parameters/{name}": count for name, count in parameter_counts(model).items()}
     samples = stream.samples_per_batch * config.trainer.get("accumulation_steps", 1)
@@ -26,4 +28,6 @@ def costs(config: DictConfig, model: FusionModel, stream: BatchStream) -> dict[s
     flops |= {f"flops/inference/{name}": forward for name, forward in found.forward.items()}
     flops |= {f"flops/training/{name}": both for name, both in found.training_parts.items()}
     used = {"parameters/active": active_parameters(model), "parameters/trainable": trainable_parameters(model)}
+    if own := trainable_parameters(objective):
+        used["parameters/objective"] = own
     return {**parameters, **used, **flops, "flops/training/optimizer": optimizer}

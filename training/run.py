@@ -23,7 +23,16 @@ from training.distributed import Processes, share_of_cores, start
 from training.feature_cache import num_samples
 from training.random_state import seed_everything
 from training.run_folder import new_run_folder
-from training.setup import Asked, CheckAsked, Data, MakeMonitor, Reading, prepare_data, prepare_reading
+from training.setup import (
+    Asked,
+    CheckAsked,
+    Data,
+    MakeMonitor,
+    Reading,
+    prepare_data,
+    prepare_objective,
+    prepare_reading,
+)
 from training.slow_data import remedy
 from training.target import drafted, sized, wanted
 from training.trackers.base import Tracker
@@ -63,7 +72,8 @@ def _train(config: DictConfig, asked: Asked, checkpoint: Path | None, processes:
     config, model, reading = _model(config, data, asked, checkpoint, processes)
     if checkpoint is None:
         fit_shared_space(model, reading.stream, num_samples(config), processes.device)
-    spent = costs(config, model, reading.stream)
+    prepare_objective(reading.objective, processes, data.tokenizer, model, config.seed)
+    spent = costs(config, model, reading.stream, reading.objective)
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
     if processes.is_main:

@@ -43,6 +43,7 @@ from training.feature_cache import cached_processors
 from training.length import with_length
 from training.objectives.base import Objective
 from training.preprocessing import follow_encoders
+from training.random_state import seed_objective
 from training.schedules import Schedule
 from training.trackers.base import Tracker
 
@@ -160,6 +161,27 @@ def build_objective(config: DictConfig, model: FusionModel) -> Objective:
     except ValueError as error:
         raise BadInputError(f"objective: {error}") from error
     return objective
+
+
+def prepare_objective(
+    objective: Objective, processes: Processes, tokenizer: Tokenizer, model: FusionModel, seed: int
+) -> None:
+    """Tells the objective of the model that is trained. Raises `BadInputError` for what it cannot use.
+
+    Also for one that keeps the model's parameters, which would be trained and saved twice.
+    """
+    seed_objective(seed)
+    try:
+        objective.prepare(processes, tokenizer, model)
+    except ValueError as error:
+        raise BadInputError(f"objective: {error}") from error
+    trained = {id(parameter) for parameter in model.parameters()}
+    for name, parameter in objective.named_parameters():
+        if id(parameter) in trained:
+            raise BadInputError(
+                f"objective: keeps the model's own parameters as {name}; keep a copy of them (copy.deepcopy), or take "
+                "the model that `terms` is given"
+            )
 
 
 def build_schedule(config: DictConfig, max_steps: int) -> Schedule:
