@@ -6,8 +6,8 @@ been read, of which the size depends on; how many tokens a medium becomes does n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from data.loader import BatchStream
 from data.types import BadInputError, Modality
-from encoders.base import Encoder
 from fusion.build import build_encoders, build_model
 from fusion.model import FusionModel
 from fusion.sizing import QUANTITIES, narrowest, solve
@@ -32,8 +31,13 @@ class Draft:
     """
 
     model: FusionModel
-    encoders: Mapping[Modality, Encoder]
     generator: Tensor
+
+    @property
+    def encoders(self) -> dict[Modality, Any]:
+        """Those of all media."""
+        found: dict[Modality, Any] = dict(self.model.media_encoders.items())
+        return {name: media.encoder for name, media in found.items()}
 
 
 def wanted(config: DictConfig) -> tuple[str, float] | None:
@@ -50,7 +54,7 @@ def drafted(config: DictConfig, vocab_size: int) -> Draft:
     seed_everything(config.seed)
     encoders = build_encoders(config)
     generator = torch.get_rng_state()
-    return Draft(build_model(narrowest(config), vocab_size, encoders), encoders, generator)
+    return Draft(build_model(narrowest(config), vocab_size, encoders), generator)
 
 
 def sized(
