@@ -16,13 +16,13 @@ from bakeoff.contrasts import Answers, Difference, Tested, judged_contrasts, pla
 from bakeoff.settings import Bakeoff
 from bakeoff.statistics import Estimate
 from bakeoff.trials import Entry, costs, training_flops
+from data.run_log import METRICS, read_metrics
 from data.types import BadInputError
 from evaluation.answers import read_answers
 from evaluation.compare import load_run
 from evaluation.metric_names import ACCURACY, CHOICE, CHRF, LOSS, PERPLEXITY, WER, title
 from evaluation.metrics import main_metric
 from evaluation.report import read_report
-from training.trackers.jsonl import read_metrics
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,7 @@ def _row(method: str, budget: str, tuned: float | None, folders: Sequence[Path],
     runs = [load_run(folder) for folder in folders]
     spent = [costs(folder) for folder in folders]
     training = [found for folder in folders if (found := training_flops(folder)) is not None]
-    memory = [
-        max(float(line.get("memory/peak_mb", 0.0)) for line in read_metrics(f / "metrics.jsonl")) for f in folders
-    ]
+    memory = [max(float(line.get("memory/peak_mb", 0.0)) for line in read_metrics(f / METRICS)) for f in folders]
     return Row(
         method=method,
         budget=budget,

@@ -12,7 +12,8 @@ from bakeoff.execute import Runner
 from bakeoff.prepare import prepared
 from bakeoff.results import Results, gather
 from bakeoff.settings import Bakeoff
-from bakeoff.trials import Trial, best_value, costs, entries, first_entries, read_summary, size_of, tuning_trials
+from bakeoff.trials import Trial, best_value, costs, entries, first_entries, size_of, tuning_trials
+from data.run_log import read_summary
 from data.types import BadInputError
 
 # Method -> tuned value -> validation score.

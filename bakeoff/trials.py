@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 
 from bakeoff.settings import Bakeoff
+from data.run_log import SUMMARY, read_summary
 from data.types import BadInputError
 from evaluation.metric_names import LOWER_IS_BETTER
 from fusion.sizing import EXPANSION
@@ -120,21 +119,13 @@ def best_value(scores: Mapping[float, float], metric: str) -> float:
     return max((value for value in scores if math.isfinite(scores[value])), key=lambda value: sign * scores[value])
 
 
-def read_summary(run_folder: Path) -> dict[str, Any]:
-    """What a run wrote at its end. Raises `BadInputError` if it wrote nothing."""
-    try:
-        return json.loads((run_folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{run_folder / 'summary.json'}: cannot be read: {error}") from error
-
-
 def costs(run_folder: Path) -> dict[str, float]:
     """What a run costs, by budget. Raises `BadInputError` if its summary does not say."""
     summary, found = read_summary(run_folder), {}
     for budget, keys in SUMMARY_KEYS.items():
         key = next((key for key in keys if key in summary), None)
         if key is None:
-            raise BadInputError(f"{run_folder / 'summary.json'}: lacks {keys[0]}")
+            raise BadInputError(f"{run_folder / SUMMARY}: lacks {keys[0]}")
         found[budget] = float(summary[key])
     return found
 

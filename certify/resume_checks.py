@@ -22,8 +22,8 @@ from certify.context import Context
 from certify.result import BIT_EQUAL, Result, at_most
 from certify.small_data import write_small_data
 from data.instantiate import instantiate
+from data.run_log import METRICS, read_metrics
 from training.length import FEWEST_STEPS
-from training.trackers.jsonl import read_metrics
 
 TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
 STEPS, CHECKPOINT_EVERY = 16, 3
@@ -145,7 +145,7 @@ def kill(process: subprocess.Popen[bytes]) -> int:
 
 def last_step(run_folder: Path) -> int:
     """The newest step in metrics.jsonl; -1 without any."""
-    path = run_folder / "metrics.jsonl"
+    path = run_folder / METRICS
     rows = read_metrics(path) if path.exists() else []
     return int(rows[-1]["step"]) if rows else -1
 
@@ -166,7 +166,7 @@ def differences(unbroken: Path, resumed: Path) -> list[str]:
 
 
 def _numbers(run_folder: Path) -> dict[tuple[int, str], Any]:
-    rows = read_metrics(run_folder / "metrics.jsonl")
+    rows = read_metrics(run_folder / METRICS)
     return {
         (int(row["step"]), name): value
         for row in rows

@@ -47,7 +47,9 @@ from certify.training_checks import accumulated_equals_large_batch, trains_witho
 from data.device import CPU, choose_device
 from data.instantiate import instantiate
 from data.loader import MESSAGES
+from data.tokenizer import MIN_VOCAB_SIZE, Tokenizer
 from fusion.build import build_model
+from training.distributed import Processes
 from training.objectives.next_token import NextToken
 from training.random_state import seed_everything
 
@@ -105,11 +107,12 @@ def make_context(config: DictConfig) -> Context:
     model = build_model(config, vocab_size).to(choose_device(config.get("device", CPU)), precision)
     randomise(model, config.seed)
     objective = instantiate(config.objective, "objective")
+    objective.prepare(Processes(0, 1, torch.device("cpu")), Tokenizer.train((), MIN_VOCAB_SIZE), model)
     return Context(
         model,
         vocab_size,
         # Checks ask conversations; a contrastive loss, whose terms depend on one another, has tests of its own.
-        objective=objective if MESSAGES in objective.reads else NextToken(),
+        objective=objective.double() if MESSAGES in objective.reads else NextToken(),
         optimizer=instantiate(config.optimizer, "optimizer"),
         config=config,
         seed=config.seed,

@@ -41,11 +41,11 @@ def _inside_package(name: str) -> Path:
 
 
 def library(name: str) -> Any:
-    """An optional library. Raises `ValueError` that says how to install it."""
+    """A library, imported where it is needed, for it takes seconds. Raises `ValueError` that says how to install it."""
     try:
         module: ModuleType = importlib.import_module(name)
     except ImportError as error:
-        raise ValueError(f"{name} cannot be imported ({error}): {INSTALL}") from error
+        raise ValueError(f"{name} cannot be imported ({error}): pip install {name.partition('.')[0]}") from error
     return module
 
 

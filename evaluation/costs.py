@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from data.types import InterleavedBatch
+from data.run_log import read_summary
+from data.types import BadInputError, InterleavedBatch
 from fusion.active import active_parameters
 from fusion.counting import parameter_counts, sample_flops
 from fusion.model import FusionModel
@@ -28,10 +28,9 @@ def model_costs(model: FusionModel, batch: InterleavedBatch) -> dict[str, Any]:
 def training_flops(run_folder: Path) -> float | None:
     """Operations that the training of a sample took, from the run's summary; None if there is none, or an older one."""
     try:
-        found = json.loads((run_folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        value = read_summary(run_folder).get("flops/training")
+    except BadInputError:
         return None
-    value = found.get("flops/training") if isinstance(found, dict) else None
     return None if value is None else float(value)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,6 +14,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, PercentFormatter
 
+from data import run_log
 from data.drawing import MAX_TASKS, Draw, and_rest, new_figure, slug
 from data.plain_text import label
 from evaluation.conditions import BASELINES, condition_name, context_of_report
@@ -48,7 +48,7 @@ def pictures(report: Mapping[str, Any], metrics: Path | None) -> dict[str, tuple
         if counts:  # neither free text, nor too many classes
             drawn = partial(draw_confusion, task, counts)
             found[f"Expected and given answers, {task}"] = (f"confusion_{slug(task)}", drawn)
-    curves = read_curves(metrics) if metrics is not None and metrics.is_file() else {}
+    curves = {} if metrics is None else run_log.curves(metrics, is_drawn)
     if curves:
         found["Training"] = ("training", partial(draw_training, curves))
     return found
@@ -217,27 +217,10 @@ def confusion_table(counts: Mapping[str, Mapping[str, int]]) -> tuple[list[str],
     return rows, given, table
 
 
-def read_curves(metrics: Path) -> dict[str, np.ndarray]:
-    """Names -> [points, 2] of step and value, for losses and validation; a torn last line is passed over."""
-    points: dict[str, list[tuple[float, float]]] = {}
-    for row in read_rows(metrics):
-        for name, value in row.items():
-            score = name.startswith("val/") and name.endswith(("accuracy", "/chrf", MAIN_RECALL))
-            wanted = name in ("train/loss", "val/loss") or score
-            if wanted and isinstance(value, int | float) and "step" in row:
-                points.setdefault(name, []).append((row["step"], value))
-    return {name: np.array(found) for name, found in points.items()}
-
-
-def read_rows(metrics: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a metrics file, without lines that a crash left incomplete."""
-    for line in metrics.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict):
-            yield row
+def is_drawn(name: str) -> bool:
+    """Whether the picture of a training has a curve of this name: losses, and scores of the validation."""
+    score = name.startswith("val/") and name.endswith(("accuracy", "/chrf", MAIN_RECALL))
+    return name in ("train/loss", "val/loss") or score
 
 
 def draw_training(curves: Mapping[str, np.ndarray]) -> Figure:

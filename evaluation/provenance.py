@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from evaluation.figures import read_rows
+from data.run_log import last_values
 
 PACKAGES = ("interfuse", "torch", "torchvision", "torchaudio", "numpy", "tokenizers")
 # What may differ between runs of one experiment: the seed, where a run lies, who watches it, on what it runs.
@@ -88,15 +88,10 @@ def installed(package: str) -> str | None:
 
 def training_facts(metrics: Path, step: int) -> dict[str, Any]:
     """Cost of the training up to `step`, from the run's own log; None where the log does not say."""
-    found: dict[str, Any] = {"seconds": None, "steps": step, "tokens": None}
-    for row in read_rows(metrics) if metrics.is_file() else ():
-        if row.get("step", step + 1) <= step:
-            found |= {key: row[key] for key in ("seconds", "tokens") if key in row}
-    return found
+    found = last_values(metrics, step)
+    return {"seconds": found.get("seconds"), "steps": step, "tokens": found.get("tokens")}
 
 
 def skipped_in_training(metrics: Path, step: int) -> int:
     """Samples that the training skipped up to `step`, as its log counts them."""
-    rows = read_rows(metrics) if metrics.is_file() else ()
-    counts = [row["data/skipped"] for row in rows if "data/skipped" in row and row.get("step", step + 1) <= step]
-    return int(counts[-1]) if counts else 0
+    return int(last_values(metrics, step).get("data/skipped", 0))

@@ -14,6 +14,7 @@ from data.build import build_interleaver, build_processors
 from data.device import choose_device
 from data.instantiate import resolved
 from data.loader import MESSAGES
+from data.run_log import METRICS
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from evaluation.answer_metrics import AnswerMetric
@@ -90,7 +91,7 @@ def evaluate_checkpoint(
             answers.extend(answer_rows(task, predictions, metrics))
 
         report = evaluate(loaded.model, tokenizer, interleaver, settings, handling, progress, keep)
-    metrics = run_folder / "metrics.jsonl"
+    metrics = run_folder / METRICS
     report["train"] = training_facts(metrics, step)
     report["model"]["flops"]["training"] = training_flops(run_folder)
     report["data"]["skipped"] = skipped_in_training(metrics, step)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -25,18 +26,34 @@ def build_model(config: DictConfig, vocab_size: int, encoders: Mapping[Modality,
     `encoders` are taken instead of building those of the configuration. Weights come from torch's global generator:
     seed it before. Raises `BadInputError` with the message of the constructor that refused its arguments.
     """
+    with _refusals(config):
+        return FusionModel(
+            d_model=config.d_model,
+            text=partial(instantiate(config.encoders.text, "encoders.text"), vocab_size=vocab_size),
+            encoders=_encoders(config) if encoders is None else encoders,
+            projector=instantiate(config.projector, "projector"),
+            fusion=instantiate(config.fusion, "fusion"),
+            missing_token=config.get("missing_token", "none"),
+            shared_space=instantiate(config.shared_space, "shared_space") if config.get("shared_space") else None,
+        )
+
+
+def build_encoders(config: DictConfig) -> dict[Modality, Encoder]:
+    """The encoders of all media; one that is null is left out. Whether data hold its media is decided elsewhere.
+
+    Raises as `build_model`, which draws their weights before all others.
+    """
+    with _refusals(config):
+        return _encoders(config)
+
+
+@contextmanager
+def _refusals(config: DictConfig) -> Iterator[None]:
+    """Where parts of a model are made: what their constructors refuse, and what is too large, is one line."""
     parts = {name: resolved(config[name], name) for name in PARTS if config.get(name) is not None}
     try:
         with WithinMemory(), completed(parts, ""):
-            return FusionModel(
-                d_model=config.d_model,
-                text=partial(instantiate(config.encoders.text, "encoders.text"), vocab_size=vocab_size),
-                encoders=build_encoders(config) if encoders is None else encoders,
-                projector=instantiate(config.projector, "projector"),
-                fusion=instantiate(config.fusion, "fusion"),
-                missing_token=config.get("missing_token", "none"),
-                shared_space=instantiate(config.shared_space, "shared_space") if config.get("shared_space") else None,
-            )
+            yield
     except ValueError as error:  # of a part that the model makes itself
         raise BadInputError(str(error)) from error
     except (RuntimeError, TypeError, MemoryError, OverflowError) as error:
@@ -45,8 +62,7 @@ def build_model(config: DictConfig, vocab_size: int, encoders: Mapping[Modality,
         raise BadInputError(too_large(parts, "")) from error
 
 
-def build_encoders(config: DictConfig) -> dict[Modality, Encoder]:
-    """The encoders of all media; one that is null is left out. Whether data hold its media is decided elsewhere."""
+def _encoders(config: DictConfig) -> dict[Modality, Encoder]:
     nodes = {name: node for name, node in config.encoders.items() if name != TEXT and node is not None}
     return {name: instantiate(_options(node), f"encoders.{name}") for name, node in nodes.items()}
 

@@ -1,8 +1,8 @@
 """Reading checkpoints: found, verified, and turned back into a model.
 
 A checkpoint is a folder `RUN/checkpoints/step_N` with `model.safetensors`, `config.yaml`, `tokenizer.json`, perhaps
-`ema.safetensors`, `training.pt` for going on, and `manifest.json` with the SHA-256 of each. `training/checkpoint.py`
-writes it.
+`ema.safetensors`, for going on `training.pt` and perhaps `objective.safetensors`, and `manifest.json` with the SHA-256
+of each. `training/checkpoint.py` writes it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from fusion.model import FusionModel
 
 MANIFEST, CONFIG, TOKENIZER = "manifest.json", "config.yaml", "tokenizer.json"
 WEIGHTS, AVERAGED_WEIGHTS, TRAINING = "model.safetensors", "ema.safetensors", "training.pt"
+OBJECTIVE = "objective.safetensors"
 # The only packages whose classes a stored configuration may name, beside those that the user trusts by naming them in
 # the environment, separated by commas. A checkpoint cannot say it of itself.
 PACKAGES = ("data", "encoders", "fusion", "training", "evaluation", "serving", "certify")
@@ -208,6 +209,11 @@ def read_weights(step_folder: Path, averaged: bool) -> dict[str, Tensor]:
     path = step_folder / (AVERAGED_WEIGHTS if averaged else WEIGHTS)
     if not path.exists():
         raise BadInputError(f"{path}: missing; was the run trained with trainer.ema_decay?")
+    return read_tensors(path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name. Raises `BadInputError` if the file does not hold any."""
     try:
         return safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:

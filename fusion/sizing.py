@@ -44,13 +44,19 @@ class Size:
 
 
 def solve(
-    config: DictConfig, vocab_size: int, quantity: str, target: float, batch: InterleavedBatch | None = None
+    config: DictConfig,
+    vocab_size: int,
+    quantity: str,
+    target: float,
+    batch: InterleavedBatch | None = None,
+    encoders: Mapping[str, Encoder] | None = None,
 ) -> Size:
     """The configuration whose model costs nearest to `target`, found by its width; at most 2 % away.
 
     quantity: "parameters", or "flops" of the forward pass of a sample, averaged over those of `batch`. `d_model`
     stays a multiple of twice every number of heads, which are fixed, as are depth and encoders. Where the steps between
-    two widths are too coarse, the expansion of the feed-forward layer makes up for it.
+    two widths are too coarse, the expansion of the feed-forward layer makes up for it. `encoders` are taken instead of
+    building those of the configuration.
 
     Raises `BadInputError` with the nearest possible cost when none is within 2 %.
     """
@@ -61,7 +67,7 @@ def solve(
     if not target > 0:
         raise BadInputError(f"target.{quantity}={target} must be above 0")
     config = DictConfig(OmegaConf.to_container(config, resolve=True))
-    cost = _costs(config, vocab_size, batch if quantity == "flops" else None)
+    cost = _costs(config, vocab_size, batch if quantity == "flops" else None, encoders)
     step = width_step(config)
     below, above = _neighbours(lambda k: cost(k * step, 1.0), target, WIDEST // step)
     sizes = [(k * step, 1.0) for k in (below, above)]
@@ -78,6 +84,11 @@ def width_step(config: DictConfig) -> int:
     """What `d_model` must be a multiple of: twice every number of heads of the fusion method and the projector."""
     heads = [*_values(config.fusion, "num_heads"), *_values(config.projector, "num_heads")]
     return 2 * math.lcm(*heads)
+
+
+def narrowest(config: DictConfig) -> DictConfig:
+    """The same configuration with the smallest width that fits all heads: tokens are the same, weights are few."""
+    return _sized(config, max(width_step(config), 1), 1.0)
 
 
 class StandIn(Encoder):
@@ -97,12 +108,14 @@ class StandIn(Encoder):
         return torch.zeros(1, self.layout(self.example_shape).count, self.d_output)
 
 
-def _costs(config: DictConfig, vocab_size: int, batch: InterleavedBatch | None) -> Callable[[int, float], float]:
+def _costs(
+    config: DictConfig, vocab_size: int, batch: InterleavedBatch | None, encoders: Mapping[str, Encoder] | None
+) -> Callable[[int, float], float]:
     """(width, factor of the expansion) -> cost. Encoders are built once, for they have widths of their own."""
     with torch.random.fork_rng(devices=[]):
-        encoders = build_encoders(config)
+        encoders = build_encoders(config) if encoders is None else encoders
         stand_ins = {name: StandIn(encoder) for name, encoder in encoders.items()}
-        documents = _usages(_sized(config, width_step(config), 1.0), vocab_size, encoders, batch) if batch else []
+        documents = _usages(narrowest(config), vocab_size, encoders, batch) if batch else []
 
     @cache
     def cost(width: int, scale: float) -> float:
@@ -123,7 +136,7 @@ def _usages(
 
 
 def _sized(config: DictConfig, width: int, scale: float) -> DictConfig:
-    """The same configuration, resolved already, with another width and with its expansion times `scale`."""
+    """The same configuration with another width and, if it is resolved already, with its expansion times `scale`."""
     config = config.copy()
     OmegaConf.set_struct(config, False)
     config.d_model = width

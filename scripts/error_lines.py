@@ -33,6 +33,8 @@ FULL_DISK = re.compile(r"No space left on device|Disk quota exceeded|PytorchStre
 # What a value may not hold unless it is quoted.
 UNUSUAL = re.compile(r"[^\w/\\+.$%*@?|,=:(){}\[\]-]|[^\x00-\x7f]")
 LONGEST, LONGEST_NAME = 300, 120
+# Names of launchers that come with an extra begin so.
+LAUNCHERS = ("joblib", "submitit")
 
 
 def run_line(error: BaseException) -> str | None:
@@ -99,6 +101,8 @@ def _unknown_choice(error: MissingConfigException) -> str:
     choices = [item for item in choices if item != NONE]
     if not group or not choices:
         return f"{missing[1]}: no such configuration"
+    if group == "hydra/launcher" and choice.startswith(LAUNCHERS):
+        return f"{group}={choice}: is not installed: pip install 'interfuse[sweep]'"
     nearest = difflib.get_close_matches(choice, choices, n=1, cutoff=0.0)[0]
     return f"{group}={choice}: no such choice; the nearest is {nearest}, all are {', '.join(choices)}"
 

@@ -63,6 +63,23 @@ def test_no_arrow_points_back(package: str) -> None:
     assert not wrong, "; ".join(wrong) + f"; {package} may import {', '.join(ALLOWED[package]) or 'libraries only'}"
 
 
+# Libraries that take seconds to import, and that few configurations name.
+LATE = {"transformers", "timm", "wandb", "trackio"}
+
+
+def at_the_top(source: str) -> set[str]:
+    """The libraries that importing a module imports."""
+    body = ast.Module([node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    return {name.split(".")[0] for name in imported(ast.unparse(body), "module")}
+
+
+def test_slow_libraries_are_imported_where_they_are_needed() -> None:
+    files = [path for package in ALLOWED for path in (REPOSITORY / package).rglob("*.py")]
+    found = {path.name: at_the_top(path.read_text("utf-8")) & LATE for path in files}
+    assert {name: libraries for name, libraries in found.items() if libraries} == {}
+    assert at_the_top("import os\nfrom timm.data import x\ndef f():\n    import wandb") == {"os", "timm"}
+
+
 def test_every_package_has_a_row() -> None:
     packages = {path.parent.name for path in REPOSITORY.glob("*/__init__.py")}
     assert packages == OURS

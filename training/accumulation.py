@@ -47,7 +47,7 @@ def accumulate(
     processes: Processes | None = None,
     precision: str = "float32",
 ) -> StepTotals:
-    """Leaves in the model the gradient of the mean loss over all supervised tokens of all `batches` and processes.
+    """Leaves in model and objective the gradient of the mean loss over all terms of all `batches` and processes.
 
     Sums are differentiated and divided once, at the end, by the count of the whole window: micro-batches with few
     supervised tokens weigh little, as in one large batch. Gradients must be empty before.
@@ -74,6 +74,8 @@ def accumulate(
     sums = processes.sum([loss, count, tokens, slots, len(skipped)])
     # FSDP averages over processes what must be summed.
     gradients.scale(model, processes.world_size / max(sums[1], 1.0))
+    gradients.sum_whole(objective, processes)
+    gradients.scale(objective, 1 / max(sums[1], 1.0))
     return StepTotals(
         loss=sums[0],
         count=int(sums[1]),

@@ -23,11 +23,12 @@ from data.instantiate import instantiate
 from data.mixture import Mixture
 from fusion.build import build_model
 from training.accumulation import accumulate
+from training.distributed import Processes
 from training.encoder_choice import follow_data
 from training.feature_cache import cached_processors
 from training.preprocessing import follow_encoders
 from training.random_state import seed_everything
-from training.run import build_objective
+from training.setup import build_objective, prepare_objective
 
 # The first steps make room for gradients and optimizer states.
 WARM_UP = 2
@@ -72,11 +73,14 @@ def measure(config: DictConfig, num_steps: int) -> Timing:
     model = model.to(device).train()
     interleaver = build_interleaver(config.data, tokenizer, processors, model.layouts, model.modalities)
     stream = build_stream(config.data, config.seed, sources, interleaver, reads=objective.reads)
+    processes = Processes(0, 1, device)
+    prepare_objective(objective, processes, tokenizer, model, config.seed)
     optimizer = instantiate(config.optimizer, "optimizer")(model)
+    optimizer.add(objective.to(device), "objective")
     seconds, losses = [], []
     for index in range(num_steps + WARM_UP):
         begun = time.perf_counter()
-        totals = accumulate(model, objective, [stream[index].to(device)])
+        totals = accumulate(model, objective, [stream[index].to(device)], processes)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(float(totals.mean))  # waits for the device

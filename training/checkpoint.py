@@ -11,7 +11,7 @@ import pickle
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,13 @@ from fusion.checkpoint import (
     AVERAGED_WEIGHTS,
     CONFIG,
     MANIFEST,
+    OBJECTIVE,
     TOKENIZER,
     TRAINING,
     WEIGHTS,
     best_step,
     check_weights,
+    read_tensors,
     read_weights,
     step_folders,
     verify,
@@ -46,7 +48,7 @@ class CheckpointContents:
 
     training: the state of everything but the weights, of plain values and tensors. score: the value by which the best
     checkpoint is chosen, as {"name", "value", "mode"}; None if this step was not evaluated. data: what the sources held
-    (see `training.data_changes`).
+    (see `training.data_changes`). objective: parameters and buffers of the objective, if it has any.
     """
 
     step: int
@@ -57,6 +59,7 @@ class CheckpointContents:
     tokenizer_path: Path | None = None
     score: Mapping[str, Any] | None = None
     data: Mapping[str, Any] | None = None
+    objective: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def save(checkpoints: Path, contents: CheckpointContents) -> Path:
@@ -115,6 +118,15 @@ def load_weights(model: nn.Module, step_folder: Path) -> None:
         assign(target, weights[name])
 
 
+def load_objective(objective: nn.Module, step_folder: Path) -> None:
+    """Gives an objective its state of a checkpoint. Raises `BadInputError` if it does not fit."""
+    path = step_folder / OBJECTIVE
+    state = read_tensors(path) if path.exists() else {}
+    check_weights(objective, state, path)
+    for name, target in objective.state_dict().items():
+        assign(target, state[name])
+
+
 def _files(contents: CheckpointContents) -> dict[str, bytes]:
     """The files' contents by name, so that a failing write is an `OSError` whichever library made it."""
     training = io.BytesIO()
@@ -126,6 +138,8 @@ def _files(contents: CheckpointContents) -> dict[str, bytes]:
     }
     if contents.averaged_weights is not None:
         files[AVERAGED_WEIGHTS] = safetensors.torch.save(dict(contents.averaged_weights))
+    if contents.objective:
+        files[OBJECTIVE] = safetensors.torch.save(dict(contents.objective))
     if contents.tokenizer_path is not None:
         files[TOKENIZER] = contents.tokenizer_path.read_bytes()
     return files

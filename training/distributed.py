@@ -103,6 +103,14 @@ def shard(model: nn.Module, processes: Processes) -> None:
     fully_shard(model, mesh=processes.mesh)
 
 
+@torch.no_grad()
+def replicate(module: nn.Module, processes: Processes) -> None:
+    """Gives every process the first one's parameters and buffers of a module that stays whole."""
+    if processes.mesh is not None:
+        for value in module.state_dict().values():
+            dist.broadcast(value, src=0)
+
+
 def units(model: nn.Module) -> list[nn.Module]:
     """The modules whose parameters are gathered together: encoders (members of module dictionaries) and blocks."""
     dictionaries = [module for module in model.children() if isinstance(module, nn.ModuleDict)]

@@ -25,10 +25,14 @@ def parts(model: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 @torch.no_grad()
 def norms(parts: dict[str, list[nn.Parameter]], processes: Processes) -> dict[str, float]:
-    """The 2-norm of the gradient of each part, over all processes, and `total`."""
+    """The 2-norm of the gradient of each part, over all processes, and `total`.
+
+    What is not sharded, every process has whole, and the main one counts it.
+    """
     found = []
     for parameters in parts.values():
-        gradients = [local(p.grad) for p in parameters if p.grad is not None]
+        mine = [p for p in parameters if processes.is_main or isinstance(p, DTensor)]
+        gradients = [local(p.grad) for p in mine if p.grad is not None]
         none = torch.zeros(0, device=processes.device)
         found.append(torch.stack(torch._foreach_norm(gradients)) if gradients else none)
     # One transfer for all parts; on the CPU, for not every device has float64.
@@ -72,6 +76,20 @@ def _nonzeros(parameter: Tensor, number: int) -> Tensor:
     counts = gradient.reshape(len(gradient), each, parameter[0].numel() // each).count_nonzero(-1)
     here = local_part(torch.arange(rows, device=gradient.device), parameter)
     return counts.new_zeros(rows, each).index_copy(0, here, counts).reshape(number, -1).sum(1)
+
+
+@torch.no_grad()
+def sum_whole(module: nn.Module, processes: Processes) -> None:
+    """Sums over processes the gradients of a module that each of them has whole; every process must call this.
+
+    What nothing used has a gradient of 0 afterwards, and not none, as in a sharded model.
+    """
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            if processes.mesh is not None:
+                dist.all_reduce(parameter.grad)
 
 
 @torch.no_grad()

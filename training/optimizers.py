@@ -109,6 +109,21 @@ class Optimizers:
         """The groups of all optimizers."""
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
+    def add(self, module: nn.Module, prefix: str) -> None:
+        """AdamW takes the trainable parameters of another module too, with its rates; states are named `prefix.NAME`.
+
+        Raises `ValueError` if there is no AdamW.
+        """
+        items = list(named_parameters(module))
+        if not items:
+            return
+        optimizer = next((found for found in self.optimizers if isinstance(found, AdamW)), None)
+        if optimizer is None:
+            raise ValueError(f"{prefix} has parameters, and no optimizer is AdamW, which would take them")
+        for group in _groups(items, optimizer.defaults["lr"], optimizer.defaults["weight_decay"]):
+            optimizer.add_param_group({**group, "base_lr": group["lr"]})
+        self.names |= {item.parameter: f"{prefix}.{item.name}" for item in items}
+
     def set_lr_factor(self, factor: float) -> None:
         """Every learning rate becomes its configured value times `factor`."""
         for group in self.param_groups:
@@ -221,12 +236,17 @@ def _adamw(
 ) -> AdamW:
     if weight_decay < 0:
         raise ValueError(f"weight_decay={weight_decay} must be 0 or more")
+    first, second = betas
+    settings = _groups(items, lr, weight_decay)
+    return AdamW(settings, lr=lr, betas=(float(first), float(second)), eps=eps, weight_decay=weight_decay)
+
+
+def _groups(items: Sequence[NamedParameter], lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Groups for AdamW: those without a factor on their rate first, and first what decays."""
     groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
     for item in items:
         groups.setdefault((item.lr_scale != 1.0, not item.decays, item.lr_scale), []).append(item.parameter)
-    settings = [
+    return [
         {"params": parameters, "weight_decay": 0.0 if spared else weight_decay, "lr": lr * scale}
         for (_, spared, scale), parameters in sorted(groups.items(), key=lambda group: group[0])
     ]
-    first, second = betas
-    return AdamW(settings, lr=lr, betas=(float(first), float(second)), eps=eps)

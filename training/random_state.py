@@ -33,6 +33,11 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     _seed_all(seed_of(seed, "update", step, rank))
 
 
+def seed_objective(seed: int) -> None:
+    """Seeds what an objective draws when it is prepared, which then depends on no model."""
+    _seed_all(seed_of(seed, "objective"))
+
+
 def _seed_all(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)

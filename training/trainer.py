@@ -19,7 +19,7 @@ from fusion.checkpoint import read_weights, resolve, step_folders
 from training import checkpoint, gradients
 from training.accumulation import accumulate
 from training.anomaly import AnomalyError, AnomalyGuard
-from training.distributed import Processes, blocks, full_state_dict, shard, start
+from training.distributed import Processes, blocks, full_state_dict, replicate, shard, start
 from training.ema import Ema
 from training.interruption import StopSignals, TrainingInterrupted
 from training.objectives.base import Objective
@@ -49,7 +49,7 @@ class TrainResult:
 class Trainer:
     """Trains `model` in place, and goes on from `resume` (a run or one of its steps) as if nothing had happened.
 
-    optimizer: called with the model. schedule: (step, max_steps) -> factor of the learning rates.
+    objective: prepared. optimizer: called with the model. schedule: (step, max_steps) -> factor of the learning rates.
     load: (start, stop) -> the micro-batches of these numbers, of this process; a number always means the same batch.
     evaluate: see `Validation`. config, tokenizer_path: kept in every checkpoint. seed: of what a process draws itself,
     such as dropout, in each update anew. data: what the sources held, for checkpoints. notes: what a person should know
@@ -83,7 +83,7 @@ class Trainer:
         self.max_steps = options.max_steps
         schedule(0, self.max_steps)  # complains now about wrong arguments
         self.options, self.config, self.tokenizer_path, self.seed = options, config, tokenizer_path, seed
-        self.objective, self.schedule, self.load = objective, schedule, load
+        self.schedule, self.load = schedule, load
         self.processes = processes or start(options.device)
         self.report = Reporter(tracker, self.processes, f"{run_folder.parent.name}/{run_folder.name}", remedy)
         self.checkpoints = run_folder / "checkpoints"
@@ -95,8 +95,13 @@ class Trainer:
             for block in blocks(self.model):
                 block.compile(dynamic=True)
         shard(self.model, self.processes)
+        self.objective = objective.to(self.processes.device)
+        replicate(self.objective, self.processes)
         self.parts = gradients.parts(self.model)
+        if own := [parameter for parameter in self.objective.parameters() if parameter.requires_grad]:
+            self.parts["objective"] = own
         self.optimizer = optimizer(self.model)
+        self.optimizer.add(self.objective, "objective")
         self.ema = Ema(self.model, options.ema_decay) if options.ema_decay is not None else None
         self.guard = AnomalyGuard(options.spike_factor)
         self.counters, self.norms = Counters(), dict.fromkeys((*self.parts, "total"), 0.0)
@@ -167,7 +172,8 @@ class Trainer:
         reason = self.guard.judge(totals.mean, self.norms["total"]) if judged else self.guard.pass_over()
         self.optimizer.set_lr_factor(self.schedule(self.step, self.max_steps))
         if reason is None:
-            gradients.clip(self.model, self.norms["total"], self.options.clip_norm)
+            for module in (self.model, self.objective):
+                gradients.clip(module, self.norms["total"], self.options.clip_norm)
             self.optimizer.step()
             if self.ema is not None:
                 self.ema.update()
@@ -247,6 +253,7 @@ class Trainer:
             tokenizer_path=self.tokenizer_path,
             score=self.validation.score(self.step),
             data=self.data,
+            objective=full_state_dict(self.objective),
         )
         if self.processes.is_main:
             checkpoint.save(self.checkpoints, contents)
@@ -288,6 +295,7 @@ class Trainer:
             raise BadInputError(f"{newest} is newer than {step_folder.name}: go on from it, or move it away first")
         state = checkpoint.load_training(step_folder)
         checkpoint.load_weights(self.model, step_folder)
+        checkpoint.load_objective(self.objective, step_folder)
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema is not None:
             self.ema.load(read_weights(step_folder, averaged=True), state["ema_updates"])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data import run_log
 from data.drawing import save_all
 from evaluation.figures import (
     MAX_ROWS,
@@ -14,8 +15,8 @@ from evaluation.figures import (
     draw_breakdown,
     draw_confusion,
     draw_scores,
+    is_drawn,
     pictures,
-    read_curves,
     running_mean,
 )
 
@@ -72,7 +73,7 @@ def test_confusion_keeps_every_answer() -> None:
 def test_curves_skip_what_is_torn_or_not_a_number(metrics_file: Path) -> None:
     with metrics_file.open("a", encoding="utf-8") as file:
         file.write("\n" + json.dumps({"step": 9000, "train/loss": "NaN"}) + "\n")
-    curves = read_curves(metrics_file)
+    curves = run_log.curves(metrics_file, is_drawn)
     assert set(curves) == {
         "train/loss",
         "val/accuracy",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from data.types import BadInputError
@@ -43,6 +44,13 @@ def test_a_choice_that_reads_like_a_value_is_a_name_that_is_not_there(choice: st
     assert line is not None
     assert line.startswith(f"fusion={choice}: no such choice; the nearest is ")
     assert "null" not in line
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_slurm"])
+def test_a_launcher_that_is_not_installed_names_the_command_that_installs_it(launcher: str) -> None:
+    error = MissingConfigException(f"In 'train': Could not find 'hydra/launcher/{launcher}'", "", options=["basic"])
+    line = composition_line(error, "train", [f"hydra/launcher={launcher}"])
+    assert line == f"hydra/launcher={launcher}: is not installed: pip install 'interfuse[sweep]'"
 
 
 def test_other_arguments_stay_as_they_are() -> None:

@@ -13,10 +13,11 @@ import torch
 
 from data.loader import loader
 from fusion.block import Block, ModalityBlock
-from fusion.checkpoint import read_weights, resolve
+from fusion.checkpoint import OBJECTIVE, read_tensors, read_weights, resolve
 from fusion.cross_attention import GatedCrossAttention
 from tests.training.aligned import OBJECTIVES, gradients_of
 from tests.training.anchored import anchored_update
+from tests.training.probed import Probed
 from tests.training.small_parts import OPTIMIZERS, UNUSED, updates
 from tests.training.telling import telling_configs
 from tests.training.tiny import fusion_configs, tiny_model, tiny_stream, tiny_trainer
@@ -178,5 +179,14 @@ def test_a_frozen_encoder_with_lora_is_the_same_in_two_processes(folder, tmp_pat
     assert_close(folder / "lora", tmp_path)
     two, one = (read_weights(resolve(run), averaged=True) for run in (folder / "lora", tmp_path))
     assert two.keys() == one.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_parameters_of_an_objective_are_the_same_in_two_processes(folder, tmp_path):
+    """They are not sharded: each process adds the gradient of its samples, and their norm counts once."""
+    tiny_trainer(tmp_path, objective=Probed(), **OPTIONS).fit()
+    assert_close(folder / "probed", tmp_path)
+    two, one = (read_tensors(resolve(run) / OBJECTIVE) for run in (folder / "probed", tmp_path))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4, msg=name)

@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_module
 import conf
 from data.instantiate import instantiate
 from data.types import BadInputError
-from training.run import build_schedule
 from training.schedules import cosine, trapezoid
+from training.setup import build_schedule
 
 CONF = Path(str(conf.__file__)).parent
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))

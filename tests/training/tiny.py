@@ -99,7 +99,7 @@ def tiny_stream(model, samples_per_batch=4, num_samples=12, seed=0, **options):
 
 
 def tiny_trainer(run_folder, resume=None, evaluate=None, num_workers=0, processes=None, stream=None, **changes):
-    """A trainer on the tiny model; `changes` are trainer options, or `optimizer`, `load`, `model` and `seed`."""
+    """A trainer on the tiny model; `changes` are trainer options, or what the names below say."""
     torch.set_num_threads(1)
     model = changes.pop("model", None) or tiny_model()
     if processes is not None:
@@ -113,10 +113,13 @@ def tiny_trainer(run_folder, resume=None, evaluate=None, num_workers=0, processe
     load = changes.pop("load", None) or (lambda start, stop: loader(stream, start, stop, num_workers))
     optimizer = changes.pop("optimizer", None) or partial(muon, lr=0.02, adamw_lr=3e-3)
     seed = changes.pop("seed", 0)
+    objective = changes.pop("objective", None) or NextToken()
+    seed_everything(seed)
+    objective.prepare(processes, tokenizer(), model)
     options = {"max_steps": 12, "log_every": 2, "checkpoint_every": 3, "device": "cpu", **changes}
     trainer = Trainer(
         model=model,
-        objective=NextToken(),
+        objective=objective,
         optimizer=optimizer,
         schedule=partial(trapezoid, warmup_fraction=1 / 6, decay_fraction=0.4),
         load=load,

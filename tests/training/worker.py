@@ -1,6 +1,6 @@
 """Trainings in processes of their own, to be killed, interrupted, or run beside others.
 
-python -m tests.training.worker train RUN [--kill-at BATCH] [--resume] [--steps N] [--workers N]
+python -m tests.training.worker train RUN [--kill-at BATCH] [--resume] [--probed] [--steps N] [--workers N]
 torchrun --nproc_per_node=2 -m tests.training.worker distributed FOLDER
 """
 
@@ -17,6 +17,7 @@ import torch
 from data.loader import loader
 from tests.training.aligned import OBJECTIVES, gradients_of
 from tests.training.anchored import anchored_update
+from tests.training.probed import Probed
 from tests.training.small_parts import OPTIMIZERS, updates
 from tests.training.telling import telling_configs
 from tests.training.tiny import CONFIG, fusion_configs, tiny_model, tiny_stream, tiny_trainer
@@ -66,6 +67,8 @@ def train(arguments):
         lambda start, stop: loader(stream, start, stop, arguments.workers), arguments.kill_at, signal.SIGKILL
     )
     run, options = arguments.folder, {**OPTIONS, "max_steps": arguments.steps}
+    if arguments.probed:
+        options["objective"] = Probed()
     tiny_trainer(run, load=load, evaluate=evaluate, resume=run if arguments.resume else None, **options).fit()
 
 
@@ -119,6 +122,8 @@ def run_distributed(arguments):
     tiny_trainer(last, processes=processes, optimizer=adamw_with_decay, max_steps=4).fit()
     lora = arguments.folder / "lora"
     tiny_trainer(lora, processes=processes, model=lora_model(), **OPTIONS).fit()
+    probed = arguments.folder / "probed"
+    tiny_trainer(probed, processes=processes, objective=Probed(), **OPTIONS).fit()
     processes.close()
 
 
@@ -127,6 +132,7 @@ if __name__ == "__main__":
     parser.add_argument("mode", choices=("train", "distributed"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--probed", action="store_true")
     parser.add_argument("--kill-at", type=int)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--workers", type=int, default=0)

@@ -1,4 +1,4 @@
-"""What an objective returns.
+"""What an objective is, and what it returns.
 
 An objective turns a model's hidden states of a batch into `LossTerms`. It returns sums, never means: the trainer
 divides by the count of the whole accumulation window over all processes, so that accumulating is the same as a larger
@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from data.loader import MESSAGES, BatchStream
+from data.tokenizer import Tokenizer
 from data.types import InterleavedBatch
 from fusion.hidden import Aux
+from training.distributed import Processes
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,27 @@ class LossTerms:
         return replace(self, sum=total, aux=aux)
 
 
-class Objective:
-    """Base class; a subclass defines `terms`. reads: the kinds of samples that it learns from (see `BatchStream`)."""
+class Objective(nn.Module):
+    """Base class; a subclass defines `terms`. reads: the kinds of samples that it learns from (see `BatchStream`).
+
+    It is a module, so that it may have parameters of its own (a learned weight, a head that is dropped later). They are
+    trained with the model's, by AdamW, and every process has them whole. A checkpoint keeps its `state_dict()` for a
+    resume; what `prepare` makes again anyway, such as a frozen teacher, may be left out there. Who loads the model to
+    evaluate it gets none of it.
+    """
 
     reads: tuple[str, ...] = (MESSAGES,)
 
-    def __call__(self, model: nn.Module, batch: InterleavedBatch) -> LossTerms:
+    def prepare(self, processes: Processes, tokenizer: Tokenizer, model: nn.Module) -> None:
+        """Told once, before the training starts or goes on, for what model it is; makes what depends on that.
+
+        The model is whole, on the CPU, and has the weights with which a training starts. Parameters are made here or in
+        the constructor; a resume then gives them their values. What is large is loaded here, for a constructor is also
+        called by those who only ask what it `reads`. Random draws come from torch's generator, which is seeded. Raises
+        `ValueError` for what cannot be used.
+        """
+
+    def forward(self, model: nn.Module, batch: InterleavedBatch) -> LossTerms:
         """The loss of one micro-batch, summed, with the auxiliary losses of the model's layers."""
         hidden = model(batch)
         return self.terms(model, hidden.states, batch).with_aux(hidden.aux)

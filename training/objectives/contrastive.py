@@ -56,6 +56,7 @@ class Contrastive(Objective):
     reads = (ALIGNED,)
 
     def __init__(self) -> None:
+        super().__init__()
         self._said: set[str] = set()
 
     def terms(self, model: nn.Module, hidden_BLD: Tensor, batch: InterleavedBatch) -> LossTerms:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from data.loader import BatchStream
+from data.tokenizer import Tokenizer
 from data.types import InterleavedBatch
+from training.distributed import Processes
 from training.objectives.base import LossTerms, Objective
 
 
@@ -26,23 +29,32 @@ class WeightedSum(Objective):
             )
         if not all(isinstance(weight, int) and weight > 0 for weight in weights):
             raise ValueError(f"weights={list(weights)} must be whole numbers above 0")
-        self.parts, self.weights = list(parts), list(weights)
+        super().__init__()
+        self.parts, self.weights = nn.ModuleList(parts), list(weights)
         self.reads = tuple(dict.fromkeys(kind for part in parts for kind in part.reads))
 
     def terms(self, model: nn.Module, hidden_BLD: Tensor, batch: InterleavedBatch) -> LossTerms:
         """Weighted sums and counts; groups are those of the parts, unweighted."""
-        found = [part.terms(model, hidden_BLD, batch) for part in self.parts]
+        found = [part.terms(model, hidden_BLD, batch) for part in self._objectives()]
         total = torch.stack([weight * terms.sum for weight, terms in zip(self.weights, found, strict=True)]).sum()
         count = sum(weight * terms.count for weight, terms in zip(self.weights, found, strict=True))
         groups = {name: group for terms in found for name, group in terms.groups.items()}
         return LossTerms(total, count, groups)
 
+    def prepare(self, processes: Processes, tokenizer: Tokenizer, model: nn.Module) -> None:
+        """Prepares every part."""
+        for part in self._objectives():
+            part.prepare(processes, tokenizer, model)
+
     def check(self, model: nn.Module) -> None:
         """Raises `ValueError` for the first part that the model does not fit."""
-        for part in self.parts:
+        for part in self._objectives():
             part.check(model)
 
     def check_data(self, stream: BatchStream) -> None:
         """Raises `ValueError` for the first part that can learn nothing from the batches."""
-        for part in self.parts:
+        for part in self._objectives():
             part.check_data(stream)
+
+    def _objectives(self) -> list[Objective]:
+        return cast(list[Objective], list(self.parts))

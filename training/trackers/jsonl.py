@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.atomic_write import write_bytes
+from data.run_log import ALERTS, METRICS, SUMMARY, read_metrics
 from data.types import BadInputError
 from training.trackers.base import Array, AudioCell, Cell, ImageCell
 from training.trackers.html_table import html_table
@@ -29,8 +30,8 @@ class JsonlTracker:
 
     def __init__(self, run_folder: Path) -> None:
         self.run_folder = Path(run_folder)
-        self.metrics_path = self.run_folder / "metrics.jsonl"
-        self.alerts_path = self.run_folder / "alerts.jsonl"
+        self.metrics_path = self.run_folder / METRICS
+        self.alerts_path = self.run_folder / ALERTS
         self._step = 0
         self._summary: dict[str, Any] = {}
 
@@ -83,29 +84,13 @@ class JsonlTracker:
     def summary(self, values: Mapping[str, Any]) -> None:
         """`summary.json`, with what earlier calls said."""
         self._summary |= {name: _json_number(value) if _is_number(value) else value for name, value in values.items()}
-        _write(self.run_folder / "summary.json", _to_bytes(_to_json(self._summary, indent=1) + "\n"))
+        _write(self.run_folder / SUMMARY, _to_bytes(_to_json(self._summary, indent=1) + "\n"))
 
     def finish(self) -> None:
         """Nothing is pending: every call has written its file."""
 
     def _sample_path(self, step: int, name: str, suffix: str) -> Path:
         return self.run_folder / "samples" / f"step_{step}" / (name.replace("/", "-") + suffix)
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a jsonl file; a torn last line, which a power cut can leave, is dropped.
-
-    Raises `BadInputError` naming the line when any other line is not a JSON object.
-    """
-    lines = Path(path).read_bytes().split(b"\n")
-    found = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            found.append(_parse(line))
-        except ValueError:
-            if number < len(lines):
-                raise BadInputError(f"{path}:{number}: not a JSON object with a step") from None
-    return found
 
 
 def truncate_after(path: Path, step: int) -> None:
@@ -115,13 +100,6 @@ def truncate_after(path: Path, step: int) -> None:
         return
     kept = [line for line in read_metrics(path) if line["step"] <= step]
     _write(path, _to_bytes("".join(_to_json(line) + "\n" for line in kept)))
-
-
-def _parse(line: bytes) -> dict[str, Any]:
-    content = json.loads(line)
-    if not isinstance(content, dict) or not isinstance(content.get("step"), int):
-        raise ValueError("not a line of metrics")
-    return content
 
 
 def _append_line(path: Path, content: Mapping[str, Any]) -> None:

@@ -30,7 +30,7 @@ class WandbTracker:
         if mode not in MODES:
             raise ValueError(f"mode={mode!r} of the wandb tracker must be one of {', '.join(MODES)}")
         if importlib.util.find_spec("wandb") is None:
-            raise BadInputError("tracker wandb needs the extra 'wandb': pip install -e '.[wandb]' -c constraints.txt")
+            raise BadInputError("tracker.wandb: the package is not installed: pip install wandb -c constraints.txt")
         self.run_folder = Path(run_folder).absolute()
         self.project = project
         self.mode = mode
