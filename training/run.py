@@ -29,6 +29,7 @@ from data.interleave import Interleaver
 from data.loader import BatchStream, loader
 from data.mixture import Mixture, Source
 from data.progress import tell
+from data.rendering import render_ahead
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from fusion.build import build_model
@@ -140,6 +141,7 @@ def _train(
     if processes.is_main:
         tell(looked_at, *asked_notes)
     mixture = Mixture(sources, config.seed, config.data.samples_per_batch)
+    render_ahead(mixture, num_samples(config))
     cached = cached_processors(config, model, mixture, processors, processes.device)
     reader = build_interleaver(config.data, tokenizer, cached, model.num_tokens, model.modalities)
     stream = build_stream(
