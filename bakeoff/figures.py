@@ -1,58 +1,99 @@
-"""Accuracy against operations, a panel for each task."""
+"""A row for each method: its score with an interval, and how far it is from the reference with the same questions."""
 
 from __future__ import annotations
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from bakeoff.results import Results, Row
+from bakeoff.results import Results
 from bakeoff.statistics import Estimate
-from data.drawing import MAX_TASKS, and_rest, new_figure
+from data.drawing import COLOURS, GREY, MAX_TASKS, and_rest, new_figure, style
 from data.plain_text import label
-from evaluation.figures import COLOURS, style
 
-MARKERS = {"flops": "o", "parameters": "s"}
-# Panels beside one another.
-MAX_COLUMNS = 4
+# How a budget is drawn: the marker's shape, and whether it is filled.
+MARKERS = {"flops": ("o", COLOURS[0]), "parameters": ("s", "white")}
+# Inches of a line of tasks beside its rows, of a row, and of a column of panels.
+AROUND, ROW, COLUMN = 1.1, 0.36, 3.1
+LONGEST_NAME = 36
 
 
 def draw(results: Results) -> Figure:
-    """A point for each method and budget with its interval; colours are methods, shapes are budgets."""
+    """Two panels for each task: scores, and paired differences to the reference; several budgets share a row."""
     tasks = results.tasks[:MAX_TASKS]
-    columns = min(len(tasks), MAX_COLUMNS)
-    lines = -(-len(tasks) // columns)
     methods = list(dict.fromkeys(row.method for row in results.rows))
-    figure = new_figure(1.6 + 4.2 * columns, max(4.2 * lines, 0.2 * len(results.rows)))
-    panels = figure.subplots(lines, columns, squeeze=False).flatten()
-    for axes in panels[len(tasks) :]:
-        axes.remove()
-    for axes, task in zip(panels, tasks, strict=False):
-        draw_task(axes, task, results.rows, methods)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False)
+    figure = new_figure(2.2 + 2 * COLUMN, len(tasks) * (ROW * len(methods) + AROUND))
+    panels = figure.subplots(len(tasks), 2, sharey=True, squeeze=False)
+    for (scores, differences), task in zip(panels, tasks, strict=True):
+        draw_scores(scores, results, task, methods)
+        draw_differences(differences, results, task, methods)
+        scores.set_yticks(range(len(methods)), [label(method, LONGEST_NAME) for method in methods])
+        scores.set_ylim(len(methods) - 0.5, -0.5)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    named = {name.rpartition(" (")[2].removesuffix(")"): handle for handle, name in zip(handles, labels, strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside upper right", ncols=len(named), fontsize=8, frameon=False)
     if rest := and_rest(len(tasks), len(results.tasks)):
         figure.supxlabel(rest.removeprefix("; "), fontsize=9)
     return figure
 
 
-def draw_task(axes: Axes, task: str, rows: tuple[Row, ...], methods: list[str]) -> None:
-    """One panel."""
-    for row in rows:
-        score = row.scores[task]
-        axes.errorbar(
-            row.inference_flops / 1e6,
-            score.value,
-            yerr=errors(score),
-            fmt=MARKERS[row.budget],
-            color=COLOURS[methods.index(row.method) % len(COLOURS)],
-            markersize=6,
-            capsize=3,
-            label=f"{label(row.method)} (equal {row.budget})",
-        )
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    axes.set_xlabel("MFLOP per training sample (forward)")
-    axes.set_title(label(task), fontsize=10, fontweight="bold")
+def draw_scores(axes: Axes, results: Results, task: str, methods: list[str]) -> None:
+    """The score of every method and budget."""
+    for row in results.rows:
+        draw_row(axes, results, methods, row.method, row.budget, row.scores[task])
+    axes.set_title(label(task, 60), loc="left", fontsize=10, fontweight="bold")
+    axes.set_xlabel("score with 95 % interval", fontsize=8.5)
+    finish(axes)
+
+
+def draw_differences(axes: Axes, results: Results, task: str, methods: list[str]) -> None:
+    """Every method minus the reference, which is the line at 0; nothing where the two were not compared."""
+    reference = label(results.reference, LONGEST_NAME)
+    axes.axvline(0, color=GREY, linestyle="--", linewidth=1)
+    for budget in dict.fromkeys(row.budget for row in results.rows):
+        for method in methods:
+            if (found := difference(results, task, method, budget)) is not None:
+                draw_row(axes, results, methods, method, budget, found)
+    axes.set_xlabel(f"minus {reference}: same seeds, same questions", fontsize=8.5)
+    finish(axes)
+
+
+def difference(results: Results, task: str, method: str, budget: str) -> Estimate | None:
+    """A method's score minus that of the reference, from whichever table has it, in whichever direction."""
+    tested = [found for found in results.contrasts if found.budget == budget]
+    for found in (*tested, *results.differences.get(budget, ())):
+        if found.task == task and (found.method, found.against) == (method, results.reference):
+            return found.difference
+        if found.task == task and (found.against, found.method) == (method, results.reference):
+            plain = found.difference
+            low, high = (None if end is None else -end for end in (plain.high, plain.low))
+            return Estimate(-plain.value, low, high)
+    return None
+
+
+def draw_row(axes: Axes, results: Results, methods: list[str], method: str, budget: str, found: Estimate) -> None:
+    """A point with its interval in the row of its method, a little apart from that of another budget."""
+    budgets = list(dict.fromkeys(row.budget for row in results.rows))
+    place = methods.index(method) + 0.26 * (budgets.index(budget) - (len(budgets) - 1) / 2)
+    marker, inside = MARKERS[budget]
+    axes.errorbar(
+        found.value,
+        place,
+        xerr=errors(found),
+        fmt=marker,
+        color=COLOURS[0],
+        markerfacecolor=inside,
+        markersize=5.5,
+        capsize=3,
+        label=f"{label(method)} (equal {budget})",
+    )
+
+
+def finish(axes: Axes) -> None:
+    """Percent along the bottom, a light grid."""
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.tick_params(labelsize=8.5)
     style(axes, "both")
 
 

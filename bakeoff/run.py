@@ -6,13 +6,12 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from bakeoff.execute import Runner
 from bakeoff.prepare import prepared
 from bakeoff.results import Results, gather
 from bakeoff.settings import Bakeoff
 from bakeoff.trials import Trial, best_value, costs, entries, first_entries, size_of, tuning_trials
+from data.progress import Progress
 from data.run_log import read_summary
 from data.types import BadInputError
 
@@ -27,18 +26,11 @@ def run(bakeoff: Bakeoff, runs: Path, name: str, visible: bool = True) -> Result
     every value of the tuning.
     """
     bakeoff = prepared(bakeoff)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, disable=not visible) as progress:
-        bar = progress.add_task("bake-off", total=count(bakeoff))
+    with Progress("trainings", count(bakeoff), shown=visible) as progress:
 
         def advance(trial: str, done: bool) -> None:
-            progress.update(bar, description=trial, advance=1 if done else 0)
+            progress.stage(trial)
+            progress.advance(1 if done else 0)
 
         runner = Runner(runs, name, advance, bakeoff.parallel)
         tuning, sizes, targets = tune(bakeoff, runner) if bakeoff.tuning else ({}, *find_sizes(bakeoff, runner))

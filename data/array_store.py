@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -59,6 +59,10 @@ class ArrayStore:
             raise IndexError(f"index={index} must be in [0, {len(self)}) in {self.folder}")
         return self._values[self._starts[index] : self._starts[index + 1]]
 
+    def place(self, index: int) -> tuple[ArrayStore, int]:
+        """The store that holds array `index`, and its place there; see `GrowingStore.place`."""
+        return self, index
+
     def __reduce__(self) -> tuple[type[ArrayStore], tuple[Path]]:
         # A memory map pickles as a copy of its contents; another process opens the folder instead.
         return ArrayStore, (self.folder,)
@@ -67,12 +71,32 @@ class ArrayStore:
         return int(self._starts[-1]) * int(np.prod(self.trailing_shape, dtype=np.int64)) * self.dtype.itemsize
 
 
+class Stored(Protocol):
+    """Arrays by index: all there, or made when they are needed (`data.growing_store`)."""
+
+    @property
+    def folder(self) -> Path:
+        """Where they are kept; its name says how they were made."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What holds for all of them."""
+        ...
+
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    def place(self, index: int) -> tuple[ArrayStore, int]:
+        """The store that holds array `index`, and its place there."""
+        ...
+
+
 class StoredClip:
     """Array `index` of a store, as the source of a `Media` (implements `Clip`)."""
 
     __slots__ = ("index", "store")
 
-    def __init__(self, store: ArrayStore, index: int) -> None:
+    def __init__(self, store: Stored, index: int) -> None:
         self.store = store
         self.index = index
 
@@ -96,7 +120,7 @@ def build_once(folder: str | Path, build: Callable[[Path], None]) -> None:
     folder = Path(folder)
     if folder.is_dir():
         return
-    with _disk_errors(folder):
+    with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(folder.name + ".lock")):
             if not folder.is_dir():
@@ -111,7 +135,7 @@ def written_whole(folder: Path) -> Iterator[Path]:
     Raises `BadInputError` when the disk is full or the place cannot be written.
     """
     temporary = folder.with_name(folder.name + ".tmp")
-    with _disk_errors(folder):
+    with disk_errors(folder):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
@@ -123,7 +147,8 @@ def written_whole(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Errors of the system become a `BadInputError` that names the folder."""
     try:
         yield
     except OSError as error:

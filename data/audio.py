@@ -226,8 +226,9 @@ class AudioProcessor:
         """Values [F, M]. Raises `BadSampleError` for sound that cannot be read or is too long."""
         if isinstance(clip := media.source, StoredClip):
             rate = clip.store.metadata.get("sample_rate", self.features.sample_rate)
-            _refuse_long(clip.store.lengths[clip.index] / rate, self.max_seconds, repr(clip))
-            x_FM = torch.from_numpy(self._stored(clip.store)[clip.index].astype(np.float32))
+            part, place = clip.store.place(clip.index)
+            _refuse_long(part.lengths[place] / rate, self.max_seconds, repr(clip))
+            x_FM = torch.from_numpy(self._stored(part)[place].astype(np.float32))
         else:
             x_FM = self.features(read_audio(media, self.features.sample_rate, self.max_seconds))
         if rng is not None and self.augmentation is not None:

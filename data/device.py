@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import torch
@@ -23,6 +24,11 @@ def choose_device(name: str) -> torch.device:
     if device is None or device.type not in _types():
         raise ValueError(f"device={name} is not there; this machine has {', '.join(_types())}")
     return device
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _types() -> list[str]:

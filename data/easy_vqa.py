@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from data.array_store import StoredClip
 from data.image import read_image
 from data.randomness import generator
+from data.rendering import render_clips
 from data.speech import ESPEAK, MixedBank, mixed_bank
-from data.synthesisers.base import check_split
+from data.synthesisers.base import ClipSpec, check_split
 from data.types import AUDIO, IMAGE, BadInputError, Media, Message, Modality, Sample, Segment, Text
 
 VALIDATION_SHARE = 0.1
@@ -132,9 +134,9 @@ class EasyVqa:
         self._by_image = sorted(by_image.items())
         self._descriptions = [description(questions) for _, questions in self._by_image]
         self._images = _Images(split)
-        # Now, not in a worker: it may take a minute, and what is missing should be told before the training starts.
         shares = families or {ESPEAK: 1.0}
         self._bank = mixed_bank(_sentences(), split, clips_per_voice, shares) if spoken else None
+        self.stores = self._bank.stores if self._bank is not None else []
         self.modalities = _modalities(self._bank)
 
     def __len__(self) -> int:
@@ -197,8 +199,11 @@ class EasyVqaQuestions:
         self._images = _Images(split)
         clips_per_voice = CLIPS_PER_VOICE if split == "train" else 1
         shares = {family: 1.0}
-        self._bank = mixed_bank(_sentences(), split, clips_per_voice, shares) if questions == "spoken" else None
-        self.modalities = _modalities(self._bank)
+        bank = mixed_bank(_sentences(), split, clips_per_voice, shares) if questions == "spoken" else None
+        self.modalities = _modalities(bank)
+        self._clips = [] if bank is None else [self._voiced(bank, number, q) for number, q in self._questions]
+        # Now: it may take a minute, and what is missing should be told before a training starts.
+        render_clips([clip for clip, _ in self._clips])
 
     def __len__(self) -> int:
         return len(self._questions)
@@ -213,8 +218,8 @@ class EasyVqaQuestions:
             "template": question.template,
         }
         asked: Segment = Text(question.text)
-        if self._bank is not None:
-            clip, spec = self._bank.draw(question.text, generator(0, "easy_vqa voice", self.split, number))
+        if self._clips:
+            clip, spec = self._clips[index]
             asked = Media(AUDIO, clip)
             metadata |= {"voice": spec.voice, "synthesiser": spec.family}
         messages = (
@@ -223,6 +228,9 @@ class EasyVqaQuestions:
         )
         origin = f"easy_vqa/{self.split} question {number}"
         return Sample(str(number), messages, source="easy_vqa", origin=origin, metadata=metadata)
+
+    def _voiced(self, bank: MixedBank, number: int, question: Question) -> tuple[StoredClip, ClipSpec]:
+        return bank.draw(question.text, generator(0, "easy_vqa voice", self.split, number))
 
     def texts(self) -> Iterable[str]:
         """Questions and answers."""

@@ -1,4 +1,4 @@
-"""Synthetic speech: banks of spoken sentences by several families of synthesisers, rendered once into the cache.
+"""Synthetic speech: banks of spoken sentences by several families of synthesisers; each clip is rendered once.
 
 A family is a way of making speech (formants, recordings, a network); a voice belongs to one. No voice of the training
 asks in an evaluation, nor a near copy of one, and a family may be kept out of the training whole. Rendering is not
@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from data.array_store import ArrayStore, StoredClip, build_once, write_store
+from data.array_store import StoredClip
 from data.audio import one_thread
 from data.cache import cache_folder
+from data.device import cores
+from data.growing_store import GrowingStore
 from data.progress import tell, with_progress
 from data.randomness import generator
 from data.resampling import resample
@@ -32,14 +34,42 @@ from data.types import NotInstalledError
 SAMPLE_RATE = 16_000
 FAMILIES: dict[str, Synthesiser] = {engine.family: engine for engine in (EspeakVoices(), FliteVoices(), PiperVoices())}
 ESPEAK = EspeakVoices.family
+# Clips that may be rendered before the one that is written next.
+AHEAD = 16
+
+
+class ClipStore(GrowingStore):
+    """The clips of a bank in the cache, int16 at 16 kHz."""
+
+    def __init__(self, specs: Sequence[ClipSpec], split: str, family: str) -> None:
+        self.specs, self.family = specs, family
+        plain = [asdict(spec) for spec in specs]
+        fingerprint = hashlib.sha256(json.dumps([SAMPLE_RATE, plain]).encode()).hexdigest()[:12]
+        folder = cache_folder() / "speech" / f"{family}-{split}-{fingerprint}"
+        super().__init__(folder, len(specs), np.int16, {"sample_rate": SAMPLE_RATE})
+
+    def make(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        """Renders on all cores: engines are libraries that run while Python does other things."""
+        wanted = iter(with_progress([self.specs[index] for index in indices], f"speech by {self.family}, once"))
+        yield render(next(wanted))  # loads the engine
+        with one_thread(), ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            running: deque[Future[np.ndarray]] = deque()
+            try:
+                for spec in wanted:
+                    running.append(pool.submit(render, spec))
+                    if len(running) > AHEAD:
+                        yield running.popleft().result()
+                while running:
+                    yield running.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
 
 class SpeechBank:
-    """Rendered clips of one family in one split, by sentence."""
+    """Clips of one family in one split, by sentence."""
 
-    def __init__(self, store: ArrayStore) -> None:
-        self.store = store
-        self.specs = [ClipSpec(**spec) for spec in store.metadata["specs"]]
+    def __init__(self, store: ClipStore) -> None:
+        self.store, self.specs = store, store.specs
         self._by_text: dict[str, list[int]] = {}
         for index, spec in enumerate(self.specs):
             self._by_text.setdefault(spec.text, []).append(index)
@@ -56,6 +86,7 @@ class MixedBank:
 
     def __init__(self, banks: Mapping[str, SpeechBank], shares: Mapping[str, float]) -> None:
         self.families = list(banks)
+        self.stores = [bank.store for bank in banks.values()]
         self._banks = list(banks.values())
         self._bounds = np.cumsum([shares[family] for family in banks]) / sum(shares[family] for family in banks)
 
@@ -101,7 +132,7 @@ def check_family(family: str, split: str) -> None:
 def speech_bank(sentences: Iterable[str], split: str, clips_per_voice: int, family: str = ESPEAK) -> SpeechBank:
     """Every sentence by every voice of a family in `split`, `clips_per_voice` times its `takes`, settings drawn anew.
 
-    Rendered into the cache on first use, with a progress bar. Raises `NotInstalledError` when the family is not there.
+    Nothing is rendered yet (see `data.rendering`). Raises `NotInstalledError` when the family is not there.
     """
     if clips_per_voice < 1:
         raise ValueError(f"clips_per_voice={clips_per_voice} must be 1 or more")
@@ -109,13 +140,14 @@ def speech_bank(sentences: Iterable[str], split: str, clips_per_voice: int, fami
     engine = FAMILIES[family]
     engine.check_installed()
     rng = generator(0, "speech bank", family, split)
-    return _bank(_every(engine, sorted(set(sentences)), split, clips_per_voice * engine.takes, rng), split, family)
+    specs = list(_every(engine, sorted(set(sentences)), split, clips_per_voice * engine.takes, rng))
+    return SpeechBank(ClipStore(specs, split, family))
 
 
 def sparse_bank(sentences: Iterable[str], split: str, clips_per_sentence: int) -> SpeechBank:
     """As `speech_bank`, where every sentence has only so many clips, each in a drawn voice of espeak's in the split.
 
-    For more sentences than all voices could say.
+    For more sentences than all voices could say. All of them are rendered, with a progress bar.
     """
     if clips_per_sentence < 1:
         raise ValueError(f"clips_per_sentence={clips_per_sentence} must be 1 or more")
@@ -126,8 +158,10 @@ def sparse_bank(sentences: Iterable[str], split: str, clips_per_sentence: int) -
         (text, names[rng.integers(len(names))]) for text in sorted(set(sentences)) for _ in range(clips_per_sentence)
     ]
     # By voice, since the engine takes time to change it.
-    specs = (engine.draw(text, voice, rng) for text, voice in sorted(drawn, key=lambda item: item[1]))
-    return _bank(specs, split, ESPEAK)
+    specs = [engine.draw(text, voice, rng) for text, voice in sorted(drawn, key=lambda item: item[1])]
+    store = ClipStore(specs, split, ESPEAK)
+    store.ensure(range(len(store)))
+    return SpeechBank(store)
 
 
 def _every(
@@ -137,21 +171,6 @@ def _every(
         for text in sentences:
             for _ in range(clips):
                 yield engine.draw(text, voice, rng)
-
-
-def _bank(drawn: Iterable[ClipSpec], split: str, family: str) -> SpeechBank:
-    specs = list(drawn)
-    plain = [asdict(spec) for spec in specs]
-    fingerprint = hashlib.sha256(json.dumps([SAMPLE_RATE, plain]).encode()).hexdigest()[:12]
-    folder = cache_folder() / "speech" / f"{family}-{split}-{fingerprint}"
-    build_once(folder, lambda temporary: _render_into(temporary, specs, plain, family))
-    return SpeechBank(ArrayStore(folder))
-
-
-def _render_into(folder: Path, specs: Sequence[ClipSpec], plain: list[dict[str, Any]], family: str) -> None:
-    clips = (render(spec) for spec in with_progress(specs, f"speech by {family}, once"))
-    with one_thread():
-        write_store(folder, clips, np.int16, metadata={"specs": plain, "sample_rate": SAMPLE_RATE})
 
 
 def render(spec: ClipSpec) -> np.ndarray:

@@ -15,7 +15,7 @@ from matplotlib.figure import SubFigure
 from torch import Tensor
 
 from data.collate import collate_prompts
-from data.drawing import new_figure, pixels
+from data.drawing import COLOURS, new_figure, pixels
 from data.interleave import Interleaver
 from data.plain_text import label
 from data.types import Layout, Sample
@@ -137,6 +137,8 @@ def show_weights(axes: Axes, medium: Attended, weights_T: np.ndarray) -> None:
         axes.imshow(veil, extent=(0, 1, 0, 1), interpolation="bilinear")
         return
     edges = np.linspace(0, 1, len(weights_T) + 1)
-    axes.stairs(0.95 * relative, edges, fill=True, color="#E69F00", alpha=0.4)
+    axes.stairs(0.95 * relative, edges, fill=True, color=COLOURS[1], alpha=0.4)
+    for colour, width in (("white", 2.2), ("black", 1.0)):  # in grey the filling is lost on a grey picture
+        axes.stairs(0.95 * relative, edges, color=colour, linewidth=width)
     axes.stairs(0.95 * relative, edges, color="#E69F00", linewidth=1.2)
     axes.set_ylim(0, 1)

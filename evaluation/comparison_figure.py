@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from data.drawing import MAX_TASKS, and_rest, new_figure
+from data.drawing import COLOURS, MAX_TASKS, and_rest, new_figure, style
 from data.plain_text import label
 from evaluation.compare import Group, Spread, task_metrics, task_names
 from evaluation.comparison_table import COSTS
-from evaluation.figures import COLOURS, errors, style
+from evaluation.figures import errors
 from evaluation.metric_names import LOWER_IS_BETTER, is_share, number, title
 
 # Panels beside one another, rows of a panel, characters of a name and of a line of it.

@@ -31,6 +31,8 @@ TITLES = {
 }
 # Diverging for signed scores, sequential for weights.
 MAPS = {GRADIENT: "RdBu_r", MAGNITUDE: "Reds", ATTENTION: "Reds"}
+# A score below this share of the largest, with a minus, is marked by one.
+MARKED, MINUS = 0.2, "\N{MINUS SIGN}"
 WORDS_PER_LINE = 5
 # Media and lines of words that are drawn at most.
 MAX_ITEMS, MAX_LINES = 8, 24
@@ -91,11 +93,18 @@ def draw_explanation(explanation: Explanation) -> Figure:
             axes.set_title(f"{label(regions[0].modality, 20)}: {TITLES.get(method, method)}", fontsize=9, loc="left")
             scores = explanation.scores[method][places] if method in explanation.scores else None
             colours = None if scores is None else region_colours(scores, method)
+            minus = [] if scores is None else against(scores)
             if item is None:
-                draw_words(axes, regions, colours)
+                draw_words(axes, regions, colours, minus)
             else:
                 draw_medium(axes, regions, explanation.shown[item], colours)
+                draw_marks(axes, regions, minus)
     return figure
+
+
+def against(scores: np.ndarray) -> list[int]:
+    """The places of what clearly speaks against the answer; both ends of the colours are dark, and alike in grey."""
+    return np.flatnonzero(scores < -MARKED * max(float(np.abs(scores).max()), 1e-30)).tolist()
 
 
 def region_colours(scores: np.ndarray, method: str) -> np.ndarray:
@@ -123,13 +132,24 @@ def draw_medium(axes: Axes, regions: Sequence[Region], shown: np.ndarray, colour
     axes.imshow(grid, extent=extent, interpolation="nearest", aspect="equal" if layout.grid else "auto")
 
 
-def draw_words(axes: Axes, regions: Sequence[Region], colours: np.ndarray | None) -> None:
-    """Words in reading order, each on its colour."""
+def draw_marks(axes: Axes, regions: Sequence[Region], minus: Sequence[int]) -> None:
+    """A minus in each of these regions of a medium."""
+    assert regions[0].layout is not None
+    rows, columns = regions[0].layout.grid or (1, len(regions))
+    for place in minus:
+        row, column = divmod(place, columns)
+        where = ((column + 0.5) / columns, (row + 0.5) / rows)
+        axes.text(*where, MINUS, ha="center", va="center", fontsize=9, fontweight="bold")
+
+
+def draw_words(axes: Axes, regions: Sequence[Region], colours: np.ndarray | None, minus: Sequence[int] = ()) -> None:
+    """Words in reading order, each on its colour, with a minus where they speak against the answer."""
     num_lines = min(-(-len(regions) // WORDS_PER_LINE), MAX_LINES)
     for place, region in enumerate(regions[: num_lines * WORDS_PER_LINE]):
         line, column = divmod(place, WORDS_PER_LINE)
         box = None if colours is None else {"facecolor": colours[place], "edgecolor": "none", "pad": 3}
         where = ((column + 0.5) / WORDS_PER_LINE, 1 - (line + 0.5) / num_lines)
-        axes.text(*where, label(region.label, 14), ha="center", va="center", fontsize=10, bbox=box)
+        word = f"{MINUS}{label(region.label, 14)}" if place in minus else label(region.label, 14)
+        axes.text(*where, word, ha="center", va="center", fontsize=10, bbox=box)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)

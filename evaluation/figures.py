@@ -15,15 +15,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, PercentFormatter
 
 from data import run_log
-from data.drawing import MAX_TASKS, Draw, and_rest, new_figure, slug
+from data.drawing import (
+    COLOURS,
+    GREY,
+    MAX_TASKS,
+    Draw,
+    and_rest,
+    bar_style,
+    line_style,
+    new_figure,
+    point_style,
+    slug,
+    style,
+)
 from data.plain_text import label
 from evaluation.conditions import BASELINES, condition_name, context_of_report
 from evaluation.metric_names import ACCURACY, CHRF, LOWER_IS_BETTER, MAIN_RECALL, WER, is_share, number, title, unit
 from evaluation.metrics import main_score, tasks_by_metric
 
-# Okabe and Ito's palette, which remains distinct under the common kinds of colour blindness.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
-BLIND, CHANGED = "#7F7F7F", "#E69F00"
+# Bars of the model, of its audit and of the blind baselines.
+MODEL, CHANGED, BLIND = bar_style(0), bar_style(1), {"facecolor": GREY, "hatch": "", "edgecolor": "black"}
 WIDTH = 8.0
 MAX_ROWS = 32
 MAX_ANSWERS = 20
@@ -70,13 +81,6 @@ def score_words(score: Mapping[str, float], metric: str = ACCURACY) -> str:
     return f"{value} {unit(metric)}".rstrip() + f" [{low}, {high}]"
 
 
-def style(axes: Axes, grid: str) -> None:
-    """A light grid behind the data, no box."""
-    axes.grid(axis=grid, color="#DDDDDD", linewidth=0.8)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def draw_scores(report: Mapping[str, Any], metric: str = ACCURACY) -> Figure:
     """The score above its audit, of each task with this main metric; the blind baselines continue as vertical lines."""
     every = tasks_by_metric(report)[metric]
@@ -89,12 +93,12 @@ def draw_scores(report: Mapping[str, Any], metric: str = ACCURACY) -> Figure:
     longest = max(score["high"] for task in tasks for _, score, _ in rows[task])
     limit = 1.0 if is_share(metric) and longest <= 1 else longest
     for axes, task in zip(panels, tasks, strict=True):
-        for place, (_, score, colour) in enumerate(rows[task]):
-            axes.barh(place, score["value"], color=colour, height=0.72)
+        for place, (_, score, look) in enumerate(rows[task]):
+            axes.barh(place, score["value"], height=0.72, **look)
             axes.errorbar(score["value"], place, xerr=errors(score), color="black", capsize=3, linewidth=1.2)
             axes.text(1.02 * limit, place, f"{score_words(score, metric)}  n={score['n']:,}", va="center", fontsize=8.5)
-            if colour == BLIND:
-                axes.axvline(score["value"], color=BLIND, linestyle="--", linewidth=1, zorder=0.5)
+            if look is BLIND:
+                axes.axvline(score["value"], color=GREY, linestyle="--", linewidth=1, zorder=0.5)
         axes.set_yticks(range(len(rows[task])), [label(name) for name, _, _ in rows[task]])
         axes.set_ylim(len(rows[task]) - 0.4, -0.6)
         axes.set_xlim(0, limit)
@@ -108,9 +112,9 @@ def draw_scores(report: Mapping[str, Any], metric: str = ACCURACY) -> Figure:
     return figure
 
 
-def score_rows(report: Mapping[str, Any], task: str) -> list[tuple[str, Mapping[str, float], str]]:
-    """Name, score and colour of every bar of a task."""
-    rows = [("model", main_score(report["tasks"][task]), COLOURS[0])]
+def score_rows(report: Mapping[str, Any], task: str) -> list[tuple[str, Mapping[str, float], Mapping[str, Any]]]:
+    """Name, score and look of every bar of a task."""
+    rows = [("model", main_score(report["tasks"][task]), MODEL)]
     context = context_of_report(report, task)
     for condition, score in report.get("audit", {}).get(task, {}).items():
         rows.append((condition_name(condition, context), score, BLIND if condition in BASELINES else CHANGED))
@@ -140,9 +144,8 @@ def draw_breakdown(field: str, scores: Mapping[str, Mapping[str, Any]], metric: 
             continue
         values = np.array([found[shown[place]]["value"] for place in rows])
         bars = np.concatenate([errors(found[shown[place]]) for place in rows], axis=1)
-        marker = "os^Dv"[order % 5]
         places, name = np.array(rows) + offset, label(task)
-        axes.errorbar(values, places, xerr=bars, fmt=marker, color=COLOURS[order % 7], capsize=2, label=name)
+        axes.errorbar(values, places, xerr=bars, capsize=2, label=name, **point_style(order))
     axes.set_yticks(range(len(shown)), [f"{label(key)}  (n={sizes(scores, key)})" for key in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
     if is_share(metric):
@@ -248,7 +251,7 @@ def draw_losses(axes: Axes, curves: Mapping[str, np.ndarray]) -> None:
         axes.plot(curve[:, 0], curve[:, 1], color=COLOURS[0], alpha=0.3, linewidth=1)
         axes.plot(*running_mean(curve), color=COLOURS[0], linewidth=1.8, label="training")
     if (curve := curves.get("val/loss")) is not None:
-        axes.plot(*curve.T, color=COLOURS[5], marker="o", markersize=3.5, label="validation")
+        axes.plot(*curve.T, **line_style(1), markersize=3.5, label="validation")
         axes.legend(frameon=False)
     axes.set_ylabel("loss (nats per answer token)")
     axes.set_yscale("log")
@@ -270,9 +273,7 @@ def draw_accuracies(axes: Axes, curves: Mapping[str, np.ndarray]) -> None:
     tasks = every[:MAX_TASKS]
     for order, name in enumerate(tasks):
         task = name.removeprefix("val/").rpartition("/")[0] or name
-        axes.plot(
-            *curves[name].T, color=COLOURS[order % 7], marker="os^Dv"[order % 5], markersize=3.5, label=label(task)
-        )
+        axes.plot(*curves[name].T, **line_style(order), markersize=3.5, label=label(task))
     metrics = dict.fromkeys(title(name.rpartition("/")[2]) for name in tasks)
     axes.set_ylabel(f"validation {label(', '.join(metrics))}{and_rest(len(tasks), len(every))}")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from data.drawing import MAX_TASKS, Draw, and_rest, new_figure
+from data.drawing import COLOURS, MAX_TASKS, Draw, and_rest, new_figure, style
 from data.plain_text import label
-from evaluation.figures import COLOURS, WIDTH, style
+from evaluation.figures import WIDTH
 from evaluation.metric_names import is_share, title
 
 SPREAD = "Scores of single answers"

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from data.drawing import MAX_TASKS, Draw, and_rest, new_figure
+from data.drawing import GREY, MAX_TASKS, Draw, and_rest, line_style, new_figure, style
 from data.plain_text import label
-from evaluation.figures import BLIND, COLOURS, WIDTH, errors, style
+from evaluation.figures import WIDTH, errors
 from evaluation.markdown import escaped, percent, table
 from evaluation.metric_names import ACCURACY, WORDS, is_share, number, title, unit
 
@@ -46,7 +46,7 @@ def panel_grid(
                 draw(axes, found[modality])
             else:
                 axes.text(
-                    0.5, 0.5, f"no {label(modality)} in this task", ha="center", transform=axes.transAxes, color=BLIND
+                    0.5, 0.5, f"no {label(modality)} in this task", ha="center", transform=axes.transAxes, color=GREY
                 )
             style(axes, "both")
         highest = max(float(axes.dataLim.ymax) for axes in row if axes.has_data())
@@ -75,12 +75,10 @@ def draw_deleted(axes: Axes, found: Mapping[str, Any]) -> None:
     for place, (name, curve) in enumerate(found["curves"].items()):
         scores = [found["full"], *curve["probability"]]
         bars = [[float(errors(score)[side, 0]) for score in scores] for side in (0, 1)]
-        colour = BLIND if name == "random" else COLOURS[place % len(COLOURS)]
+        look = line_style(place) | ({"color": GREY} if name == "random" else {})
         shares = [0.0, *found["shares"]]
         values = [score["value"] for score in scores]
-        axes.errorbar(
-            shares, values, yerr=bars, marker="os^Dv"[place % 5], color=colour, capsize=2, label=label(name, 24)
-        )
+        axes.errorbar(shares, values, yerr=bars, capsize=2, label=label(name, 24), **look)
 
 
 def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
@@ -101,7 +99,7 @@ def draw_robustness(robustness: Mapping[str, Mapping[str, Any]]) -> Figure:
         if is_share(metric):
             row[0].yaxis.set_major_formatter(PercentFormatter(1.0, symbol=unit(metric)))
     for axes in panels[-1]:
-        axes.set_xlabel("severity (0: undamaged); dashed: blind floor")
+        axes.set_xlabel("severity (0: undamaged); dotted: blind floor")
         axes.set_xticks(range(6))
     return figure
 
@@ -112,13 +110,9 @@ def draw_curves(axes: Axes, panel: Mapping[str, Any]) -> None:
         scores = [panel["clean"], *curve[panel["metric"]]]
         bars = [[float(errors(score)[side, 0]) for score in scores] for side in (0, 1)]
         values = [score["value"] for score in scores]
-        marker = "os^Dv"[place % 5]
-        colour = COLOURS[place % len(COLOURS)]
-        axes.errorbar(
-            range(len(scores)), values, yerr=bars, marker=marker, color=colour, capsize=2, label=label(name, 24)
-        )
+        axes.errorbar(range(len(scores)), values, yerr=bars, capsize=2, label=label(name, 24), **line_style(place))
         if curve["floor"] is not None:
-            axes.axhline(curve["floor"]["value"], color=BLIND, linestyle="--", linewidth=1, zorder=0.5)
+            axes.axhline(curve["floor"]["value"], color=GREY, linestyle=":", linewidth=1, zorder=0.5)
     axes.legend(frameon=False, loc="lower left", fontsize=8.5)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from data.device import cores
 from data.run_log import last_values
 
 PACKAGES = ("interfuse", "torch", "torchvision", "torchaudio", "numpy", "tokenizers")
@@ -39,7 +39,7 @@ def environment() -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {name: installed(name) for name in PACKAGES},
         "machine": {
             "platform": f"{platform.system()} {platform.machine()}",
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": cores(),
             "threads": torch.get_num_threads(),
         },
     }

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
-from data.drawing import MAX_TASKS, Draw, new_figure, slug
+from data.drawing import GREY, MAX_TASKS, Draw, line_style, new_figure, slug, style
 from data.plain_text import label
-from evaluation.figures import BLIND, COLOURS, WIDTH, style
+from evaluation.figures import WIDTH
 
 COLUMNS = 3
 NAMES = {"model": "model", "ridge": "ridge regression on frozen features"}
@@ -51,12 +51,13 @@ def draw_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 def _draw_curve(axes: Axes, found: Mapping[str, Any]) -> None:
     points, asked = found["k"], found["model"][0]["n"]
-    for colour, (key, name) in zip(COLOURS, NAMES.items(), strict=False):
+    for place, (key, name) in enumerate(NAMES.items()):
         if key in found:
             value, low, high = ([score[part] for score in found[key]] for part in ("value", "low", "high"))
-            axes.plot(points, value, color=colour, marker="o", markersize=3, linewidth=1.4, label=name)
-            axes.fill_between(points, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(points, found["chance"], color=BLIND, linestyle="--", linewidth=1.2, label="chance")
+            look = line_style(place)
+            axes.plot(points, value, markersize=3, linewidth=1.4, label=name, **look)
+            axes.fill_between(points, low, high, color=look["color"], alpha=0.2, linewidth=0)
+    axes.plot(points, found["chance"], color=GREY, linestyle=":", linewidth=1.6, label="chance")
     axes.set_xscale("log")
     axes.set_xlim(1, max(points[-1], 2))
     axes.set_xticks([point for point in points if str(point)[0] == "1"])

@@ -15,6 +15,7 @@ import numpy as np
 
 from data.interleave import Interleaver
 from data.mixture import Source
+from data.progress import Progress
 from data.types import AlignedSample, BadSampleError, Modality
 from evaluation.clusters import Clusters, clusters_of
 from evaluation.context import WORDS
@@ -23,7 +24,6 @@ from evaluation.embedding import Embedded, embed, embed_texts, first_batch, read
 from evaluation.frozen_baseline import RidgeBaseline, frozen_modalities
 from evaluation.identity import data_fingerprint
 from evaluation.metrics import bootstrap, interval_words
-from evaluation.progress import question_progress
 from evaluation.ranking import chance_curve, curve_points, recall_curve, retrieval_scores
 from evaluation.retrieval_answers import Direction, retrieval_rows, words_of
 from evaluation.settings import Bootstrap, check_tasks
@@ -95,9 +95,10 @@ def evaluate_retrieval(
     frozen = frozen_modalities(model)
     unread = fitted if skips else None
     training = read_aligned(settings.ridge, unread) if settings.ridge is not None and len(frozen) > 1 else []
-    with question_progress(_num_questions(tasks, training), progress) as bar:
+    with Progress("samples", _num_questions(tasks, training), shown=progress) as bar:
         size, done = settings.batch_size, bar.advance
-        bar.stage("training features" if training else "")
+        if training:
+            bar.stage("training features")
         ridge = RidgeBaseline(model, interleaver, training, batch_size=size, skipped=unread, advance=done)
         for name, samples in tasks.items():
             bar.stage(name)

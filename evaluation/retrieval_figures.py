@@ -11,13 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from data.drawing import Draw, new_figure, slug
+from data.drawing import COLOURS, DASHES, Draw, bar_style, new_figure, point_style, slug, style
 from data.plain_text import label
-from evaluation.figures import COLOURS, WIDTH, style
+from evaluation.figures import WIDTH
 
-MARKERS = "os^Dv"
 MAX_LABELS = len(COLOURS) - 1
-REST = "#BBBBBB"
+REST: Any = {"color": "#BBBBBB", "marker": ".", "s": 9, "linewidths": 0}
 # Pairs of modalities beside one another.
 MAX_COLUMNS = 4
 
@@ -34,29 +33,33 @@ def space_pictures(report: Mapping[str, Any]) -> dict[str, tuple[str, Draw]]:
 
 
 def draw_map(found: Mapping[str, Any]) -> Figure:
-    """The same points twice: coloured by modality, and by the most frequent values of the field."""
+    """The same points twice: told apart by modality, and by the most frequent values of the field."""
     figure = new_figure(WIDTH, 3.9)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     counts = Counter(name for points in found["points"].values() for _, _, name in points)
-    colours = {name: COLOURS[place] for place, (name, _) in enumerate(counts.most_common(MAX_LABELS))}
+    looks = {name: _dot(place) for place, (name, _) in enumerate(counts.most_common(MAX_LABELS))}
     for number, (modality, points) in enumerate(found["points"].items()):
         x, y = np.array([[x, y] for x, y, _ in points]).T
-        marker = MARKERS[number % len(MARKERS)]
-        left.scatter(
-            x, y, s=12, marker=marker, color=COLOURS[number % 7], alpha=0.7, linewidths=0, label=label(modality)
-        )
-        labelled = [colours.get(name, REST) for _, _, name in points]
-        right.scatter(x, y, s=12, marker=marker, c=labelled, alpha=0.8, linewidths=0)
-    for name, colour in colours.items():
-        right.scatter([], [], s=16, color=colour, label=label(name or "unknown", 20))
-    if len(counts) > len(colours):
-        right.scatter([], [], s=16, color=REST, label="others")
+        left.scatter(x, y, s=12, alpha=0.7, label=label(modality), **_dot(number))
+    everything = [found_point for points in found["points"].values() for found_point in points]
+    if others := [(x, y) for x, y, name in everything if name not in looks]:
+        right.scatter(*np.array(others).T, **REST)
+    for name, look in looks.items():
+        x, y = np.array([(x, y) for x, y, own in everything if own == name]).T
+        right.scatter(x, y, s=12, alpha=0.8, label=label(name or "unknown", 20), **look)
+    if others:
+        right.scatter([], [], label="others", **REST)
     for axes, title in ((left, "by modality"), (right, f"by {label(found['field'])}")):
         axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
         axes.legend(frameon=False, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
         _name_components(axes, found["explained"])
         style(axes, "both")
     return figure
+
+
+def _dot(place: int) -> dict[str, Any]:
+    look = point_style(place)
+    return {"color": look["color"], "marker": look["marker"], "linewidths": 0}
 
 
 def _name_components(axes: Axes, explained: list[float]) -> None:
@@ -76,12 +79,12 @@ def draw_gap(found: Mapping[str, Any]) -> Figure:
         axes.remove()
     panels = panels[: len(found)]
     for axes, (pair, gap) in zip(panels, found.items(), strict=True):
-        for name, colour in (("unmatched", COLOURS[1]), ("matched", COLOURS[0])):
+        for place, name in ((1, "unmatched"), (0, "matched")):
             counts = np.array(gap["counts"][name], dtype=float)
             edges = np.linspace(-1, 1, len(counts) + 1)
-            axes.stairs(counts / max(counts.sum(), 1), edges, color=colour, fill=True, alpha=0.55, label=name)
+            axes.stairs(counts / max(counts.sum(), 1), edges, fill=True, alpha=0.55, label=name, **bar_style(place))
             if gap[name] is not None:  # where every pair is matched
-                axes.axvline(gap[name], color=colour, linewidth=1.2)
+                axes.axvline(gap[name], color=COLOURS[place], linestyle=DASHES[place], linewidth=1.2)
         axes.set_title(label(pair, 60 // columns), loc="left", fontsize=10, fontweight="bold")
         axes.set_xlabel(f"cosine; centres {gap['distance']:.2f} apart", fontsize=8.5)
         style(axes, "y")

@@ -12,6 +12,7 @@ from typing import Any
 from data.chat import ChatTokenizer
 from data.collate import collate
 from data.interleave import Interleaver
+from data.progress import Progress
 from data.types import BadSampleError, Sample
 from evaluation.answer_metrics import AnswerMetric, score
 from evaluation.asking import Asker
@@ -25,7 +26,6 @@ from evaluation.identity import data_fingerprint
 from evaluation.metric_names import CHOICE, title
 from evaluation.metrics import interval_words
 from evaluation.predict import Prediction
-from evaluation.progress import question_progress
 from evaluation.questions import Questions, context_of, long_answers, read_samples
 from evaluation.reply import canonical
 from evaluation.robustness import curves, points
@@ -73,7 +73,7 @@ def evaluate(
     report: dict[str, Any] = {key: {} for key in TASK_KEYS} | {"withheld": sorted(interleaver.withheld)}
     robust = settings.robustness
     size = sum(task.size + extra_size(task.samples, settings) for task in tasks.values())
-    with question_progress(size, progress) as bar:
+    with Progress("questions", size, shown=progress) as bar:
         ask = Asker(model, tokenizer, interleaver, settings, on_bad_sample, bar.stage, bar.advance)
         for name, task in tasks.items():
             found = ask(name, task.samples, task.metrics, task.candidates, answers=True)

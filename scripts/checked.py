@@ -19,6 +19,8 @@ from scripts.options import ROOTS, Options
 # Of a source: whether it is left out where it is not installed (`data.instantiate.instantiate_source`); of an encoder:
 # whether it is where the data hold no such media (`training.encoder_choice`).
 BESIDE = {"optional": bool, "if_held": bool}
+# Of an evaluation; one that is null is left out, as a source of the validation is.
+TASKS = "tasks"
 
 
 def checked(config: DictConfig, config_name: str) -> DictConfig:
@@ -69,13 +71,15 @@ def node_schema(annotation: Any) -> type[Options] | None:
 
 def _given(node: DictConfig, references: bool = True) -> dict[str, Any]:
     """What can be read of a node, as plain containers, without what is not made and so may hold anything: sources whose
-    file is not given, and an evaluation without tasks.
+    file is not given, tasks that are null, and an evaluation without tasks.
     """
     content = {}
     for name in map(str, node):
         try:
             if not OmegaConf.is_missing(node, name) and (references or not OmegaConf.is_interpolation(node, name)):
                 value = _given(node[name], references) if isinstance(node[name], DictConfig) else _resolved(node[name])
+                if name == TASKS and isinstance(value, dict):
+                    value = {task: source for task, source in value.items() if source is not None}
                 if not (isinstance(value, dict) and "_target_" in value) or (is_given(value) and _has_tasks(value)):
                     content[name] = value
         except OmegaConfBaseException:  # it refers to what is missing
@@ -85,7 +89,7 @@ def _given(node: DictConfig, references: bool = True) -> dict[str, Any]:
 
 def _has_tasks(value: dict[str, Any]) -> bool:
     """False for an evaluation that asks nothing, as in the tuning of a bake-off."""
-    return value.get("tasks", {}) is not None
+    return value.get(TASKS, {}) is not None
 
 
 def _resolved(value: Any) -> Any:

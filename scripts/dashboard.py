@@ -19,14 +19,16 @@ def main(config: DictConfig) -> None:
     """Serve until Ctrl-C."""
     import contextlib
     import io
+    import os
     import threading
     import webbrowser
 
     from data.types import BadInputError
-    from training.trackers.trackio import PROJECT, import_trackio
+    from training.trackers.trackio import PLOT_ORDER, PROJECT, import_trackio
 
     runs = Path(config.runs)
     trackio = import_trackio(runs)
+    os.environ.setdefault("TRACKIO_PLOT_ORDER", ",".join(PLOT_ORDER))
     if not any(Path(trackio.utils.TRACKIO_DIR).glob("*.db")):
         raise BadInputError(f"{runs}: no run has been logged here yet; try 'make quick'")
     try:

@@ -20,7 +20,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 
-from data.device import choose_device
+from data.device import choose_device, cores
 
 # Other processes wait while the first one evaluates, which may take long.
 TIMEOUT = timedelta(hours=2)
@@ -82,11 +82,6 @@ def start(device: str = "auto") -> Processes:
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
     mesh = init_device_mesh(chosen.type, (world_size,), mesh_dim_names=("data",))
     return Processes(dist.get_rank(), world_size, chosen, mesh)
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share_of_cores() -> int:

@@ -33,13 +33,14 @@ from data.interleave import Interleaver
 from data.loader import BatchStream
 from data.mixture import Mixture, Source
 from data.progress import tell
+from data.rendering import render_ahead
 from data.tokenizer import Tokenizer
 from data.types import BadInputError, Modality, Processor
 from fusion.model import FusionModel
 from training.data_changes import OPTION, compare, describe
 from training.distributed import Processes
 from training.encoder_choice import follow_data
-from training.feature_cache import cached_processors
+from training.feature_cache import cached_processors, num_samples
 from training.length import with_length
 from training.objectives.base import Objective
 from training.preprocessing import follow_encoders
@@ -207,6 +208,7 @@ def _stream(
 ) -> BatchStream:
     """The batches of this process, with features in place of media where they are cached."""
     mixture = Mixture(data.sources, config.seed, config.data.samples_per_batch)
+    render_ahead(mixture, num_samples(config))
     cached = cached_processors(config, model, mixture, processors, processes.device)
     reader = build_interleaver(config.data, data.tokenizer, cached, model.layouts, model.modalities)
     rank, world_size = processes.rank, processes.world_size

@@ -136,7 +136,7 @@ class Trainer:
                 self.report.alert("resume", note, "warn")
             for batches, data_seconds in self._windows():
                 self._train_step(batches, data_seconds)
-                progress.advance(self.step)
+                progress.reach(self.step)
                 if self.step % options.log_every == 0:
                     self._log()
                 if _due(self.step, options.evaluate_every) and self._validate():

@@ -11,15 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from data.drawing import Draw, new_figure, save_all
+from data.drawing import COLOURS, DASHES, Draw, bar_style, new_figure, save_all, style
 from data.inspection.contact_sheet import draw_pictures, draw_sounds
 from data.inspection.duplicates import Twins
 from data.inspection.measures import Measures
 from data.inspection.scan import Scan
 from data.plain_text import label
 
-# Okabe and Ito's palette, which remains distinct under the common kinds of colour blindness.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 WIDTH, BINS, MAX_ANSWERS = 8.0, 40, 20
 # Beyond this share of the values a histogram ends, so that one long text does not squeeze all others.
 SHOWN_SHARE = 0.995
@@ -54,7 +52,7 @@ def draw_answers(measures: Mapping[str, Measures]) -> Figure | None:
     for number, (name, counts) in enumerate(answered.items()):
         places = np.arange(len(kept)) + (number - (len(answered) - 1) / 2) * height
         shares = [counts[answer] / counts.total() for answer in kept]
-        axes.barh(places, shares, height, color=COLOURS[number % 7], label=label(name))
+        axes.barh(places, shares, height, label=label(name), **bar_style(number))
     axes.set_yticks(range(len(kept)), [label(answer) for answer in kept])
     axes.set_ylim(len(kept) - 0.4, -0.6)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -119,15 +117,16 @@ def _histogram(axes: Axes, title: str, values: Values, names: Sequence[str], who
     for name, row in values.items():
         row_N = np.asarray(row, dtype=np.float64)
         counts, _ = np.histogram(row_N, edges)
-        colour = COLOURS[names.index(name) % 7]
+        place = names.index(name)
+        colour, dash = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
         axes.stairs(counts / len(row_N), edges, fill=True, color=colour, alpha=0.25)
-        axes.stairs(counts / len(row_N), edges, color=colour, linewidth=1.4, label=label(name))
+        axes.stairs(counts / len(row_N), edges, color=colour, linestyle=dash, linewidth=1.4, label=label(name))
     beyond = int((everything > edges[-1]).sum())
     axes.set_xlabel(f"{title}; {beyond:,} beyond {edges[-1]:,.4g}" if beyond else title)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=whole))
     axes.set_ylim(bottom=0)
-    _style(axes, "y")
+    style(axes, "y")
 
 
 def _edges(low: float, high: float, whole: bool) -> np.ndarray:
@@ -146,7 +145,7 @@ def _figure(height: float) -> tuple[Figure, Axes]:
 
 
 def _finish(figure: Figure, axes: Axes, count: int, grid: str) -> None:
-    _style(axes, grid)
+    style(axes, grid)
     _legend(figure, axes, count)
 
 
@@ -154,10 +153,3 @@ def _legend(figure: Figure, axes: Axes, count: int) -> None:
     if count > 1:
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=min(count, 4), frameon=False)
-
-
-def _style(axes: Axes, grid: str) -> None:
-    """A light grid behind the data, no box."""
-    axes.grid(axis=grid, color="#DDDDDD", linewidth=0.8)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

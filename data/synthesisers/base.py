@@ -47,7 +47,10 @@ class Synthesiser(ABC):
 
     @abstractmethod
     def say(self, spec: ClipSpec) -> tuple[np.ndarray, int]:
-        """Samples, float32 [S] in [-1, 1], and their rate. Raises `BadInputError` for a voice that does not exist."""
+        """Samples, float32 [S] in [-1, 1], and their rate; several threads may call it.
+
+        Raises `BadInputError` for a voice that does not exist.
+        """
 
     def installed(self) -> bool:
         """Whether the family can be rendered here."""

@@ -12,6 +12,7 @@ import ctypes
 import os
 import shutil
 import tempfile
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ ACCENTS = ("en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-g
 RATES, PITCHES, PITCH_RANGES = (130, 220), (20, 80), (30, 80)
 NUM_TEST_VARIANTS, NUM_VALIDATION_VARIANTS, LARGEST_HELD_OUT_FAMILY = 16, 12, 4
 MAX_PATH_BYTES = 150
+_ONE_AT_A_TIME = threading.Lock()
 INSTALL = "speech of espeak-ng needs its package: pip install 'interfuse[speech]'"
 
 
@@ -52,7 +54,8 @@ class EspeakVoices(Synthesiser):
     def say(self, spec: ClipSpec) -> tuple[np.ndarray, int]:
         """Samples at the engine's rate, 22,050 Hz."""
         engine = _engine()
-        return engine.say(spec).astype(np.float32) / 32768, engine.sample_rate
+        with _ONE_AT_A_TIME:
+            return engine.say(spec).astype(np.float32) / 32768, engine.sample_rate
 
 
 @lru_cache(maxsize=3)

@@ -142,13 +142,13 @@ def test_the_terminal_shows_scores_and_contrasts_in_eighty_columns() -> None:
 
 
 def points(axes: Axes) -> dict[str, tuple[float, ...]]:
-    """x, y and the ends of the interval, if there is one, of every labelled point of a figure."""
+    """Row, value and the ends of the interval, if there is one, of every labelled point of a panel."""
     found = {}
     for container in axes.containers:
         (point, _, bars) = container.lines
         ((x, y),) = point.get_xydata()
-        ends = [end for bar in bars for (_, end) in bar.get_segments()[0]]
-        found[str(container.get_label())] = (x, y, *ends)
+        ends = [end for bar in bars for (end, _) in bar.get_segments()[0]]
+        found[str(container.get_label())] = (y, x, *ends)
     return found
 
 
@@ -156,15 +156,36 @@ def points(axes: Axes) -> dict[str, tuple[float, ...]]:
 def test_the_figure_shows_the_numbers_of_the_tables(seeds: int) -> None:
     results = simulated(seeds, CONTRASTS)
     tables = markdown_tables(to_markdown(results))
-    (axes,) = draw(results).axes
-    found = points(axes)
+    figure = draw(results)
+    scores, differences = figure.axes
+    assert [text.get_text() for text in scores.get_yticklabels()] == list(METHODS)
+    found, apart = points(scores), points(differences)
     for budget, title in TITLES.items():
         assert [row["method"] for row in tables[title]] == list(METHODS)
         for row in tables[title]:
-            x, *ys = found.pop(f"{row['method']} (equal {budget})")
+            place, *values = found.pop(f"{row['method']} (equal {budget})")
+            assert round(place) == list(METHODS).index(row["method"])
             numbers = row["typed"].replace("[", "").replace("]", "").replace(",", "").split()
             assert len(numbers) == (3 if seeds > 1 else 1)
             # The table has one digit behind the point.
-            assert x == pytest.approx(float(row["MFLOP per sample (forward)"]), abs=0.0501)
-            assert [100 * y for y in ys] == pytest.approx([float(number) for number in numbers], abs=0.0501)
-    assert not found, "no other points"
+            assert [100 * value for value in values] == pytest.approx([float(number) for number in numbers], abs=0.0501)
+            if row["method"] == results.reference:
+                continue
+            place, *values = apart.pop(f"{row['method']} (equal {budget})")
+            assert round(place) == list(METHODS).index(row["method"])
+            (paired,) = (
+                item.difference
+                for item in (*results.contrasts, *results.differences[budget])
+                if item.method == row["method"] and getattr(item, "budget", budget) == budget
+            )
+            assert values == pytest.approx([paired.value, paired.low, paired.high][: len(values)])
+            assert len(values) == (3 if seeds > 1 else 1)
+    assert not found | apart, "no other points"
+
+
+def test_a_difference_that_was_tested_the_other_way_round_is_turned() -> None:
+    turned = simulated(3, [Contrast("early", "late", "typed", "flops")])
+    straight = simulated(3, [Contrast("late", "early", "typed", "flops")])
+    expected, found = (points(draw(results).axes[1])["late (equal flops)"] for results in (straight, turned))
+    assert found == pytest.approx(expected)
+    assert expected[1] < 0

@@ -17,6 +17,7 @@ from data import easy_vqa as source
 from data.array_store import StoredClip
 from data.easy_vqa import COLOURS, SHAPES, EasyVqa, EasyVqaQuestions, Question, description, read_questions
 from data.image import read_image
+from data.speech import ClipStore
 from data.synthesisers import espeak
 from data.synthesisers.base import SPLITS
 from data.types import Media, Message, Sample, Text
@@ -129,7 +130,8 @@ def test_spoken_turns_have_their_share_and_are_followed_by_transcripts() -> None
                 continue
             assert asked.modality == "audio"
             assert isinstance(asked.source, StoredClip)
-            said = asked.source.store.metadata["specs"][asked.source.index]["text"]
+            assert isinstance(asked.source.store, ClipStore)
+            said = asked.source.store.specs[asked.source.index].text
             assert own[int(sample.id), said] == text_of(answer)
             counts["spoken"] += 1
             following = conversation[place + 1] if place + 1 < len(conversation) else None
@@ -246,9 +248,10 @@ def test_spoken_questions_say_the_question_with_a_voice_of_their_split_always_th
             assert isinstance(again, Media)
             assert isinstance(again.source, StoredClip)
             assert again.source.index == clip.source.index
-            clip_spec = clip.source.store.metadata["specs"][clip.source.index]
-            assert clip_spec["text"] == sample.metadata["question"] == text_of(typed.sample(index).messages[0])
-            assert clip_spec["voice"] == sample.metadata["voice"]
+            assert isinstance(clip.source.store, ClipStore)
+            clip_spec = clip.source.store.specs[clip.source.index]
+            assert clip_spec.text == sample.metadata["question"] == text_of(typed.sample(index).messages[0])
+            assert clip_spec.voice == sample.metadata["voice"]
         voices[split] = {sample.metadata["voice"].partition("+")[2] for sample in samples}
         assert voices[split] <= set(espeak.variants(split))
     assert not voices["train"] & voices["test"]

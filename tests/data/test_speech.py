@@ -79,6 +79,7 @@ def test_drawing_finds_the_sentence_repeats_and_varies(few_voices: Path) -> None
 
 def test_a_bank_is_rendered_once_for_what_it_holds(few_voices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = speech_bank(SENTENCES, "test", 1)
+    first.store.ensure(range(len(first.specs)))
     assert speech_bank(SENTENCES, "validation", 1).store.folder != first.store.folder
     monkeypatch.setattr(speech, "render", lambda _: pytest.fail("rendered again"))
     again = speech_bank(reversed(SENTENCES), "test", 1)
@@ -89,7 +90,8 @@ def test_a_bank_is_rendered_once_for_what_it_holds(few_voices: Path, monkeypatch
 
 def test_the_number_of_threads_is_left_as_it_was(few_voices: Path) -> None:
     before = torch.get_num_threads()
-    speech_bank(SENTENCES[:1], "test", 1)
+    bank = speech_bank(SENTENCES, "test", 1)
+    bank.store.ensure(range(len(bank.specs)))
     assert torch.get_num_threads() == before
 
 

@@ -23,6 +23,11 @@ tracker.finish()
 """
 
 
+def ordered(patterns: list[str]) -> list[str]:
+    """Groups of plots in the order of the page: that of the first pattern of each."""
+    return list(dict.fromkeys(pattern.partition("/")[0] for pattern in patterns))
+
+
 def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -46,6 +51,13 @@ def test_it_serves_the_runs_until_ctrl_c(tmp_path: Path) -> None:
         )
         with urllib.request.urlopen(question, timeout=120) as answer:
             assert "early-one" in answer.read().decode()
+        settings = urllib.request.Request(
+            f"http://127.0.0.1:{port}/api/get_settings", b"{}", {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(settings, timeout=120) as answer:
+            order = json.loads(answer.read())
+        assert ordered(order.get("data", order)["plot_order"])[:3] == ["overview", "val", "train"]
+        assert ordered(order.get("data", order)["plot_order"])[-1] == "attention"
         second = subprocess.run(command, capture_output=True, text=True, timeout=180)
         assert (second.returncode, second.stderr) == (2, f"error: port={port}: in use; choose another one\n")
     finally:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from data import progress as data_progress
 from training.progress import Progress
 
 
@@ -24,3 +25,21 @@ def test_a_line_is_shown_as_it_is(text: str, shown: str, monkeypatch: pytest.Mon
     progress.say(text)
     stream.flush()
     assert stream.buffer.getvalue().decode() == shown + "\n"
+
+
+def test_between_two_lines_of_the_log_a_slow_training_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(data_progress.time, "monotonic", lambda: now[0])
+    with Progress(0, 100) as progress:
+        for step in range(1, 7):
+            now[0] += 5.0
+            progress.reach(step)
+            if step == 3:
+                progress.report(step, 0.5, 1234.0)
+    assert capsys.readouterr().out.splitlines() == [
+        "step 2/100  0.2/s  8:10 left",
+        "step 3/100  loss 0.5000  1,234 tokens/s  8:05 left",
+        "step 5/100  loss 0.5000  1,234 tokens/s  7:55 left",
+    ]

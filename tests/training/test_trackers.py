@@ -21,7 +21,7 @@ from training.trackers.fan_out import FanOut, build_tracker
 from training.trackers.html_table import html_table
 from training.trackers.jsonl import JsonlTracker, read_metrics, truncate_after
 from training.trackers.media import pcm, pixels
-from training.trackers.trackio import TrackioTracker
+from training.trackers.trackio import TrackioTracker, overview
 from training.trackers.wandb import WandbTracker
 
 TRACKIO = {"_target_": "training.trackers.trackio.TrackioTracker"}
@@ -226,6 +226,20 @@ def test_trackio_continues_the_same_run_without_double_steps(runs: Path) -> None
 
     assert [line["step"] for line in stored("early-two")] == list(range(10))
     assert [run.name for run in trackio.Api().runs("interfuse")].count("early-two") == 1
+
+
+def test_the_page_begins_with_loss_and_validation() -> None:
+    metrics = {
+        "train/loss": 0.5,
+        "train/loss/easy_vqa/audio": 0.6,
+        "val/accuracy": 0.7,
+        "val/easy_vqa/typed/accuracy": 0.8,
+        "val/skipped": 0.0,
+        "attention/layer_1/text_to_image": 0.2,
+        "seconds": 3.0,
+    }
+    assert overview(metrics) == {"overview/train_loss": 0.5, "overview/val_accuracy": 0.7}
+    assert overview({"grad_norm/total": 1.0}) == {}
 
 
 def test_nothing_to_show_is_no_reason_to_fail(runs: Path, caplog: pytest.LogCaptureFixture) -> None:

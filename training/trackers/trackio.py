@@ -17,6 +17,13 @@ from training.trackers.media import histogram_counts, pcm, pixels, scalar
 
 STORE = ".trackio"
 PROJECT = "interfuse"
+# What the page shows first: groups in the order of their first pattern, plots in the order of the patterns. A pattern
+# without "/" is that of the names without one. Groups that are not named follow by name.
+PLOT_ORDER = (
+    "overview/train_*", "overview/*", "val/accuracy", "val/loss", "val/*", "train/loss", "train/learning_rate",
+    "train/*", "grad_norm/total", "grad_norm/*", "time/*", "memory/*", "data/*", "seconds", "tokens", "summary/*",
+    "attention/*",
+)  # fmt: skip
 
 
 class TrackioTracker:
@@ -52,7 +59,8 @@ class TrackioTracker:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Scalars of one step; it drops tensors with only a warning, hence Python numbers."""
         self._step = step
-        self._run.log({name: scalar(value) for name, value in metrics.items()}, step=step)
+        named = {name: scalar(value) for name, value in metrics.items()}
+        self._run.log(named | overview(named), step=step)
 
     def image(self, step: int, name: str, image: Array, caption: str = "") -> None:
         """One picture; a list of them would be dropped."""
@@ -97,6 +105,12 @@ class TrackioTracker:
 
         with contextlib.redirect_stdout(io.StringIO()):
             trackio.finish()
+
+
+def overview(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What the page begins with, in a group of its own: the loss of the training, and the means of the validation."""
+    shown = [name for name in metrics if name == "train/loss" or (name.startswith("val/") and name.count("/") == 1)]
+    return {f"overview/{name.replace('/', '_')}": metrics[name] for name in shown if not name.endswith("/skipped")}
 
 
 def import_trackio(runs_folder: Path) -> Any:
