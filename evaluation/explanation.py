@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from data.drawing import and_rest, new_figure
+from data.drawing import and_rest, new_figure, png, save
 from data.interleave import Interleaver
 from data.plain_text import label
 from data.tokenizer import Tokenizer
@@ -32,6 +33,7 @@ TITLES = {
 # Diverging for signed scores, sequential for weights.
 MAPS = {GRADIENT: "RdBu_r", MAGNITUDE: "Reds", ATTENTION: "Reds"}
 WORDS_PER_LINE = 5
+NOTEBOOK_DPI = 72
 # Media and lines of words that are drawn at most.
 MAX_ITEMS, MAX_LINES = 8, 24
 
@@ -49,6 +51,14 @@ class Explanation:
     regions: tuple[Region, ...]
     shown: tuple[np.ndarray, ...]
     scores: Mapping[str, np.ndarray]
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the picture as a PNG; returns its path."""
+        return save(draw_explanation(self), Path(path))
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return png(draw_explanation(self), NOTEBOOK_DPI)
 
 
 def explain(

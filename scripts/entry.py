@@ -141,7 +141,8 @@ class Command(Generic[Result]):
             line = line or composition_line(error, self.config_name, arguments)
             if line is None or isinstance(error, BadInputError):
                 raise
-            raise BadInputError(line) from error
+            # The line is what a person needs; the many of Hydra on their own wish, as in a shell.
+            raise BadInputError(line) from (error if os.environ.get(FULL_ERROR) == "1" else None)
         finally:
             sys.argv[:] = typed
             HydraConfig.instance().cfg = running
