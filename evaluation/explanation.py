@@ -6,7 +6,7 @@ Shape legend: R regions of a document.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +48,9 @@ class Explanation:
 
     answer: str
     probability: float
-    regions: tuple[Region, ...]
-    shown: tuple[np.ndarray, ...]
-    scores: Mapping[str, np.ndarray]
+    regions: tuple[Region, ...] = field(repr=False)
+    shown: tuple[np.ndarray, ...] = field(repr=False)
+    scores: Mapping[str, np.ndarray] = field(repr=False)
 
     def save(self, path: str | Path) -> Path:
         """Writes the picture as a PNG; returns its path."""

@@ -57,5 +57,6 @@ def question_progress(total: int, shown: bool = True) -> Iterator[QuestionProgre
         RateColumn(),
     )
     console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown) as bar:
+    hidden = not shown or console.is_jupyter  # where a bar needs another library, and warns that it is missing
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as bar:
         yield QuestionProgress(bar, total)
