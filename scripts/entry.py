@@ -139,10 +139,10 @@ class Command(Generic[Result]):
         except Exception as error:
             line = str(error) if isinstance(error, ArgumentError) else run_line(error)
             line = line or composition_line(error, self.config_name, arguments)
-            if line is None or isinstance(error, BadInputError):
+            if line is None or os.environ.get(FULL_ERROR) == "1":
                 raise
-            # The line is what a person needs; the many of Hydra on their own wish, as in a shell.
-            raise BadInputError(line) from (error if os.environ.get(FULL_ERROR) == "1" else None)
+            # The line is what a person needs, without the many of Hydra before it.
+            raise (error if isinstance(error, BadInputError) else BadInputError(line)) from None
         finally:
             sys.argv[:] = typed
             HydraConfig.instance().cfg = running
