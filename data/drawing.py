@@ -84,10 +84,16 @@ def and_rest(shown: int, total: int, what: str = "tasks") -> str:
 
 def save(figure: Figure, path: Path) -> Path:
     """Writes a PNG, whole or not at all."""
+    write_bytes(path, png(figure))
+    return path
+
+
+def png(figure: Figure, dpi: float = DPI) -> bytes:
+    """The figure as a PNG file, at `dpi` or at what `MAX_PIXELS` allows; it can be written once."""
     content = io.BytesIO()
     with _as_it_is(figure):
         width, height = figure.get_size_inches()
-        dots = min(DPI, MAX_PIXELS / max(width, height))
+        dots = min(dpi, MAX_PIXELS / max(width, height))
         figure.set_dpi(dots)
         FigureCanvasAgg(figure)
         figure.draw_without_rendering()
@@ -96,8 +102,7 @@ def save(figure: Figure, path: Path) -> Path:
         box = Bbox.intersection(found, Bbox([[-MARGIN, -MARGIN], [width + MARGIN, height + MARGIN]]))
         dots = min(dots, MAX_PIXELS / max(box.width, box.height)) if box is not None else dots
         figure.savefig(content, format="png", dpi=dots, bbox_inches=box, facecolor="white")
-    write_bytes(path, content.getvalue())
-    return path
+    return content.getvalue()
 
 
 def pixels(figure: Figure) -> np.ndarray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -22,15 +23,22 @@ def quoted(value: str) -> str:
     return QuotedString(literal, Quote.single).with_quotes()
 
 
+@contextmanager
+def composing() -> Iterator[None]:
+    """In the block Hydra composes from `conf/`; the state of a command that is running is left alone."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().hydra = None
+    try:
+        with initialize_config_module("conf", version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
 def composed(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration `name` with its interpolations unresolved; that of a command which is running is left alone.
 
     Raises what Hydra and OmegaConf raise for what they cannot compose.
     """
-    running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().hydra = None
-    try:
-        with initialize_config_module("conf", version_base="1.3"):
-            return compose(name, list(overrides))
-    finally:
-        GlobalHydra.instance().hydra = running
+    with composing():
+        return compose(name, list(overrides))

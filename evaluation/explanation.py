@@ -6,7 +6,8 @@ Shape legend: R regions of a document.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -15,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from data.chat import ChatTokenizer
-from data.drawing import and_rest, new_figure
+from data.drawing import and_rest, new_figure, png, save
 from data.interleave import Interleaver
 from data.plain_text import label
 from data.types import Sample
@@ -34,6 +35,7 @@ MAPS = {GRADIENT: "RdBu_r", MAGNITUDE: "Reds", ATTENTION: "Reds"}
 # A score below this share of the largest, with a minus, is marked by one.
 MARKED, MINUS = 0.2, "\N{MINUS SIGN}"
 WORDS_PER_LINE = 5
+NOTEBOOK_DPI = 72
 # Media and lines of words that are drawn at most.
 MAX_ITEMS, MAX_LINES = 8, 24
 
@@ -48,9 +50,17 @@ class Explanation:
 
     answer: str
     probability: float
-    regions: tuple[Region, ...]
-    shown: tuple[np.ndarray, ...]
-    scores: Mapping[str, np.ndarray]
+    regions: tuple[Region, ...] = field(repr=False)
+    shown: tuple[np.ndarray, ...] = field(repr=False)
+    scores: Mapping[str, np.ndarray] = field(repr=False)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the picture as a PNG; returns its path."""
+        return save(draw_explanation(self), Path(path))
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return png(draw_explanation(self), NOTEBOOK_DPI)
 
 
 def explain(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from fusion.checkpoint import LoadedModel, load_model, resolve
 class Evaluated:
     """A report, and the folder in which it lies."""
 
-    report: dict[str, Any]
+    report: dict[str, Any] = field(repr=False)
     folder: Path
 
 

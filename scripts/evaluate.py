@@ -13,10 +13,12 @@ from scripts.entry import entry_point
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from evaluation.run import Evaluated
+
 
 @entry_point("evaluate", paths=("checkpoint", "output", "data.train", "data.evaluation"))
-def main(config: DictConfig) -> None:
-    """Writes the report and prints its table."""
+def main(config: DictConfig) -> Evaluated:
+    """Writes the report, prints its table and returns it."""
     from evaluation.choice import asked_of_checkpoint
     from evaluation.report import print_table
     from evaluation.run import evaluate_checkpoint
@@ -35,6 +37,7 @@ def main(config: DictConfig) -> None:
     )
     print_table(evaluated.report)
     print(f"report: {evaluated.folder / 'report.md'}")
+    return evaluated
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def main(config: DictConfig) -> None:
     """Prints the answer and writes the picture."""
     from data.drawing import attempt, save
-    from data.types import BadInputError, Message, Sample, Text
-    from evaluation.explanation import draw_explanation, explain
-    from scripts.question import asked, load_session
+    from data.types import BadInputError
+    from evaluation.explanation import draw_explanation
+    from scripts.question import asked, explained, load_session
 
     output = Path(str(config.output))
     if output.exists():
@@ -29,16 +29,9 @@ def main(config: DictConfig) -> None:
     if not nearest.is_dir():
         raise BadInputError(f"output={output}: {nearest} is a file, not a folder")
     session = load_session(config)
-    segments = tuple(asked(config, session))
-    answer = config.answer
-    if answer is None:
-        answer = session.answer(*segments, max_new_tokens=config.max_new_tokens)
-    messages = (Message("user", segments), Message("assistant", (Text(str(answer)),)))
-    explanation = explain(
-        session.model, session.tokenizer, session.interleaver, Sample("question", messages), str(answer)
-    )
+    explanation = explained(session, asked(config, session), config.answer, config.max_new_tokens)
     output.parent.mkdir(parents=True, exist_ok=True)
-    print(answer)
+    print(explanation.answer)
     if attempt(str(output), lambda: save(draw_explanation(explanation), output)) is not None:
         print(f"picture: {output}")
 

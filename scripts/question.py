@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from scripts.arguments import typed_overrides
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from data.types import Segment
+    from evaluation.explanation import Explanation
     from serving.session import Session
 
 MEDIA = "media."
@@ -20,7 +21,8 @@ MEDIA = "media."
 def load_session(config: DictConfig) -> Session:
     """The checkpoint that is asked, on its device.
 
-    Raises `BadInputError` when nothing is asked, for values that no answer can be made with, and as `Session.load`.
+    Raises `BadInputError` when nothing is asked, for values that no answer can be made with, and as `Session.load` and
+    `Session.check_answer`.
     """
     from data.device import choose_device
     from data.types import BadInputError
@@ -29,12 +31,7 @@ def load_session(config: DictConfig) -> Session:
     if not any(_given(config).values()):
         raise BadInputError("nothing is asked; give image=FILE, audio=FILE or text=..., or several of them")
     session = Session.load(config.checkpoint, choose_device(config.device))
-    longest = session.interleaver.max_tokens
-    if config.max_new_tokens > longest:
-        raise BadInputError(
-            f"max_new_tokens={config.max_new_tokens}: must be at most {longest}: "
-            "no document of the training was longer (data.max_tokens)"
-        )
+    session.check_answer(config.max_new_tokens)
     return session
 
 
@@ -43,22 +40,30 @@ def asked(config: DictConfig, session: Session) -> list[Segment]:
 
     Raises `BadInputError` for a modality that the checkpoint cannot be asked about, and a file that does not exist.
     """
-    from data.types import SENTENCE, TEXT, BadInputError, Media, Text
+    from data.types import TEXT, BadInputError
+    from serving.segments import typed
 
     segments: list[Segment] = []
     for name, value in _given(config).items():
-        if name == TEXT:
-            segments.append(Text(value))
-            continue
-        if (reason := session.refusal(name)) is not None:
+        if name != TEXT and (reason := session.refusal(name)) is not None:
             unknown = "" if name in config else "no such option, and "
             raise BadInputError(f"{name}={value}: {unknown}{reason}{_nearest(name, config, session)}")
-        path = Path(value).expanduser()
-        if name != SENTENCE and not (value and path.is_file()):
-            found = ", it is a folder" if path.is_dir() else ""
-            raise BadInputError(f"{name}={value}: no such file{found}")
-        segments.append(Media(name, value.encode() if name == SENTENCE else path))
+        segments.append(typed(name, value))
     return segments
+
+
+def explained(session: Session, segments: Sequence[Segment], answer: str | None, max_new_tokens: int) -> Explanation:
+    """What an answer rests on; None: the model's own.
+
+    Raises `BadSampleError` when a medium cannot be read, or the question leaves no room for the answer.
+    """
+    from data.types import Message, Sample, Text
+    from evaluation.explanation import explain
+
+    if answer is None:
+        answer = session.answer(*segments, max_new_tokens=max_new_tokens)
+    messages = (Message("user", tuple(segments)), Message("assistant", (Text(answer),)))
+    return explain(session.model, session.tokenizer, session.interleaver, Sample("question", messages), answer)
 
 
 def _given(config: DictConfig) -> dict[str, str]:

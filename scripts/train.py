@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @entry_point("train", paths=("resume", "runs", *MANIFESTS))
-def main(config: DictConfig) -> None:
-    """Runs one training from configuration to report; under torchrun, one process of it."""
+def main(config: DictConfig) -> Path:
+    """Runs one training from configuration to report; under torchrun, one process of it. Returns the run folder."""
     from functools import partial
 
     from evaluation.alignment_monitor import make_monitor
@@ -52,6 +52,7 @@ def main(config: DictConfig) -> None:
         print(
             f"run folder: {run_folder}\ndashboard:  make dashboard   (python scripts/dashboard.py runs={config.runs})"
         )
+    return run_folder
 
 
 if __name__ == "__main__":

@@ -30,26 +30,28 @@ class Session:
         tokenizer: ChatTokenizer,
         interleaver: Interleaver,
         trained_on: Collection[Modality] | None = None,
+        silent: str | None = None,
     ) -> None:
-        """trained_on: the modalities of the media that the training data held; None if that is not known."""
+        """trained_on: the modalities of the media that the training data held; None if that is not known. silent: why
+        the model cannot answer, if it cannot.
+        """
         self.model, self.tokenizer, self.interleaver = model.eval(), tokenizer, interleaver
-        self.trained_on = trained_on
+        self.trained_on, self.silent = trained_on, silent
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Session:
-        """The newest checkpoint of a run, or a given step.
+    def load(cls, path: str | Path, device: str | torch.device = "cpu", which: str = "newest") -> Session:
+        """A checkpoint of a run (`which`: newest or best), or a given step.
 
         Raises:
-            BadInputError: the checkpoint is missing, damaged or of another architecture, or has not learned to answer.
+            BadInputError: the checkpoint is missing, damaged or of another architecture.
         """
-        loaded = load_model(path, device)
-        _check_answers(loaded)
+        loaded = load_model(path, device, which=which)
         tokenizer = Tokenizer.load(loaded.tokenizer_path)
         config = loaded.config.data
         interleaver = build_interleaver(
             config, tokenizer, build_processors(config), loaded.model.layouts, loaded.model.modalities
         )
-        return cls(loaded.model, tokenizer, interleaver, _trained_on(loaded.manifest))
+        return cls(loaded.model, tokenizer, interleaver, _trained_on(loaded.manifest), _silent(loaded))
 
     @property
     def media(self) -> tuple[Modality, ...]:
@@ -69,11 +71,23 @@ class Session:
             return f"the training data held no {modality}: the model saw none"
         return None
 
+    def check_answer(self, max_new_tokens: int) -> None:
+        """Raises `BadInputError` if the model has not learned to answer, or never at such length."""
+        if self.silent is not None:
+            raise BadInputError(self.silent)
+        longest = self.interleaver.max_tokens
+        if max_new_tokens > longest:
+            raise BadInputError(
+                f"max_new_tokens={max_new_tokens}: must be at most {longest}: "
+                "no document of the training was longer (data.max_tokens)"
+            )
+
     def answer(self, *segments: Segment, max_new_tokens: int = 32, temperature: float = 0.0, seed: int = 0) -> str:
         """The answer to one question of text and media, in the order in which they are to be read.
 
         Raises:
             ValueError: there is no segment, or a wrong length or temperature.
+            BadInputError: the model has not learned to answer, or never at such length.
             BadSampleError: a medium cannot be read, is of a modality that the model does not know, or is too long.
         """
         if not segments:
@@ -92,6 +106,7 @@ class Session:
         seed: int = 0,
     ) -> str:
         """The assistant's next turn in a conversation; the same for the same seed. Raises as `answer` does."""
+        self.check_answer(max_new_tokens)
         sample = Sample("question", tuple(messages), tuple(tools), source="session")
         device = next(self.model.parameters()).device
         prompts = collate_prompts([self.interleaver.prompt(sample)]).to(device)
@@ -108,13 +123,14 @@ class Session:
         return self.tokenizer.decode(tokens)
 
 
-def _check_answers(loaded: LoadedModel) -> None:
-    """Refuses a checkpoint whose objective never read a conversation."""
-    if not loaded.learned_from(MESSAGES):
-        raise BadInputError(
-            f"{loaded.step_folder}: cannot answer: it was trained by a contrastive objective alone, without "
-            "conversations; evaluate.py measures its retrieval"
-        )
+def _silent(loaded: LoadedModel) -> str | None:
+    """Why a model cannot answer: its objective never read a conversation. None if it can."""
+    if loaded.learned_from(MESSAGES):
+        return None
+    return (
+        f"{loaded.step_folder}: cannot answer: it was trained by a contrastive objective alone, without "
+        "conversations; evaluate.py measures its retrieval"
+    )
 
 
 def _trained_on(manifest: Mapping[str, Any]) -> frozenset[Modality] | None:

@@ -50,6 +50,11 @@ def json_blocks(page: str) -> list[str]:
     return [content for language, content in BLOCK.findall(read(page)) if language == "json"]
 
 
+def python_blocks(text: str) -> list[str]:
+    """The Python in a text that is no file of its own, which a block names after its language."""
+    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
 def links(page: str) -> list[str]:
     """Where the links and pictures of a page lead that stay in the repository."""
     return [link for link in LINK.findall(_without_blocks(read(page))) if "://" not in link]

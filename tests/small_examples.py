@@ -18,6 +18,10 @@ EASY_VQA_TRAINING = [
     f"++data.validation={{easy_vqa/typed:{FEW},easy_vqa/spoken:{FEW},easy_vqa/spoken_flite:{FEW}}}",
     *EASY_VQA,
 ]
+TYPED_TRAINING = [
+    f"++data.validation={{easy_vqa/typed:{FEW}}}",
+    *(f"++evaluation.tasks={{easy_vqa/typed:{FEW}}}", *EASY_VQA[1:]),
+]
 OWN = ["evaluation.bootstrap.resamples=1000"]
 
 
@@ -45,6 +49,8 @@ def amounts(script: str, given: list[str]) -> list[str]:
         return []
     if "resume" in names:
         return ["trainer.max_steps=2"]
+    if "experiment=easy_vqa_typed" in given:
+        return [*MODEL, *TRAINING, *TYPED_TRAINING]
     own = "data.train" in names or "emoji" in " ".join(given)
     return [*MODEL, *TRAINING, *(OWN if own else EASY_VQA_TRAINING)]
 

@@ -21,6 +21,7 @@ ALLOWED = {
     "bakeoff": ("training", "evaluation", "fusion", "data"),
     "conf": (),
     "scripts": ("data", "encoders", "fusion", "training", "evaluation", "serving", "certify", "bakeoff", "conf"),
+    "interfuse": ("data", "encoders", "fusion", "training", "evaluation", "serving", "certify", "bakeoff", "scripts"),
 }
 OURS = {*ALLOWED, "tests"}
 

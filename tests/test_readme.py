@@ -1,4 +1,4 @@
-"""Every command, row and link of README.md and docs/data.md is tried, found by reading the pages.
+"""Every command, row, link and block of Python of README.md and docs/data.md is tried, found by reading the pages.
 
 Commands run as they stand in a folder with made-up files of the names that they use; only amounts are cut down, by
 options behind those of the example.
@@ -16,8 +16,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+import interfuse
 from bakeoff.execute import Runner
 from bakeoff.prepare import configuration
 from bakeoff.trials import Trial
@@ -39,13 +41,16 @@ from data.synthesisers.piper import PiperVoices
 from data.types import NotInstalledError
 from scripts.error_lines import CONF
 from tests.data.emoji_packages import fill_cache
-from tests.examples import REPOSITORY, Example, anchors, examples, json_blocks, links
+from tests.examples import REPOSITORY, Example, anchors, examples, json_blocks, links, python_blocks, read
 from tests.scripts.in_process import run_command
 from tests.small_examples import small
 
 PAGES = ("README.md", "docs/data.md")
 LINKED = ("README.md", *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md"))))
 EXAMPLES = [example for page in PAGES for example in examples(page)]
+# That of a docstring is indented.
+OF_PACKAGE = [textwrap.dedent("\n".join(re.findall("^(?: {4}.*)?$", interfuse.__doc__ or "", re.MULTILINE)))]
+PYTHON = [block for page in PAGES for block in python_blocks(read(page))] + OF_PACKAGE
 # What stands for the rest of a command.
 REST = {"train.py": ["data.train=train.jsonl", "data.validation_file=validation.jsonl", "data.evaluation=test.jsonl"]}
 PACKAGE_MISSING = "pip install 'interfuse["
@@ -236,6 +241,30 @@ def test_the_example_works(
     if "scripts/train.py" in text and not {"--help", "resume"} & {word.partition("=")[0] for word in example.words}:
         found = set(folder.glob("runs/*/*/checkpoints")) - before
         assert len(found) == (2 if "-m" in example.words else 1)
+
+
+@pytest.fixture
+def small_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings and evaluations from Python are made as cheap as those of commands."""
+    train, evaluate = interfuse.train, interfuse.evaluate
+
+    def small_train(overrides: Sequence[str] = ()) -> interfuse.Run:
+        return train(small(["python", "scripts/train.py", *overrides]))
+
+    def small_evaluate(run: str | interfuse.Run, overrides: Sequence[str] = ()) -> interfuse.Evaluated:
+        return evaluate(run, small(["python", "scripts/evaluate.py", *overrides]))
+
+    monkeypatch.setattr(interfuse, "train", small_train)
+    monkeypatch.setattr(interfuse, "evaluate", small_evaluate)
+
+
+@pytest.mark.usefixtures("small_calls")
+@pytest.mark.parametrize("block", PYTHON, ids=range(len(PYTHON)))
+def test_a_block_of_python_runs(block: str, folder: Path, files: Path, runs: dict[str, Path]) -> None:
+    assert "interfuse." in block
+    for path in re.findall(r'"(runs/[^"]*RUN)"', block):
+        shutil.copytree(run_of(path, files, runs), folder / path)
+    exec(compile(block, "block", "exec"), {})
 
 
 @pytest.mark.parametrize("root", sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "hydra_defaults"))

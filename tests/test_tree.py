@@ -11,6 +11,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = (
+    "interfuse",
     "data",
     "encoders",
     "fusion",
@@ -99,7 +100,7 @@ def duplicate_keys(node: yaml.Node | None) -> list[str]:
 
 def test_no_path_of_one_machine() -> None:
     wrong = []
-    for path in tracked("*.py", "*.yaml", "*.yml", "*.toml", "*.md", "*.txt", "Makefile", ".ci/run"):
+    for path in tracked("*.py", "*.yaml", "*.yml", "*.toml", "*.md", "*.txt", "*.ipynb", "Makefile", ".ci/run"):
         if path == Path(__file__).resolve():
             continue
         for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
