@@ -75,7 +75,7 @@ def attend(q_BHQK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, mask: BlockMask) -> T
     """
     dtype = working_dtype(q_BHQK)
     q, k, v = (x.to(dtype) for x in (q_BHQK, k_BHTK, v_BHTK))
-    kernel: Callable[..., Any] = _compiled() if flex_runs(q.device.type, dtype, q.shape[-1]) else flex.flex_attention
+    kernel: Any = _compiled() if flex_runs(q.device.type, dtype, q.shape[-1]) else flex.flex_attention
     return kernel(q, k, v, block_mask=mask, enable_gqa=q.shape[1] != k.shape[1])
 
 
