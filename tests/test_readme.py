@@ -46,8 +46,6 @@ from tests.small_examples import small
 PAGES = ("README.md", "docs/usage.md", "docs/data.md", "docs/data_reference.md")
 # A command that stands on several pages is run once.
 EXAMPLES = list({example.words: example for page in reversed(PAGES) for example in examples(page)}.values())
-    ::-1
-]
 # What stands for the rest of a command.
 REST = {"train.py": ["data.train=train.jsonl", "data.validation_file=validation.jsonl", "data.evaluation=test.jsonl"]}
 PACKAGE_MISSING = "pip install 'interfuse["
