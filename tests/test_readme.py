@@ -1,4 +1,4 @@
-"""Every command, row, link and block of Python of README.md and docs/data.md is tried, found by reading the pages.
+"""Every command, row and block of Python of README.md and of the pages on usage and data is tried, found by reading.
 
 Commands run as they stand in a folder with made-up files of the names that they use; only amounts are cut down, by
 options behind those of the example.
@@ -41,13 +41,13 @@ from data.synthesisers.piper import PiperVoices
 from data.types import NotInstalledError
 from scripts.error_lines import CONF
 from tests.data.emoji_packages import fill_cache
-from tests.examples import REPOSITORY, Example, anchors, examples, json_blocks, links, python_blocks, read
+from tests.examples import REPOSITORY, Example, examples, json_blocks, python_blocks, read
 from tests.scripts.in_process import run_command
 from tests.small_examples import small
 
-PAGES = ("README.md", "docs/data.md")
-LINKED = ("README.md", *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md"))))
-EXAMPLES = [example for page in PAGES for example in examples(page)]
+PAGES = ("README.md", "docs/usage.md", "docs/data.md", "docs/data_reference.md")
+# A command that stands on several pages is run once.
+EXAMPLES = list({example.words: example for page in reversed(PAGES) for example in examples(page)}.values())
 # That of a docstring is indented.
 OF_PACKAGE = [textwrap.dedent("\n".join(re.findall("^(?: {4}.*)?$", interfuse.__doc__ or "", re.MULTILINE)))]
 PYTHON = [block for page in PAGES for block in python_blocks(read(page))] + OF_PACKAGE
@@ -279,29 +279,23 @@ def test_the_examples_of_a_help_page_are_options_of_the_script(root: str, capsys
             assert run_command(main, [*words[2:], "--cfg", "job"]) == 0, words
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_rows_are_rows_of_a_manifest(page: str) -> None:
-    rows = json_blocks(page)
-    assert rows
+def test_rows_are_rows_of_a_manifest() -> None:
+    rows = json_blocks("docs/data.md")
+    assert {"messages", "aligned"} <= {key for row in rows for key in json.loads(row)}
     for row in rows:
-        parse_row(json.loads(row), Path(), page, page)
-
-
-@pytest.mark.parametrize("page", LINKED)
-def test_links_lead_somewhere(page: str) -> None:
-    for link in links(page):
-        path, _, anchor = link.partition("#")
-        target = (REPOSITORY / page).parent / path if path else REPOSITORY / page
-        assert target.exists(), link
-        if anchor:
-            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+        parse_row(json.loads(row), Path(), "data.md", "data.md")
 
 
 def test_examples_are_found() -> None:
-    """In blocks, in indented lines, over several lines, and in sentences."""
+    """In blocks, in indented lines, over several lines, and in sentences; each of them once."""
     found = {(example.page, *example.words[:2]) for example in EXAMPLES}
-    for page in PAGES:
-        names = ("train", "evaluate", "prepare_data")
-        assert {(page, "python", f"scripts/{name}.py") for name in names} <= found
-    assert {("README.md", "make", "quick"), ("README.md", "pip", "install")} <= found
+    for name in ("train", "compare", "certify", "prepare_data"):
+        assert ("README.md", "python", f"scripts/{name}.py") in found
+    for name in ("train", "evaluate", "generate", "explain", "prepare_data"):
+        assert ("docs/usage.md", "python", f"scripts/{name}.py") in found
+    for name in ("train", "evaluate", "compare", "prepare_data"):
+        assert ("docs/data.md", "python", f"scripts/{name}.py") in found
+    assert {("README.md", "make", "quick"), ("docs/usage.md", "pip", "install")} <= found
     assert any("data.on_bad_sample=skip" in example.words for example in EXAMPLES)
+    assert len({example.words for example in EXAMPLES}) == len(EXAMPLES)
+    assert {example.words for page in PAGES for example in examples(page)} == {example.words for example in EXAMPLES}

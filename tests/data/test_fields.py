@@ -1,4 +1,4 @@
-"""The fields of a manifest: the table of docs/data.md is what the code accepts, and a slip is named."""
+"""The fields of a manifest: the table of docs/data_reference.md is what the code accepts, and a slip is named."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ READERS = ("data", "evaluation", "training", "serving", "bakeoff", "certify")
 
 def table() -> dict[str, dict[str, str]]:
     """Field -> column -> cell of the table of all fields."""
-    section = (REPOSITORY / "docs" / "data.md").read_text("utf-8").split(HEADING + "\n")[1].split("\n## ")[0]
+    section = (REPOSITORY / "docs" / "data_reference.md").read_text("utf-8").split(HEADING + "\n")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     head = [cell.strip() for cell in lines[0].strip("|").split("|")]
     found = {}
