@@ -114,7 +114,9 @@ def draw_scores(report: Mapping[str, Any], metric: str = ACCURACY) -> Figure:
 
 def score_rows(report: Mapping[str, Any], task: str) -> list[tuple[str, Mapping[str, float], Mapping[str, Any]]]:
     """Name, score and look of every bar of a task."""
-    rows = [("model", main_score(report["tasks"][task]), MODEL)]
+    rows: list[tuple[str, Mapping[str, float], Mapping[str, Any]]] = [
+        ("model", main_score(report["tasks"][task]), MODEL)
+    ]
     context = context_of_report(report, task)
     for condition, score in report.get("audit", {}).get(task, {}).items():
         rows.append((condition_name(condition, context), score, BLIND if condition in BASELINES else CHANGED))
