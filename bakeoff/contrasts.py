@@ -12,7 +12,7 @@ import numpy as np
 
 from bakeoff.settings import Contrast
 from bakeoff.statistics import Estimate, crossed, estimate, holm
-from evaluation.metrics import CONFIDENCE
+from evaluation.metrics.scores import CONFIDENCE
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from bakeoff.trials import Trial
-from data.atomic_write import write_text
+from data.storage.atomic_write import write_text
 from data.types import BadInputError
 from fusion.checkpoint import step_folders
-from training.anomaly import AnomalyError
 from training.distributed import cores
+from training.steps.anomaly import AnomalyError
 
 TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
 ENDED, DIVERGED = "ended.txt", "diverged\n"

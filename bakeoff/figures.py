@@ -8,8 +8,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from bakeoff.results import Results
 from bakeoff.statistics import Estimate
-from data.drawing import COLOURS, GREY, MAX_TASKS, and_rest, new_figure, style
-from data.plain_text import label
+from data.display.drawing import COLOURS, GREY, MAX_TASKS, and_rest, new_figure, style
+from data.display.plain_text import label
 
 # How a budget is drawn: the marker's shape, and whether it is filled.
 MARKERS = {"flops": ("o", COLOURS[0]), "parameters": ("s", "white")}

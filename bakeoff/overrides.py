@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from data.overrides import MANIFESTS, quoted
+from data.configuration.overrides import MANIFESTS, quoted
 
 
 def flattened(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

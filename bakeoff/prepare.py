@@ -11,8 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bakeoff.overrides import composable
 from bakeoff.settings import Bakeoff, Tuning
+from data.configuration.overrides import composed
 from data.instantiate import instantiate_source, resolved
-from data.overrides import composed
 from data.types import BadInputError
 from evaluation.before_training import check_rows
 from evaluation.settings import given_tasks

@@ -16,10 +16,10 @@ from bakeoff.figures import draw
 from bakeoff.results import Results, Row
 from bakeoff.statistics import Estimate, sign_flip_p
 from bakeoff.trials import best_value
-from data.atomic_write import write_text
-from data.drawing import attempt, pixels, save_all
-from evaluation.markdown import table
-from evaluation.metric_names import ACCURACY, CHRF, number, title
+from data.display.drawing import attempt, pixels, save_all
+from data.storage.atomic_write import write_text
+from evaluation.metrics.metric_names import ACCURACY, CHRF, number, title
+from evaluation.reports.markdown import table
 from training.trackers.fan_out import build_tracker
 
 TITLES = {"flops": "Equal operations per sample (forward)", "parameters": "Equal parameters"}

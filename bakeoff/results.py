@@ -16,13 +16,13 @@ from bakeoff.contrasts import Answers, Difference, Tested, judged_contrasts, pla
 from bakeoff.settings import Bakeoff
 from bakeoff.statistics import Estimate
 from bakeoff.trials import Entry, costs, training_flops
-from data.run_log import METRICS, read_metrics
+from data.storage.run_log import METRICS, read_metrics
 from data.types import BadInputError
-from evaluation.answers import read_answers
-from evaluation.compare import load_run
-from evaluation.metric_names import ACCURACY, CHOICE, CHRF, LOSS, PERPLEXITY, WER, title
-from evaluation.metrics import main_metric
-from evaluation.report import read_report
+from evaluation.comparison.compare import load_run
+from evaluation.metrics.metric_names import ACCURACY, CHOICE, CHRF, LOSS, PERPLEXITY, WER, title
+from evaluation.metrics.scores import main_metric
+from evaluation.reports.answers import read_answers
+from evaluation.reports.report import read_report
 
 
 @dataclass(frozen=True)

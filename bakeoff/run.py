@@ -12,7 +12,7 @@ from bakeoff.results import Results, gather
 from bakeoff.settings import Bakeoff
 from bakeoff.trials import Trial, best_value, costs, entries, first_entries, size_of, tuning_trials
 from data.progress import Progress
-from data.run_log import read_summary
+from data.storage.run_log import read_summary
 from data.types import BadInputError
 
 # Method -> tuned value -> validation score.

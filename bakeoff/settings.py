@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from bakeoff.overrides import flattened
-from data.schema import Seed
+from data.configuration.schema import Seed
 
 BUDGETS = ("flops", "parameters")
 # Contrasts that are tested; more of them leave each with little power after the correction.

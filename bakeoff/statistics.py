@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize.elementwise import find_root
 from scipy.special import stdtrit
 
-from evaluation.metrics import CONFIDENCE, cluster_sums
+from evaluation.metrics.scores import CONFIDENCE, cluster_sums
 
 SMALLEST_P = 1e-12
 # Variances of a mean of numbers between -1 and 1 that only rounding makes.

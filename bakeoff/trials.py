@@ -10,10 +10,10 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from bakeoff.settings import Bakeoff
-from data.run_log import SUMMARY, read_summary
+from data.storage.run_log import SUMMARY, read_summary
 from data.types import BadInputError
-from evaluation.metric_names import LOWER_IS_BETTER
-from fusion.sizing import EXPANSION
+from evaluation.metrics.metric_names import LOWER_IS_BETTER
+from fusion.cost.sizing import EXPANSION
 
 # Where train.py writes what a budget equalises: "flops" are those of the forward pass. The second names are older.
 SUMMARY_KEYS = {"flops": ("flops/inference", "flops_per_training_sample"), "parameters": ("parameters/total",)}

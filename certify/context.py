@@ -14,14 +14,14 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from certify.documents import make_documents
-from data.collate import collate, collate_prompts
-from data.document import Document
-from data.packing import pack
+from data.batching.collate import collate, collate_prompts
+from data.batching.document import Document
+from data.batching.packing import pack
 from data.types import InterleavedBatch
 from fusion.mode import switched
 from fusion.model import FusionModel
 from training.objectives.base import Objective
-from training.optimizers import Optimizers
+from training.optimizers.groups import Optimizers
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.document import Document
+from data.batching.document import Document
 from data.types import ABSENT_SHAPE, TEXT, UNSUPERVISED, LayoutOf, Modality
 from encoders.base import MediaEncoder
 from fusion.model import FusionModel

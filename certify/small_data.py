@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from data.loader import ALIGNED, MESSAGES
+from data.sources.base import ALIGNED, MESSAGES
 from data.types import AUDIO, IMAGE, Modality
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 220), "grey": (128, 128, 128)}

@@ -8,22 +8,21 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from certify.context import Context, randomise
-from certify.counting_checks import (
+from certify.checks.counting_checks import (
     counts_match_formulas,
     operations_match_torch,
     operations_scale,
     parts_sum_to_total,
     weights_are_registered,
 )
-from certify.decoding_checks import (
+from certify.checks.decoding_checks import (
     answers_do_not_depend_on_batch,
     cached_equals_fresh_after_edits,
     cached_equals_full,
     greedy_is_argmax_of_full,
     prefill_in_two_parts,
 )
-from certify.encoder_checks import (
+from certify.checks.encoder_checks import (
     absent_joins_the_graph,
     encoder_parameters_learn,
     items_are_independent,
@@ -31,7 +30,7 @@ from certify.encoder_checks import (
     tokens_are_counted,
     wrong_shapes_are_refused,
 )
-from certify.fusion_checks import (
+from certify.checks.fusion_checks import (
     batched_equals_alone,
     documents_are_isolated,
     evaluation_equals_training,
@@ -40,18 +39,19 @@ from certify.fusion_checks import (
     packed_equals_unpacked,
     past_reaches_present,
 )
-from certify.implementation_checks import gradients_of_implementations, outputs_of_implementations
+from certify.checks.implementation_checks import gradients_of_implementations, outputs_of_implementations
+from certify.checks.resume_checks import resumed_equals_unbroken
+from certify.checks.training_checks import accumulated_equals_large_batch, trains_without_a_modality
+from certify.context import Context, randomise
 from certify.result import Result, in_float32, not_carried_out
-from certify.resume_checks import resumed_equals_unbroken
-from certify.training_checks import accumulated_equals_large_batch, trains_without_a_modality
 from data.device import CPU, choose_device
 from data.instantiate import instantiate
-from data.loader import MESSAGES
+from data.sources.base import MESSAGES
 from data.tokenizer import MIN_VOCAB_SIZE, Tokenizer
 from fusion.build import build_model
 from training.distributed import Processes
 from training.objectives.next_token import NextToken
-from training.random_state import seed_everything
+from training.runs.random_state import seed_everything
 
 Check = Callable[[Context], Result]
 

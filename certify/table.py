@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from certify.result import Result
-from data.atomic_write import write_text
-from evaluation.markdown import escaped
+from data.storage.atomic_write import write_text
+from evaluation.reports.markdown import escaped
 
 WIDE = 130
 FILE = "certify.json"

@@ -13,14 +13,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from data.absence import withheld
-from data.aligned import is_aligned
+from data.batching.absence import withheld
+from data.batching.interleave import Interleaver
+from data.batching.loader import BatchStream
+from data.batching.mixture import Mixture, block_counts
 from data.chat import ChatTokenizer
-from data.fields import hint
 from data.instantiate import instantiate, instantiate_source, is_given, resolved
-from data.interleave import Interleaver
-from data.loader import ALIGNED, MESSAGES, BatchStream
-from data.mixture import Mixture, Source, block_counts
+from data.sources.aligned import is_aligned
+from data.sources.base import ALIGNED, MESSAGES, Source
+from data.sources.fields import hint
 from data.tokenizer import Tokenizer
 from data.types import AUDIO, IMAGE, TEXT, BadInputError, LayoutOf, Modality, Processor
 

@@ -17,9 +17,9 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from data.configuration.schema import checked, require
+from data.configuration.signature import Signature
 from data.progress import tell
-from data.schema import checked, require
-from data.signature import Signature
 from data.types import BadInputError, NotInstalledError
 
 # How Python says that a call lacks an argument.
@@ -32,8 +32,9 @@ def instantiate(node: Any, key: str, **keywords: Any) -> Any:
     """What the `_target_` of `node` makes, given plain lists and dicts; `key` is the node's place, for messages.
 
     Raises `BadInputError` of one line for a class that cannot be imported, an option that it does not have (with
-    the nearest valid name), an option or value that is missing, and a value of another type (see `data.schema`) or that
-    its constructor refuses (`ValueError`). Any other error of a constructor is a bug, and keeps its traceback.
+    the nearest valid name), an option or value that is missing, and a value of another type (see
+    `data.configuration.schema`) or that its constructor refuses (`ValueError`). Any other error of a constructor is a
+    bug, and keeps its traceback.
     """
     content = checked(resolved(node, key), key)
     if not isinstance(content, dict) or "_target_" not in content:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from data.plain_text import label as short
+from data.display.plain_text import label as short
 
 Item = TypeVar("Item")
 # Seconds between two lines where the output is not a terminal.

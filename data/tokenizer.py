@@ -14,7 +14,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from data.atomic_write import write_text
+from data.storage.atomic_write import write_text
 from data.types import BadInputError, BadSampleError
 
 PAD, MEDIA, END = "<|pad|>", "<|media|>", "<|end|>"

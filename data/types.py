@@ -23,7 +23,7 @@ from data.media_batch import MediaItems as MediaItems
 # A modality is a plain string, so that a new one needs no change in this file.
 Modality = str
 TEXT, IMAGE, AUDIO, VIDEO = "text", "image", "audio", "video"
-# A whole text as a medium, for a pretrained encoder of text (see `data/sentence.py`).
+# A whole text as a medium, for a pretrained encoder of text (see `data/media/sentence.py`).
 SENTENCE = "sentence"
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -59,7 +59,7 @@ class BadSampleError(BadInputError):
 
 
 class Clip(Protocol):
-    """A medium that is stored elsewhere and can be read as a tensor (see `data/array_store.py`)."""
+    """A medium that is stored elsewhere and can be read as a tensor (see `data/storage/array_store.py`)."""
 
     def read(self) -> Tensor:
         """The raw tensor."""

@@ -14,19 +14,18 @@ from typing import Any, TypeVar
 import numpy as np
 from omegaconf import DictConfig
 
-from data.absence import aligned_without, without_places
-from data.aligned import is_aligned
+from data.batching.absence import aligned_without, without_places
+from data.batching.interleave import Interleaver
 from data.chat import ChatTokenizer
-from data.fingerprint import spread
-from data.interleave import Interleaver
-from data.loader import ALIGNED, MESSAGES
-from data.manifest import ManifestSource
-from data.mixture import Source
+from data.sources.aligned import is_aligned
+from data.sources.base import ALIGNED, MESSAGES, Source
+from data.sources.fingerprint import spread
+from data.sources.manifest import ManifestSource
 from data.types import TEXT, AlignedSample, BadInputError, BadSampleError, Media, Sample
-from evaluation.embedding import check_shared_space, read_aligned
-from evaluation.frozen_baseline import frozen_modalities
-from evaluation.questions import long_answers, read_samples
-from evaluation.retrieval import RetrievalSettings, possible_directions
+from evaluation.answering.questions import long_answers, read_samples
+from evaluation.retrieval.embedding import check_shared_space, read_aligned
+from evaluation.retrieval.frozen_baseline import frozen_modalities
+from evaluation.retrieval.run import RetrievalSettings, possible_directions
 from evaluation.settings import build_settings, has_tasks
 from fusion.model import FusionModel
 

@@ -10,10 +10,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from data.build import KINDS
-from data.loader import ALIGNED, MESSAGES
-from data.manifest import ManifestSource
-from data.overrides import composed
+from data.configuration.overrides import composed
 from data.progress import tell
+from data.sources.base import ALIGNED, MESSAGES
+from data.sources.manifest import ManifestSource
 from data.types import TEXT, BadInputError
 from evaluation.settings import OPTIONAL_SOURCES, has_tasks
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data.run_log import read_summary
+from data.storage.run_log import read_summary
 from data.types import BadInputError, InterleavedBatch
-from fusion.active import active_parameters
-from fusion.counting import parameter_counts, sample_flops
+from fusion.cost.active import active_parameters
+from fusion.cost.counting import parameter_counts, sample_flops
 from fusion.model import FusionModel
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from data.device import cores
-from data.run_log import last_values
+from data.storage.run_log import last_values
 
 PACKAGES = ("interfuse", "torch", "torchvision", "torchaudio", "numpy", "tokenizers")
 # What may differ between runs of one experiment: the seed, where a run lies, who watches it, on what it runs.

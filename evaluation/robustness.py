@@ -22,21 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from data.absence import user_modalities
-from data.corruptions import SEVERITIES, Corruption, corrupted
-from data.pixels import WHITE, Colour
+from data.batching.absence import user_modalities
+from data.media.corruptions import SEVERITIES, Corruption, corrupted
+from data.media.pixels import WHITE, Colour
 from data.randomness import generator
 from data.types import Message, Sample
-from evaluation.answer_metrics import AnswerMetric, interval
-from evaluation.audit import Prior, expected_answer
-from evaluation.context import modalities, roles
-from evaluation.corpus_scores import corpus_ratio
-from evaluation.metric_names import LOWER_IS_BETTER
-from evaluation.metrics import Score, bootstrap_ratio
-from evaluation.predict import Prediction, clusters
+from evaluation.answering.answer_metrics import AnswerMetric, interval
+from evaluation.answering.audit import Prior, expected_answer
+from evaluation.answering.context import modalities, roles
+from evaluation.answering.predict import Prediction, clusters
+from evaluation.metrics.corpus_scores import corpus_ratio
+from evaluation.metrics.metric_names import LOWER_IS_BETTER
+from evaluation.metrics.scores import Score, bootstrap_ratio
 from evaluation.settings import Bootstrap, Robustness, Settings
 
-# As `evaluation.asking.Asker`.
+# As `evaluation.answering.asking.Asker`.
 Ask = Callable[..., list[Prediction]]
 
 

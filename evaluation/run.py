@@ -13,14 +13,13 @@ from omegaconf import OmegaConf
 from data.build import build_interleaver, build_processors
 from data.device import choose_device
 from data.instantiate import resolved
-from data.loader import MESSAGES
-from data.run_log import METRICS
+from data.sources.base import MESSAGES
+from data.storage.run_log import METRICS
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
-from evaluation.answer_metrics import AnswerMetric
-from evaluation.answers import answer_rows
+from evaluation.answering.answer_metrics import AnswerMetric
+from evaluation.answering.predict import Prediction
 from evaluation.costs import training_flops
-from evaluation.predict import Prediction
 from evaluation.provenance import (
     config_hashes,
     environment,
@@ -30,8 +29,9 @@ from evaluation.provenance import (
     training_environment,
     training_facts,
 )
-from evaluation.report import choose_folder, write_report
-from evaluation.retrieval import RetrievalSettings, evaluate_retrieval
+from evaluation.reports.answers import answer_rows
+from evaluation.reports.report import choose_folder, write_report
+from evaluation.retrieval.run import RetrievalSettings, evaluate_retrieval
 from evaluation.scoring import evaluate
 from evaluation.settings import build_settings
 from fusion.checkpoint import LoadedModel, load_model, resolve

@@ -9,25 +9,25 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from data.batching.collate import collate
+from data.batching.interleave import Interleaver
 from data.chat import ChatTokenizer
-from data.collate import collate
-from data.interleave import Interleaver
 from data.progress import Progress
 from data.types import BadSampleError, Sample
-from evaluation.answer_metrics import AnswerMetric, score
-from evaluation.asking import Asker
-from evaluation.audit import Prior, question_text
-from evaluation.candidates import chance
+from evaluation.answering.answer_metrics import AnswerMetric, score
+from evaluation.answering.asking import Asker
+from evaluation.answering.audit import Prior, question_text
+from evaluation.answering.candidates import chance
+from evaluation.answering.identity import data_fingerprint
+from evaluation.answering.predict import Prediction
+from evaluation.answering.questions import Questions, context_of, long_answers, read_samples
+from evaluation.answering.reply import canonical
 from evaluation.conditions import condition_name
 from evaluation.costs import model_costs
-from evaluation.deletion import deletion
-from evaluation.free_text import spread_of_scores
-from evaluation.identity import data_fingerprint
-from evaluation.metric_names import CHOICE, title
-from evaluation.metrics import interval_words
-from evaluation.predict import Prediction
-from evaluation.questions import Questions, context_of, long_answers, read_samples
-from evaluation.reply import canonical
+from evaluation.insight.deletion import deletion
+from evaluation.metrics.metric_names import CHOICE, title
+from evaluation.metrics.scores import interval_words
+from evaluation.reports.free_text import spread_of_scores
 from evaluation.robustness import curves, points
 from evaluation.settings import Settings
 from evaluation.skipped_rows import skipped_json

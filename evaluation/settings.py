@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from data.corruptions import Corruption
+from data.configuration.schema import Seed
 from data.instantiate import instantiate, instantiate_source, is_given, resolved
-from data.mixture import Source
-from data.schema import Seed
+from data.media.corruptions import Corruption
+from data.sources.base import Source
 from data.types import BadInputError
-from evaluation.metric_names import ANSWER_METRICS
+from evaluation.metrics.metric_names import ANSWER_METRICS
 
 # Sources that an evaluation does without.
 OPTIONAL_SOURCES = ("prior", "ridge")
@@ -21,7 +21,7 @@ OPTIONAL_SOURCES = ("prior", "ridge")
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are computed: see `evaluation.metrics.bootstrap`."""
+    """How intervals are computed: see `evaluation.metrics.scores.bootstrap`."""
 
     resamples: Annotated[int, Field(le=1_000_000)] = 2000
     seed: Seed = 0
@@ -53,7 +53,7 @@ class Robustness:
 
 @dataclass(frozen=True)
 class Attribution:
-    """How attributions are checked by deletion (see `evaluation.deletion`).
+    """How attributions are checked by deletion (see `evaluation.insight.deletion`).
 
     shares: of the regions of a medium that are deleted. random_orders: how many are averaged, to compare with.
     max_samples: questions, drawn at random; None takes all.
@@ -80,12 +80,13 @@ class Settings:
     tasks: name -> source of questions; the last message of each sample is the expected answer.
     prior: training questions and answers, from which the blind baselines are counted; None leaves them out.
     audit_samples: questions per condition of the audit, drawn at random; None takes all.
-    metrics: some of `evaluation.answer_metrics`, the main one first, which audit, breakdowns and curves are scored by;
-        None chooses by the answers that a task expects (see `evaluation.metric_choice`).
+    metrics: some of `evaluation.answering.answer_metrics`, the main one first, which audit, breakdowns and curves are
+    scored by;
+        None chooses by the answers that a task expects (see `evaluation.answering.metric_choice`).
     choices: candidates of a question that names none, for the metric `choice`.
     breakdown: fields of a sample's metadata by which scores are split.
     cluster: the field of metadata whose equal values are drawn together for intervals; samples without it are, if
-        their questions are about an equal medium (see `evaluation.clusters`).
+        their questions are about an equal medium (see `evaluation.answering.clusters`).
     robustness: corruption curves; attribution: deletion curves; None leaves them out.
     """
 

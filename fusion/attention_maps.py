@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT, InterleavedBatch
-from fusion.cache import TokenPlaces
 from fusion.folding import Folding, fold_pairs
+from fusion.generation.cache import TokenPlaces
 from fusion.mixers.attention import GroupAttention
 from fusion.mixers.cross_attention import PairAttention, folded_places, sees
 from fusion.mixers.masked import dense_probabilities

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fusion.active import active_parameters
+from fusion.cost.active import active_parameters
 from fusion.hidden import Hidden, as_hidden, joined
 from fusion.mixers.base import Mixer
 from fusion.positions.once import Positions

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from data.instantiate import completed, instantiate, is_too_large, resolved, too_large
 from data.types import TEXT, BadInputError, Modality
 from encoders.base import Encoder
-from fusion.memory import WithinMemory
+from fusion.cost.memory import WithinMemory
 from fusion.model import FusionModel
 
 PARTS = ("d_model", "encoders", "projector", "fusion", "shared_space")

@@ -2,7 +2,7 @@
 
 A checkpoint is a folder `RUN/checkpoints/step_N` with `model.safetensors`, `config.yaml`, `tokenizer.json`, perhaps
 `ema.safetensors`, for going on `training.pt` and perhaps `objective.safetensors`, and `manifest.json` with the SHA-256
-of each. `training/checkpoint.py` writes it.
+of each. `training/runs/checkpoint.py` writes it.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def validate_targets(config: Any, extra: Sequence[str] = ()) -> None:
     """Raises `BadInputError` unless every `_target_` is a class or function of this project or is in `extra`.
 
     Packages that the environment variable `INTERFUSE_PACKAGES` names count as this project's. A name inside a package
-    is not enough (`data.audio.torch.load` is torch's): the object must be defined there.
+    is not enough (`data.media.audio.torch.load` is torch's): the object must be defined there.
     """
     packages = (*PACKAGES, *trusted_packages())
     for key, target in _targets(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config):

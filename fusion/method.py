@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from data.types import PADDING_DOCUMENT
 from encoders.transformer import MOST_LAYERS
 from fusion.block import WEIGHTS, Block, ModalityBlock, layers_of
-from fusion.cache import CacheList
 from fusion.feed_forward.base import for_modalities
 from fusion.folding import Folding, fold_by_modality
+from fusion.generation.cache import CacheList
 from fusion.hidden import Aux, Hidden, joined, of_layer
 from fusion.mixers.base import Mixer, over_layers, refuse_unused
 from fusion.positions.once import Positions

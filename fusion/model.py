@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT, TEXT, BadSampleError, InterleavedBatch, LayoutOf, Modality
 from encoders.base import Encoder, MediaEncoder
-from encoders.projector import Projector
+from encoders.projectors.base import Projector
 from encoders.text import TextInterface, unit
-from fusion.cache import CacheList
+from fusion.generation.cache import CacheList
 from fusion.hidden import Hidden
 from fusion.method import FusionMethod
 from fusion.missing import MissingTokens
 from fusion.sequence import EmbeddedSequence
-from fusion.shared_space import SharedSpace
+from fusion.spaces.shared_space import SharedSpace
 
 
 class FusionModel(nn.Module):
@@ -148,7 +148,7 @@ class FusionModel(nn.Module):
         return self.text.logits(hidden[..., : self.d_model])
 
     def make_cache(self, batch_size: int, max_length: int) -> CacheList:
-        """An empty cache for `batch_size` rows of at most `max_length` tokens (see `fusion.cache.Cache`)."""
+        """An empty cache for `batch_size` rows of at most `max_length` tokens (see `fusion.generation.cache.Cache`)."""
         return self.fusion.make_cache(batch_size, max_length)
 
     def _anchors(self) -> dict[Modality, nn.Module]:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from data.types import BadInputError
-    from evaluation.explanation import Explanation
-    from evaluation.report import print_table
+    from evaluation.insight.explanation import Explanation
+    from evaluation.reports.report import print_table
     from evaluation.run import Evaluated
     from interfuse.model import Model, load
     from interfuse.runs import Run, check, evaluate, train
@@ -41,13 +41,13 @@ __all__ = [
 _MODULES = {
     "BadInputError": "data.types",
     "Evaluated": "evaluation.run",
-    "Explanation": "evaluation.explanation",
+    "Explanation": "evaluation.insight.explanation",
     "Model": "interfuse.model",
     "Run": "interfuse.runs",
     "check": "interfuse.runs",
     "evaluate": "interfuse.runs",
     "load": "interfuse.model",
-    "print_table": "evaluation.report",
+    "print_table": "evaluation.reports.report",
     "train": "interfuse.runs",
 }
 _HOME = Path(__file__).resolve().parents[1]

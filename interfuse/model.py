@@ -13,8 +13,8 @@ import numpy as np
 
 from data.device import choose_device
 from data.types import TEXT, AlignedSample, BadInputError, Modality, Segment
-from evaluation.embedding import check_shared_space, embed
-from evaluation.explanation import Explanation
+from evaluation.insight.explanation import Explanation
+from evaluation.retrieval.embedding import check_shared_space, embed
 from scripts.question import explained
 from serving.segments import Content, given
 from serving.session import Session

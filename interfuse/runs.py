@@ -12,11 +12,11 @@ import torch
 
 from data.inspection import check as check_manifests
 from data.inspection import named_manifests
-from evaluation.report import read_report
+from evaluation.reports.report import read_report
 from evaluation.run import Evaluated
 from scripts.evaluate import main as evaluate_command
 from scripts.train import main as train_command
-from training.interruption import TrainingInterrupted
+from training.runs.interruption import TrainingInterrupted
 from training.trackers.jsonl import read_metrics
 
 

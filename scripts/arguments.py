@@ -12,7 +12,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from data.overrides import quoted
+from data.configuration.overrides import quoted
 
 ASSIGNMENT = re.compile(r"(\+{0,2})([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
 SURROGATE = re.compile("[\ud800-\udfff]")

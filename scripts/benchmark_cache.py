@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
-from data.overrides import MANIFESTS
+from data.configuration.overrides import MANIFESTS
 from scripts.entry import entry_point
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def main(config: DictConfig) -> None:
     import torch
 
     from data.types import BadInputError
-    from training.cache_benchmark import compare
     from training.distributed import cores
+    from training.preparation.cache_benchmark import compare
 
     if not any(node is not None and node.get("cache") for node in config.encoders.values()):
         raise BadInputError("no encoder has cache=true; try experiment=easy_vqa_pretrained")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
-from data.overrides import MANIFESTS
+from data.configuration.overrides import MANIFESTS
 from scripts.entry import entry_point
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def main(config: DictConfig) -> None:
     from certify.suite import ALL_CHECKS, make_context, run
     from certify.table import FILE, print_table, write
     from data.types import BadInputError
-    from training.run_folder import environment
+    from training.runs.run_folder import environment
 
     folder = Path(config.output or f"{config.runs}/{config.name}/certify-{time.strftime('%Y%m%d-%H%M%S')}").expanduser()
     if (folder / FILE).exists():

@@ -10,14 +10,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
+from data.configuration.schema import allows_null, refusal
+from data.configuration.schema import checked as checked_nodes
 from data.instantiate import is_given
-from data.schema import allows_null, refusal
-from data.schema import checked as checked_nodes
 from data.types import BadInputError
 from scripts.options import ROOTS, Options
 
 # Of a source: whether it is left out where it is not installed (`data.instantiate.instantiate_source`); of an encoder:
-# whether it is where the data hold no such media (`training.encoder_choice`).
+# whether it is where the data hold no such media (`training.preparation.encoder_choice`).
 BESIDE = {"optional": bool, "if_held": bool}
 # Of an evaluation; one that is null is left out, as a source of the validation is.
 TASKS = "tasks"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
-from data.overrides import MANIFESTS
+from data.configuration.overrides import MANIFESTS
 from scripts.entry import entry_point
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def main(config: DictConfig) -> None:
 
 def compare_runs(config: DictConfig) -> None:
     """Runs that differ by their seed alone are shown as one row."""
-    from evaluation.compare import group_runs, load_runs
-    from evaluation.comparison_report import replaced, write_comparison
-    from evaluation.comparison_table import print_comparison
+    from evaluation.comparison.compare import group_runs, load_runs
+    from evaluation.comparison.comparison_report import replaced, write_comparison
+    from evaluation.comparison.comparison_table import print_comparison
 
     paths = [config.runs] if isinstance(config.runs, str) else list(config.runs)
     folder = Path(config.output or "runs/comparison")

@@ -33,7 +33,7 @@ from hydra.core.hydra_config import HydraConfig  # noqa: E402
 from hydra.main import get_args_parser  # noqa: E402
 from omegaconf import DictConfig, open_dict  # noqa: E402
 
-from data.overrides import composing  # noqa: E402
+from data.configuration.overrides import composing  # noqa: E402
 from scripts.arguments import ArgumentError, Literals, hydra_arguments  # noqa: E402
 from scripts.choices import named_choices, refuse_merged  # noqa: E402
 from scripts.error_lines import CONF, composition_line, groups, run_line, unexpected_line  # noqa: E402

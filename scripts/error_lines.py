@@ -22,7 +22,7 @@ from omegaconf.errors import (
 )
 
 import conf
-from data.overrides import MANIFESTS, composed, quoted
+from data.configuration.overrides import MANIFESTS, composed, quoted
 from scripts.choices import NONE
 
 CONF = Path(str(conf.__file__)).parent

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def main(config: DictConfig) -> Evaluated:
     """Writes the report, prints its table and returns it."""
     from evaluation.choice import asked_of_checkpoint
-    from evaluation.report import print_table
+    from evaluation.reports.report import print_table
     from evaluation.run import evaluate_checkpoint
     from fusion.checkpoint import stored_config
     from scripts.chosen import choice

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @entry_point("explain", texts=("text", "answer"), paths=("checkpoint", "image", "audio", "output"), media=True)
 def main(config: DictConfig) -> None:
     """Prints the answer and writes the picture."""
-    from data.drawing import attempt, save
+    from data.display.drawing import attempt, save
     from data.types import BadInputError
-    from evaluation.explanation import draw_explanation
+    from evaluation.insight.explanation import draw_explanation
     from scripts.question import asked, explained, load_session
 
     output = Path(str(config.output))

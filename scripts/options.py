@@ -2,7 +2,8 @@
 
 One class a root, and one for each node; an option is one line, and `tests/scripts/test_options.py` fails for an option
 in `conf/` that has none. What has a `_target_` is a `Part` here: its types are those of its constructor
-(`data/schema.py`). A default is for an option that may be absent: an older run lacks it, or its group was switched off.
+(`data/configuration/schema.py`). A default is for an option that may be absent: an older run lacks it, or its group
+was switched off.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from data.configuration.schema import Number, Part, Seed, Text, Whole
 from data.device import Device
-from data.schema import Number, Part, Seed, Text, Whole
 
 LONGEST_NAME = 255  # bytes, of a file or folder
 LONGEST_PATH = 3000  # bytes; a run has folders in its own

@@ -31,7 +31,7 @@ def main(config: DictConfig) -> None:
 
 def _export(config: DictConfig) -> None:
     from data.instantiate import instantiate
-    from data.manifest import write_manifests
+    from data.sources.manifest import write_manifests
     from data.types import BadInputError
 
     if config.get("source") is None:

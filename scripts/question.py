@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from data.types import Segment
-    from evaluation.explanation import Explanation
+    from evaluation.insight.explanation import Explanation
     from serving.session import Session
 
 MEDIA = "media."
@@ -58,7 +58,7 @@ def explained(session: Session, segments: Sequence[Segment], answer: str | None,
     Raises `BadSampleError` when a medium cannot be read, or the question leaves no room for the answer.
     """
     from data.types import Message, Sample, Text
-    from evaluation.explanation import explain
+    from evaluation.insight.explanation import explain
 
     if answer is None:
         answer = session.answer(*segments, max_new_tokens=max_new_tokens)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
-from data.overrides import MANIFESTS
+from data.configuration.overrides import MANIFESTS
 from scripts.entry import entry_point
 
 if TYPE_CHECKING:
@@ -20,15 +20,15 @@ def main(config: DictConfig) -> Path:
     """Runs one training from configuration to report; under torchrun, one process of it. Returns the run folder."""
     from functools import partial
 
-    from evaluation.alignment_monitor import make_monitor
     from evaluation.before_training import check_asked
     from evaluation.choice import check_training
+    from evaluation.monitors.alignment_monitor import make_monitor
     from evaluation.settings import has_tasks
     from scripts.arguments import typed_overrides
     from scripts.checked import checked
     from scripts.chosen import choice
     from training.run import train
-    from training.run_folder import resumed_run
+    from training.runs.run_folder import resumed_run
     from training.trackers.base import AudioCell, ImageCell
 
     step_folder = None
@@ -41,7 +41,7 @@ def main(config: DictConfig) -> Path:
     monitor = partial(make_monitor, on_bad_sample=config.data.on_bad_sample, image_cell=ImageCell, audio_cell=AudioCell)
     run_folder, is_main = train(config, monitor, step_folder, check_asked)
     if is_main and has_tasks(config.get("evaluation")):
-        from evaluation.report import print_table
+        from evaluation.reports.report import print_table
         from evaluation.run import evaluate_checkpoint
 
         # A training that stops when nothing gets better any more is judged by what was best.

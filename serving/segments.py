@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from data.pixels import Colour, to_rgb
+from data.media.pixels import Colour, to_rgb
 from data.types import AUDIO, IMAGE, SENTENCE, TEXT, BadInputError, Media, Modality, Segment, Text
 
 Array = np.ndarray | Tensor

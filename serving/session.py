@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
+from data.batching.collate import collate_prompts
+from data.batching.interleave import Interleaver
 from data.build import build_interleaver, build_processors
 from data.chat import ChatTokenizer
-from data.collate import collate_prompts
-from data.interleave import Interleaver
-from data.loader import MESSAGES
+from data.sources.base import MESSAGES
 from data.tokenizer import Tokenizer
 from data.types import TEXT, BadInputError, Message, Modality, Sample, Segment
 from fusion.checkpoint import LoadedModel, load_model
-from fusion.decoding_rules import Forbidden, Sampling
-from fusion.generation import generate
+from fusion.generation.decoding import generate
+from fusion.generation.rules import Forbidden, Sampling
 from fusion.model import FusionModel
 
 

@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # What each package may import besides itself and libraries; a dotted name allows that module only.
 ALLOWED = {
     "data": (),
-    "encoders": ("data.types", "data.locate"),
+    "encoders": ("data.types", "data.configuration.locate"),
     "fusion": ("encoders", "data.types", "data.instantiate"),
     "training": ("fusion", "data"),
     "evaluation": ("fusion", "data"),
@@ -89,10 +89,10 @@ def test_every_package_has_a_row() -> None:
 @pytest.mark.parametrize(
     ("source", "module", "expected"),
     [
-        ("import fusion.model", "data.loader", ["fusion.model"]),
-        ("def f():\n    from training import trainer", "evaluation.report", ["training.trainer"]),
-        ("from data import collate, types", "fusion.model", ["data.collate"]),
-        ("from data.types import Sample", "encoders.image", []),
+        ("import fusion.model", "data.batching.loader", ["fusion.model"]),
+        ("def f():\n    from training import trainer", "evaluation.reports.report", ["training.trainer"]),
+        ("from data import collate, types", "fusion.model", ["data.batching.collate"]),
+        ("from data.types import Sample", "encoders.scratch.image", []),
         ("from ...training import trainer", "fusion.mixers.attention", ["training.trainer"]),
         ("from . import block\nfrom .mixers import base", "fusion.model", []),
         ("import importlib\nimportlib.import_module('scripts.train')", "training.trainer", ["scripts.train"]),

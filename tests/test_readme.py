@@ -31,9 +31,9 @@ from bakeoff.execute import Runner
 from bakeoff.prepare import configuration
 from bakeoff.trials import Trial
 from certify import suite
-from certify.resume_checks import resumed_equals_unbroken
+from certify.checks.resume_checks import resumed_equals_unbroken
 from certify.small_data import write_small_data
-from data.messages import parse_row
+from data.sources.messages import parse_row
 from data.synthesisers import espeak
 from data.synthesisers.base import Synthesiser
 from data.synthesisers.flite import FliteVoices

@@ -11,19 +11,18 @@ from typing import Any, cast
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from data.batching.loader import loader
 from data.instantiate import instantiate
-from data.loader import loader
 from data.progress import tell
 from fusion.build import build_model
 from fusion.checkpoint import validate_targets
 from fusion.model import FusionModel
-from training.anchoring import fit_shared_space
-from training.costs import costs
 from training.distributed import Processes, share_of_cores, start
-from training.feature_cache import num_samples
-from training.random_state import seed_everything
-from training.run_folder import new_run_folder
-from training.setup import (
+from training.monitoring.slow_data import remedy
+from training.preparation.anchoring import fit_shared_space
+from training.preparation.costs import costs
+from training.preparation.feature_cache import num_samples
+from training.preparation.setup import (
     Asked,
     CheckAsked,
     Data,
@@ -33,8 +32,9 @@ from training.setup import (
     prepare_objective,
     prepare_reading,
 )
-from training.slow_data import remedy
-from training.target import drafted, sized, wanted
+from training.preparation.target import drafted, sized, wanted
+from training.runs.random_state import seed_everything
+from training.runs.run_folder import new_run_folder
 from training.trackers.base import Tracker
 from training.trackers.fan_out import build_tracker
 from training.trainer import Trainer

@@ -16,22 +16,23 @@ from torch import Tensor, nn
 
 from data.types import BadInputError, InterleavedBatch
 from fusion.checkpoint import read_weights, resolve, step_folders
-from training import checkpoint, gradients
-from training.accumulation import accumulate
-from training.anomaly import AnomalyError, AnomalyGuard
 from training.distributed import Processes, blocks, full_state_dict, replicate, shard, start
-from training.ema import Ema
-from training.interruption import StopSignals, TrainingInterrupted
+from training.monitoring.progress import Progress
+from training.monitoring.reporting import Reporter
 from training.objectives.base import Objective
-from training.optimizers import Optimizers
+from training.optimizers.groups import Optimizers
 from training.options import TrainerOptions
-from training.progress import Progress
-from training.random_state import seed_step
-from training.recompute import recompute
-from training.reporting import Reporter
+from training.runs import checkpoint
+from training.runs.interruption import StopSignals, TrainingInterrupted
+from training.runs.random_state import seed_step
+from training.steps import gradients
+from training.steps.accumulation import accumulate
+from training.steps.anomaly import AnomalyError, AnomalyGuard
+from training.steps.ema import Ema
+from training.steps.recompute import recompute
+from training.steps.window import Counters
 from training.trackers.base import Tracker
 from training.validation import Evaluate, Validation
-from training.window import Counters
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Trainer:
     load: (start, stop) -> the micro-batches of these numbers, of this process; a number always means the same batch.
     evaluate: see `Validation`. config, tokenizer_path: kept in every checkpoint. seed: of what a process draws itself,
     such as dropout, in each update anew. data: what the sources held, for checkpoints. notes: what a person should know
-    when the training goes on. remedy: what may help if steps wait for data (see `training.slow_data`).
+    when the training goes on. remedy: what may help if steps wait for data (see `training.monitoring.slow_data`).
     After a resume `step` > 0: start the tracker with it.
     """
 
@@ -79,7 +80,9 @@ class Trainer:
         remedy: str = "",
     ) -> None:
         if options.max_steps is None:
-            raise ValueError("options.max_steps=None: a trainer needs the number of updates, see training.length")
+            raise ValueError(
+                "options.max_steps=None: a trainer needs the number of updates, see training.preparation.length"
+            )
         self.max_steps = options.max_steps
         schedule(0, self.max_steps)  # complains now about wrong arguments
         self.options, self.config, self.tokenizer_path, self.seed = options, config, tokenizer_path, seed

@@ -15,7 +15,7 @@ from fusion.checkpoint import best_step, read_manifest, step_folders
 from fusion.mode import switched
 from training.distributed import Processes
 from training.options import TrainerOptions
-from training.random_state import preserved_random_state
+from training.runs.random_state import preserved_random_state
 
 Evaluate = Callable[[nn.Module, int], dict[str, float]]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from certify.result import Result
 from certify.table import finite
-from data.atomic_write import write_text
+from data.storage.atomic_write import write_text
 
 
 @dataclass

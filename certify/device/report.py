@@ -15,9 +15,9 @@ from rich.table import Table
 
 from certify.device.found import Found
 from certify.device.parts import PARTS
-from data.atomic_write import write_text
 from data.device import choose_device
-from training.run_folder import environment
+from data.storage.atomic_write import write_text
+from training.runs.run_folder import environment
 
 FILE = "gpu_check.json"
 

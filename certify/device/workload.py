@@ -15,18 +15,18 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from certify.documents import make_document
-from data.collate import collate, collate_prompts
-from data.document import Document
+from data.batching.collate import collate, collate_prompts
+from data.batching.document import Document
+from data.batching.packing import pack
 from data.instantiate import completed, instantiate
-from data.packing import pack
 from data.types import TEXT, InterleavedBatch
 from fusion.build import build_model
-from fusion.generation import generate
+from fusion.generation.decoding import generate
 from fusion.model import FusionModel
-from training.memory import PeakMemory
+from training.monitoring.memory import PeakMemory
 from training.objectives.next_token import NextToken
 from training.options import TrainerOptions
-from training.random_state import seed_everything
+from training.runs.random_state import seed_everything
 from training.trackers.jsonl import JsonlTracker, read_metrics
 from training.trainer import Trainer
 

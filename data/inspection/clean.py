@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from data.atomic_write import whole_file
 from data.inspection.manifests import REMOVED
 from data.inspection.scan import MediaReader, read_rows, row_keys, segment_key
-from data.messages import named_segments
+from data.sources.messages import named_segments
+from data.storage.atomic_write import whole_file
 from data.types import AlignedSample, BadInputError, BadSampleError, Media, Sample
 
 EARLIER = "earlier rows"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from data.inspection.facts import Picture, Sound
 from data.inspection.findings import Finding
-from data.inspection.picture_prints import alike
+from data.inspection.prints.picture_prints import alike
+from data.inspection.prints.sound_prints import same_recordings
+from data.inspection.prints.text_prints import near_texts
 from data.inspection.scan import Row, Scan
-from data.inspection.sound_prints import same_recordings
-from data.inspection.text_prints import near_texts
 
 LEAKS = ("leaked_row", "leaked_medium", "near_leak")
 

@@ -10,12 +10,12 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from data.audio import read_audio, sample_rate
-from data.content import content_key
-from data.feature_store import media_key
-from data.image import read_image
-from data.inspection.picture_prints import PicturePrint, picture_print
-from data.inspection.sound_prints import SoundPrint, sound_print
+from data.batching.content import content_key
+from data.inspection.prints.picture_prints import PicturePrint, picture_print
+from data.inspection.prints.sound_prints import SoundPrint, sound_print
+from data.media.audio import read_audio, sample_rate
+from data.media.image import read_image
+from data.storage.feature_store import media_key
 from data.types import AUDIO, IMAGE, BadSampleError, Media, one_line
 
 # A sample as loud as this, of 1, is at the limit of its format.

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from data.inspection.facts import Facts, Picture, Sound
-from data.inspection.text_prints import plain
-from data.messages import named_segments
+from data.inspection.prints.text_prints import plain
+from data.sources.messages import named_segments
 from data.types import AlignedSample, Media, Sample, Text
 
 # An answer is guessed from its question where the question is asked so often; fewer times say nothing.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from data.fields import nearest
 from data.inspection.facts import Facts, Picture, Sound
 from data.inspection.findings import Finding
 from data.inspection.measures import Measures
 from data.inspection.scan import Scan
+from data.sources.fields import nearest
 
 SMALL_SIDE, LARGE_PIXELS, NARROW = 16, 25_000_000, 5.0
 SILENT, CLIPPED_SHARE, SHORT_SECONDS, LONG_SECONDS = 1e-3, 0.01, 0.1, 30.0

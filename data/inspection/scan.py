@@ -12,16 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from data.bad_samples import reading
-from data.content import content_key
-from data.fields import ROW
+from data.batching.content import content_key
+from data.batching.interleave import call_json
 from data.inspection.facts import Facts, read_facts, why
 from data.inspection.findings import Finding
 from data.inspection.measures import Measures, Turn
-from data.inspection.text_prints import MAX_LETTERS, plain, text_print
-from data.interleave import call_json
-from data.manifest import ManifestSource
-from data.messages import named_segments
+from data.inspection.prints.text_prints import MAX_LETTERS, plain, text_print
 from data.progress import with_progress
+from data.sources.fields import ROW
+from data.sources.manifest import ManifestSource
+from data.sources.messages import named_segments
 from data.types import AlignedSample, BadSampleError, Media, Message, Sample, Segment, Text
 
 # A text beside media is compared if it has so many words: shorter ones are labels, which many rows share.

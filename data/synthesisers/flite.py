@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from data.npm import tarball
+from data.storage.npm import tarball
 from data.synthesisers.base import ClipSpec, Synthesiser, check_split
 from data.types import BadInputError, NotInstalledError
 

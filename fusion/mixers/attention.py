@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask
 
-from fusion.cache import AttentionCache
+from fusion.generation.cache import AttentionCache
 from fusion.mixers.base import Mixer
 from fusion.mixers.choice import fastest
 from fusion.mixers.flex import attend as attend_in_blocks

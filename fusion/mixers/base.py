@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fusion.cache import Cache
+from fusion.generation.cache import Cache
 from fusion.positions.once import Positions
 from fusion.sequence import Visibility
 
@@ -27,7 +27,7 @@ class Mixer(nn.Module):
     (`ModalityBlock`) work for every mixer: each modality has a `before` and an `after` of its own, and all tokens meet
     in one `meet`. Hence `meet` must have no weights. What it needs of weights (a decay, a gate) is a part that `before`
     makes for each token. Where it multiplies, it calls a module that does so, as `SelfAttention` calls its
-    `GroupAttention`: operations are counted by calls of modules (see `fusion/products.py`).
+    `GroupAttention`: operations are counted by calls of modules (see `fusion/cost/products.py`).
 
     A mixer (or any other module) that computes the same in several ways names them in `implementations`, the slow
     reference first, and reads its attribute `implementation`; certification compares them all.
@@ -40,7 +40,8 @@ class Mixer(nn.Module):
     sees_both_ways: bool = False
 
     def make_cache(self, batch_size: int, max_length: int) -> Cache:
-        """An empty cache of this layer for cached decoding, of `max_length` tokens a row; see `fusion.cache.Cache`."""
+        """An empty cache of this layer for cached decoding, of `max_length` tokens a row; see
+        `fusion.generation.cache.Cache`."""
         raise NotImplementedError(f"{type(self).__name__} must define make_cache")
 
     def before(self, x_BLD: Tensor, positions: Positions) -> tuple[Tensor, ...]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
-from fusion.cache import MemoryCache, StandingTokens, TokenPlaces
 from fusion.folding import Folding, fold_pairs
+from fusion.generation.cache import MemoryCache, StandingTokens, TokenPlaces
 from fusion.mixers.attention import flex_attention
 from fusion.mixers.flex import flex_runs, pair_mask
 from fusion.mixers.heads import AttentionHeads

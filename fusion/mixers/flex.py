@@ -17,7 +17,7 @@ from torch.nn.attention import flex_attention as flex
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, create_mask
 
 from data.types import PADDING_DOCUMENT
-from fusion.cache import TokenPlaces
+from fusion.generation.cache import TokenPlaces
 from fusion.mixers.varlen import working_dtype
 from fusion.sequence import Visibility
 

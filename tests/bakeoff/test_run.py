@@ -24,7 +24,7 @@ from bakeoff.report import DIFFERENCES, ONE_SEED, TITLES, contrast, head, track
 from bakeoff.results import Results
 from bakeoff.run import run
 from certify.small_data import write_small_data
-from data.drawing import pixels
+from data.display.drawing import pixels
 from data.instantiate import instantiate
 from fusion.checkpoint import step_folders
 from tests.training.tiny import same_metrics

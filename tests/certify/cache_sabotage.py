@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from certify.context import Context
-from fusion import cache
+from fusion.generation import cache
 from fusion.sequence import Visibility
 
 Patch = pytest.MonkeyPatch

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from certify.context import Context, randomise
 from tests.fusion.builders import VOCAB_SIZE, small_model
 from training.objectives.next_token import NextToken
-from training.optimizers import muon
+from training.optimizers.groups import muon
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from certify.context import Context
-from fusion import products
+from fusion.cost import products
 from fusion.mixers import attention
 
 Patch = pytest.MonkeyPatch

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from certify import counting_checks, decoding_checks, suite, training_checks
-from certify.context import Context
-from certify.decoding_checks import (
+from certify import suite
+from certify.checks import counting_checks, decoding_checks, training_checks
+from certify.checks.decoding_checks import (
     answers_do_not_depend_on_batch,
     cached_equals_fresh_after_edits,
     cached_equals_full,
     greedy_is_argmax_of_full,
     prefill_in_two_parts,
 )
-from certify.encoder_checks import (
+from certify.checks.encoder_checks import (
     absent_joins_the_graph,
     encoder_parameters_learn,
     items_are_independent,
@@ -26,7 +26,7 @@ from certify.encoder_checks import (
     tokens_are_counted,
     wrong_shapes_are_refused,
 )
-from certify.fusion_checks import (
+from certify.checks.fusion_checks import (
     batched_equals_alone,
     documents_are_isolated,
     evaluation_equals_training,
@@ -35,8 +35,9 @@ from certify.fusion_checks import (
     packed_equals_unpacked,
     past_reaches_present,
 )
-from certify.implementation_checks import gradients_of_implementations, outputs_of_implementations
-from certify.training_checks import accumulated_equals_large_batch, trains_without_a_modality
+from certify.checks.implementation_checks import gradients_of_implementations, outputs_of_implementations
+from certify.checks.training_checks import accumulated_equals_large_batch, trains_without_a_modality
+from certify.context import Context
 from data.types import InterleavedBatch, Layout, MediaBatch
 from encoders.base import MediaEncoder
 from fusion.block import Block
@@ -58,7 +59,7 @@ from tests.certify.media_sabotage import (
     media_look_both_ways_unasked,
     mixers_ignore_media,
 )
-from training.accumulation import StepTotals
+from training.steps.accumulation import StepTotals
 
 Patch = pytest.MonkeyPatch
 Sabotage = Callable[[Context, Patch], None]

@@ -7,14 +7,14 @@ import torch
 from hydra import compose, initialize_config_module
 
 import conf
-from certify.encoder_checks import (
+from certify.checks.encoder_checks import (
     absent_joins_the_graph,
     encoder_parameters_learn,
     items_are_independent,
     tokens_are_counted,
 )
+from certify.checks.training_checks import trains_without_a_modality
 from certify.suite import make_context, run
-from certify.training_checks import trains_without_a_modality
 
 KINDS = sorted(path.stem for path in (Path(str(conf.__file__)).parent / "fine_tuning").glob("*.yaml"))
 CHECKS = (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from data.emoji import PACKAGES
-from data.npm import cached
+from data.sources.emoji import PACKAGES
+from data.storage.npm import cached
 
 TONES = ("1F3FB", "1F3FF")
 GROUPS = ("smileys & emotion", "components", "animals & nature")

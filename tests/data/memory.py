@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.interleave import Interleaver
+from data.batching.interleave import Interleaver
 from data.tokenizer import Tokenizer
 from data.types import AUDIO, IMAGE, BadSampleError, Layout, Media, Message, Sample, Text
 

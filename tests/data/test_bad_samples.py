@@ -20,16 +20,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.aligned import is_aligned
-from data.audio import AudioProcessor, LogMel
 from data.bad_samples import reading, reason
-from data.feature_store import media_key
-from data.fingerprint import fingerprint
-from data.image import ImageProcessor
-from data.interleave import Interleaver
-from data.loader import BatchStream
-from data.manifest import ManifestSource, write_manifest
-from data.mixture import Mixture, read_sample
+from data.batching.interleave import Interleaver
+from data.batching.loader import BatchStream
+from data.batching.mixture import Mixture
+from data.media.audio import AudioProcessor, LogMel
+from data.media.image import ImageProcessor
+from data.sources.aligned import is_aligned
+from data.sources.base import read_sample
+from data.sources.fingerprint import fingerprint
+from data.sources.manifest import ManifestSource, write_manifest
+from data.storage.feature_store import media_key
 from data.tokenizer import Tokenizer
 from data.types import (
     BadInputError,

@@ -160,7 +160,7 @@ def test_values_that_a_constructor_refuses_name_their_place(overrides, message):
 
 
 def test_validation_without_a_file_is_left_out():
-    manifest = {"_target_": "data.manifest.ManifestSource", "path": None}
+    manifest = {"_target_": "data.sources.manifest.ManifestSource", "path": None}
     assert build_validation(config(validation={"manifest": manifest})) == {}
 
 
@@ -172,7 +172,12 @@ def test_an_empty_validation_source_is_named():
 
 def test_an_optional_source_that_is_not_installed_is_left_out_and_said(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "piper", None)
-    entry = {"_target_": "data.easy_vqa.EasyVqaQuestions", "split": "test", "questions": "spoken", "family": "piper"}
+    entry = {
+        "_target_": "data.sources.easy_vqa.EasyVqaQuestions",
+        "split": "test",
+        "questions": "spoken",
+        "family": "piper",
+    }
     with pytest.raises(NotInstalledError, match=r"^data\.validation\.spoken: speech of Piper needs its packages"):
         build_validation(config(validation={"spoken": entry}))
     typed = {"_target_": f"{HERE}.MemorySource", "num_samples": 3, "optional": True}

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, open_dict
 from data.instantiate import completed, instantiate
 from data.types import BadInputError
 from fusion.build import build_model
-from training.setup import build_schedule
+from training.preparation.setup import build_schedule
 
 
 def composed(*overrides: str) -> DictConfig:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from data.easy_vqa import EasyVqa
-from data.image import ImageProcessor
-from data.interleave import Interleaver
-from data.loader import BatchStream
-from data.mixture import Mixture
+from data.batching.interleave import Interleaver
+from data.batching.loader import BatchStream
+from data.batching.mixture import Mixture
+from data.media.image import ImageProcessor
 from data.randomness import Draws, generator, seed_of
+from data.sources.easy_vqa import EasyVqa
 from data.types import AUDIO, IMAGE, Media
 from tests.data.memory import LAYOUTS, MODALITIES, MemorySource, RawProcessor, tokenizer
 

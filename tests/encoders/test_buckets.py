@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from data.collate import pad_media
+from data.batching.collate import pad_media
 from data.types import BucketedMedia, MediaBatch
-from encoders.audio import AudioEncoder
 from encoders.base import MediaEncoder
-from encoders.perceiver_resampler import PerceiverResampler
-from encoders.projector import LinearProjector
-from fusion.flops import _items
+from encoders.projectors.base import LinearProjector
+from encoders.projectors.perceiver_resampler import PerceiverResampler
+from encoders.scratch.audio import AudioEncoder
+from fusion.cost.flops import _items
 
 FRAMES = [9, 300, 6, 14, 280, 7, 30]
 

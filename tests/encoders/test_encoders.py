@@ -3,10 +3,10 @@ import math
 import torch
 
 from data.types import Layout, MediaBatch
-from encoders.audio import AudioEncoder, sinusoids
 from encoders.base import MediaEncoder
-from encoders.image import ImageEncoder
-from encoders.projector import LinearProjector, MlpProjector
+from encoders.projectors.base import LinearProjector, MlpProjector
+from encoders.scratch.audio import AudioEncoder, sinusoids
+from encoders.scratch.image import ImageEncoder
 from encoders.text import TokenEmbedding
 from tests.fusion.builders import perturb
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from data.types import Layout
 from encoders.base import MediaEncoder
-from encoders.perceiver_resampler import PerceiverResampler
-from encoders.projector import Projector
-from encoders.qformer import QFormer
+from encoders.projectors.base import Projector
+from encoders.projectors.perceiver_resampler import PerceiverResampler
+from encoders.projectors.qformer import QFormer
 from tests.encoders.test_encoders import audio_batch, audio_encoder
 from tests.fusion.builders import perturb
 

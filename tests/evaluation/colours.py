@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.audio import AudioProcessor, LogMel
-from data.collate import collate
-from data.image import ImageProcessor
-from data.interleave import Interleaver
+from data.batching.collate import collate
+from data.batching.interleave import Interleaver
+from data.media.audio import AudioProcessor, LogMel
+from data.media.image import ImageProcessor
 from data.tokenizer import Tokenizer
 from data.types import Media, Message, Sample, Text
-from encoders.audio import AudioEncoder
-from encoders.image import ImageEncoder
-from encoders.projector import MlpProjector
+from encoders.projectors.base import MlpProjector
+from encoders.scratch.audio import AudioEncoder
+from encoders.scratch.image import ImageEncoder
 from encoders.text import TokenEmbedding
-from fusion.early import EarlyFusion
 from fusion.feed_forward.swiglu import SwiGLU
 from fusion.method import FusionMethod
+from fusion.methods.early import EarlyFusion
 from fusion.mixers.attention import SelfAttention
 from fusion.model import FusionModel
 from fusion.positions.rope import Rope

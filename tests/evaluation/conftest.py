@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.interleave import Interleaver
+from data.batching.interleave import Interleaver
 from data.tokenizer import Tokenizer
-from evaluation.metrics import bootstrap
+from evaluation.metrics.scores import bootstrap
 from fusion.model import FusionModel
 from tests.evaluation.colours import learn, parts
 

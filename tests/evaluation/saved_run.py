@@ -9,7 +9,7 @@ from typing import Any
 from data.tokenizer import Tokenizer
 from fusion.model import FusionModel
 from tests.evaluation.colours import NUM_MELS, RATE, SIZE
-from training.checkpoint import CheckpointContents, save
+from training.runs.checkpoint import CheckpointContents, save
 
 TYPED = {"_target_": "tests.evaluation.colours.Colours", "questions": "typed", "num_images": 8}
 SPOKEN = {"_target_": "tests.evaluation.colours.Colours", "questions": "spoken", "num_images": 8}
@@ -24,7 +24,7 @@ EVALUATION = {
 }
 SETTINGS = {"_target_": "evaluation.settings.Settings", "max_new_tokens": 3, "breakdown": ["template"]}
 STORED_TASK = {
-    "_target_": "data.easy_vqa.EasyVqaQuestions",
+    "_target_": "data.sources.easy_vqa.EasyVqaQuestions",
     "split": "validation",
     "questions": "typed",
     "max_samples": 6,
@@ -42,20 +42,26 @@ def config(seed: int = 0) -> dict[str, Any]:
     }
     encoder = {"num_layers": 1, "num_heads": 2}
     image = {
-        "_target_": "encoders.image.ImageEncoder",
+        "_target_": "encoders.scratch.image.ImageEncoder",
         "image_size": SIZE,
         "channels": [8, 16],
         "strides": [2, 2],
         "kernels": [3, 3],
     }
     audio = {
-        "_target_": "encoders.audio.AudioEncoder",
+        "_target_": "encoders.scratch.audio.AudioEncoder",
         "num_mels": NUM_MELS,
         "channels": [16, 16],
         "strides": [2, 2],
         "kernels": [3, 3],
     }
-    features = {"_target_": "data.audio.LogMel", "sample_rate": RATE, "num_mels": NUM_MELS, "window": 200, "hop": 100}
+    features = {
+        "_target_": "data.media.audio.LogMel",
+        "sample_rate": RATE,
+        "num_mels": NUM_MELS,
+        "window": 200,
+        "hop": 100,
+    }
     return {
         "name": "colours",
         "seed": seed,
@@ -65,9 +71,9 @@ def config(seed: int = 0) -> dict[str, Any]:
             "image": image | encoder,
             "audio": audio | encoder,
         },
-        "projector": {"_target_": "encoders.projector.MlpProjector", "_partial_": True},
+        "projector": {"_target_": "encoders.projectors.base.MlpProjector", "_partial_": True},
         "fusion": {
-            "_target_": "fusion.early.EarlyFusion",
+            "_target_": "fusion.methods.early.EarlyFusion",
             "_partial_": True,
             "num_layers": 2,
             "mixer": mixer,
@@ -75,8 +81,8 @@ def config(seed: int = 0) -> dict[str, Any]:
         },
         "data": {
             "processors": {
-                "image": {"_target_": "data.image.ImageProcessor", "size": SIZE},
-                "audio": {"_target_": "data.audio.AudioProcessor", "features": features},
+                "image": {"_target_": "data.media.image.ImageProcessor", "size": SIZE},
+                "audio": {"_target_": "data.media.audio.AudioProcessor", "features": features},
             },
             "max_tokens": 128,
             "on_long_sample": "error",

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.mixture import Mixture
+from data.batching.mixture import Mixture
 from data.types import AlignedSample, BadSampleError, Media, Message, Sample, Text
-from evaluation.embedding import read_aligned
-from evaluation.identity import data_fingerprint
-from evaluation.questions import read_samples
-from training.feature_cache import needed_media
+from evaluation.answering.identity import data_fingerprint
+from evaluation.answering.questions import read_samples
+from evaluation.retrieval.embedding import read_aligned
+from training.preparation.feature_cache import needed_media
 
 ASKED = (Message("user", (Text("?"),)), Message("assistant", (Text("yes"),)))
 

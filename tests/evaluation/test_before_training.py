@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 
 from certify.small_data import write_small_data
 from data.build import build_interleaver, build_processors, build_validation, check_kinds
-from data.image import ImageProcessor
 from data.instantiate import instantiate
-from data.manifest import ManifestSource
+from data.media.image import ImageProcessor
+from data.sources.manifest import ManifestSource
 from data.tokenizer import Tokenizer
 from data.types import BadInputError, BadSampleError
 from evaluation import before_training
@@ -284,7 +284,7 @@ def test_an_objective_is_given_what_it_reads(tmp_path: Path) -> None:
 
 
 def test_rows_are_checked_without_a_model_too(tmp_path: Path) -> None:
-    tasks = {"mine": {"_target_": "data.manifest.ManifestSource", "path": str(tmp_path / "rows.jsonl")}}
+    tasks = {"mine": {"_target_": "data.sources.manifest.ManifestSource", "path": str(tmp_path / "rows.jsonl")}}
     evaluation = {"_target_": "evaluation.settings.Settings", "tasks": tasks}
     write: Callable[..., Path] = functools.partial(manifest, tmp_path / "rows.jsonl")
     write(row())

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from data.types import BadInputError
 from evaluation.choice import asked_of_checkpoint, check_training
-from evaluation.retrieval import RetrievalSettings
+from evaluation.retrieval.run import RetrievalSettings
 from evaluation.settings import Settings, build_settings
 from tests.evaluation.saved_run import SETTINGS, STORED_TASK
 
@@ -56,7 +56,7 @@ def test_the_rows_of_a_file_decide_and_what_was_stored_is_kept(tmp_path: Path) -
 
 def test_a_stored_prior_is_kept_where_its_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     talk, train = manifest(tmp_path / "talk.jsonl", TALK), manifest(tmp_path / "train.jsonl", TALK)
-    prior = {"_target_": "data.manifest.ManifestSource", "path": str(train)}
+    prior = {"_target_": "data.sources.manifest.ManifestSource", "path": str(train)}
     of_another_class = OmegaConf.create({"evaluation": SETTINGS | {"tasks": {}, "prior": STORED_TASK}})
     assert len(build_settings(asked(f"data.evaluation={talk}", stored=of_another_class)).prior) == 6
     stored = OmegaConf.create({"evaluation": SETTINGS | {"tasks": {}, "prior": prior}})

@@ -14,9 +14,9 @@ from hydra import compose, initialize_config_module
 import conf
 from certify.context import Context
 from certify.suite import make_context
-from evaluation.attention_mass import ADDED, attention_mass, mass_scalars
-from evaluation.attribution import ATTENTION, GRADIENT, MAGNITUDE, Answered, _media_regions, attribute
-from evaluation.rollout import rollout
+from evaluation.insight.attention_mass import ADDED, attention_mass, mass_scalars
+from evaluation.insight.attribution import ATTENTION, GRADIENT, MAGNITUDE, Answered, _media_regions, attribute
+from evaluation.insight.rollout import rollout
 from fusion.attention_maps import attention_maps
 from fusion.mixers.attention import GroupAttention
 

@@ -13,16 +13,16 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from data.absence import without
-from data.corruptions import AudioNoise, ImageNoise, Typos
-from data.interleave import Interleaver
+from data.batching.absence import without
+from data.batching.interleave import Interleaver
+from data.media.corruptions import AudioNoise, ImageNoise, Typos
 from data.tokenizer import Tokenizer
 from data.types import Media, Message, Sample, Text
-from evaluation.answer_metrics import METRICS
-from evaluation.audit import Prior
-from evaluation.metrics import bootstrap_ratio
-from evaluation.predict import Prediction
-from evaluation.probe_report import draw_robustness, probe_lines, probe_pictures
+from evaluation.answering.answer_metrics import METRICS
+from evaluation.answering.audit import Prior
+from evaluation.answering.predict import Prediction
+from evaluation.metrics.scores import bootstrap_ratio
+from evaluation.reports.probe_report import draw_robustness, probe_lines, probe_pictures
 from evaluation.robustness import blind_table, curves, damaged, points
 from evaluation.run import chosen_evaluation, evaluate_checkpoint
 from evaluation.scoring import evaluate

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.interleave import Interleaver
+from data.batching.interleave import Interleaver
 from data.tokenizer import Tokenizer
 from data.types import BadInputError
 from evaluation.run import evaluate_checkpoint
@@ -149,7 +149,7 @@ def test_seeds_share_the_experiment_hash_only(run: Path) -> None:
 
 
 def test_sources_whose_file_was_not_given_are_left_out() -> None:
-    missing = {"_target_": "data.manifest.ManifestSource", "path": None}
+    missing = {"_target_": "data.sources.manifest.ManifestSource", "path": None}
     assert not has_tasks({"tasks": {"manifest": missing}})
     assert not has_tasks(None)
     assert has_tasks(EVALUATION)
@@ -160,7 +160,12 @@ def test_sources_whose_file_was_not_given_are_left_out() -> None:
 
 def test_an_optional_task_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "piper", None)
-    spoken = {"_target_": "data.easy_vqa.EasyVqaQuestions", "split": "test", "questions": "spoken", "family": "piper"}
+    spoken = {
+        "_target_": "data.sources.easy_vqa.EasyVqaQuestions",
+        "split": "test",
+        "questions": "spoken",
+        "family": "piper",
+    }
     settings = build_settings(EVALUATION | {"tasks": {"typed": TYPED, "spoken": spoken | {"optional": True}}})
     assert list(settings.tasks) == ["typed"]
     with pytest.raises(BadInputError, match=r"^evaluation\.tasks\.spoken: speech of Piper needs its packages"):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from data.interleave import Interleaver
+from data.batching.interleave import Interleaver
 from data.tokenizer import Tokenizer
 from data.types import BadSampleError, Media, Message, Sample, Text
-from evaluation.accuracy_report import family_lines
-from evaluation.predict import predict
+from evaluation.answering.predict import predict
+from evaluation.reports.accuracy_report import family_lines
 from evaluation.scoring import Questions, by_family, evaluate, read_samples
 from evaluation.settings import Settings
 from fusion.model import FusionModel

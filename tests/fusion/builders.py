@@ -9,17 +9,17 @@ from typing import Any
 import torch
 
 from data.types import InterleavedBatch, MediaBatch
-from encoders.audio import AudioEncoder
-from encoders.image import ImageEncoder
-from encoders.projector import MlpProjector, Projector
+from encoders.projectors.base import MlpProjector, Projector
+from encoders.scratch.audio import AudioEncoder
+from encoders.scratch.image import ImageEncoder
 from encoders.text import TokenEmbedding
-from fusion.early import EarlyFusion
 from fusion.feed_forward.swiglu import SwiGLU
 from fusion.method import FusionMethod
+from fusion.methods.early import EarlyFusion
 from fusion.mixers.attention import SelfAttention
 from fusion.model import FusionModel
 from fusion.positions.rope import Rope
-from fusion.shared_space import SharedSpace
+from fusion.spaces.shared_space import SharedSpace
 
 VOCAB_SIZE, NUM_MELS, IMAGE_SIZE = 50, 8, 16
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
-from fusion.cache import Cache
+from fusion.cost.products import Product
+from fusion.generation.cache import Cache
 from fusion.mixers.base import Mixer
 from fusion.positions.once import Positions
-from fusion.products import Product
 from fusion.sequence import Visibility
 
 D_KEY = 8

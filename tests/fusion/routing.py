@@ -8,15 +8,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from fusion.bottleneck import BottleneckFusion
-from fusion.concat import ConcatFusion
-from fusion.cross_attention import CrossAttentionFusion
-from fusion.early import EarlyFusion
-from fusion.late import LateFusion
 from fusion.method import FusionMethod
-from fusion.mid import MidFusion
+from fusion.methods.bottleneck import BottleneckFusion
+from fusion.methods.concat import ConcatFusion
+from fusion.methods.cross_attention import CrossAttentionFusion
+from fusion.methods.early import EarlyFusion
+from fusion.methods.late import LateFusion
+from fusion.methods.mid import MidFusion
+from fusion.methods.mixture_of_transformers import MixtureOfTransformers
 from fusion.mixers.cross_attention import CrossAttention
-from fusion.mixture_of_transformers import MixtureOfTransformers
 from fusion.positions.rope import Rope
 
 CROSS = partial(CrossAttention, num_heads=4, num_kv_heads=2, position=Rope)

@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from data.types import InterleavedBatch
 from fusion.attention_maps import AttentionMap, attention_maps, layer_name
-from fusion.bottleneck import BottleneckFusion
-from fusion.cross_attention import CrossAttentionFusion
-from fusion.early import EarlyFusion
 from fusion.hidden import Hidden
-from fusion.mid import MidFusion
+from fusion.methods.bottleneck import BottleneckFusion
+from fusion.methods.cross_attention import CrossAttentionFusion
+from fusion.methods.early import EarlyFusion
+from fusion.methods.mid import MidFusion
+from fusion.methods.mixture_of_transformers import MixtureOfTransformers
 from fusion.mixers.attention import GroupAttention
 from fusion.mixers.cross_attention import PairAttention
-from fusion.mixture_of_transformers import MixtureOfTransformers
 from fusion.model import FusionModel
 from fusion.positions.once import Positions
 from fusion.sequence import EmbeddedSequence, Visibility
 from tests.fusion.builders import batch_of, small_model
-from tests.fusion.test_methods import AUDIO, CROSS, IMAGE, TEXT, model_and_batch
+from tests.fusion.methods.test_methods import AUDIO, CROSS, IMAGE, TEXT, model_and_batch
 
 NUM_BOTTLENECKS = 3
 

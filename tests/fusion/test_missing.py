@@ -10,9 +10,9 @@ import torch
 from hydra import compose, initialize_config_module
 
 from certify.suite import MODEL_CHECKS, make_context, run
-from data.absence import without
-from data.collate import collate
-from data.interleave import Interleaver
+from data.batching.absence import without
+from data.batching.collate import collate
+from data.batching.interleave import Interleaver
 from data.types import ABSENT_SHAPE, Absent, BadSampleError, Message, Sample, Text
 from fusion.missing import MissingTokens
 from tests.evaluation.colours import Colours, parts, tiny_model

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from data.types import BadSampleError
-from fusion.counting import flops_per_sample, parameter_counts
+from fusion.cost.counting import flops_per_sample, parameter_counts
 from tests.fusion.builders import VOCAB_SIZE, batch_of, small_model
 
 MIXED = [["image", 3, ("audio", 13), 4], [2, ("audio", 6), 3, "image", 2], [7]]
@@ -86,7 +86,7 @@ def test_parts_add_up_to_all_parameters_and_flops_grow_with_tokens() -> None:
 
 
 def test_a_constructor_names_the_bad_argument() -> None:
-    from encoders.image import ImageEncoder
+    from encoders.scratch.image import ImageEncoder
     from fusion.mixers.attention import SelfAttention
     from fusion.positions.rope import Rope
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from data.batching.collate import collate
+from data.batching.document import dump
+from data.batching.interleave import Interleaver
 from data.chat import speakers
-from data.collate import collate
-from data.document import dump
-from data.interleave import Interleaver
 from data.types import IMAGE, UNSUPERVISED, Media, Message, Sample, Text, ToolCall
 from encoders.text import TextInterface, unit
-from evaluation.predict import answer_batch
-from fusion.flops import count, documents_alone, usage
+from evaluation.answering.predict import answer_batch
+from fusion.cost.flops import count, documents_alone, usage
 from fusion.model import FusionModel
 from tests.data.memory import RawProcessor
 from tests.training.tiny import tiny_model

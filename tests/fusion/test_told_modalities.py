@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from data.types import InterleavedBatch
-from fusion.bottleneck import BottleneckFusion
 from fusion.feed_forward.swiglu import SwiGLU
 from fusion.method import FusionMethod
+from fusion.methods.bottleneck import BottleneckFusion
 from fusion.mixers.attention import SelfAttention
 from fusion.mixers.cross_attention import CrossAttention
 from fusion.model import FusionModel

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from data.collate import collate
-from data.document import Turn, assemble
-from data.tracks import Track
+from data.batching.collate import collate
+from data.batching.document import Turn, assemble
+from data.batching.tracks import Track
 from data.types import Sample
 from fusion.model import FusionModel
 from tests.fusion.builders import IMAGE_SIZE, NUM_MELS, small_model
-from tests.fusion.test_positions import METHODS
+from tests.fusion.positions.test_positions import METHODS
 
 FRAMES = 24
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 import interfuse
 from certify.small_data import write_small_data
-from data.image import read_image
+from data.media.image import read_image
 from data.types import AlignedSample, Media, Message, Sample, Segment, Text
-from evaluation.embedding import embed
-from evaluation.explanation import explain
+from evaluation.insight.explanation import explain
+from evaluation.retrieval.embedding import embed
 from scripts.generate import main as generate
 from serving.segments import given
 from serving.session import Session

@@ -18,7 +18,7 @@ from interfuse import runs
 from scripts.train import main
 from tests.interfuse.small import SMALL
 from tests.scripts.in_process import run_command
-from training.interruption import TrainingInterrupted
+from training.runs.interruption import TrainingInterrupted
 
 TRAIN = [*SMALL, "data.train=my data/manifest.jsonl", "trainer.max_steps=2", "evaluation.bootstrap.resamples=1000"]
 

@@ -16,7 +16,7 @@ from data.instantiate import instantiate, resolved
 from data.types import BadInputError
 from fusion.build import build_model
 from scripts.checked import checked
-from training.setup import build_schedule
+from training.preparation.setup import build_schedule
 
 SMALL = ["d_model=32", "fusion.num_layers=1", "tracker=[]"]
 COMBINATIONS = [

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 import conf
-from data.signature import Signature
+from data.configuration.signature import Signature
 from data.types import BadInputError
 from evaluation.settings import has_tasks
 from scripts.checked import checked, node_schema
@@ -212,7 +212,7 @@ def test_a_manifest_that_is_not_given_is_left_to_who_reads_it() -> None:
 
 
 def test_plain_annotations_of_python_would_take_true_for_a_number() -> None:
-    """So the models have types of `data.schema`, which do not."""
+    """So the models have types of `data.configuration.schema`, which do not."""
     for schema in Options.__subclasses__():
         for name, field in schema.model_fields.items():
             plain = field.annotation in (int, float, str) and not field.metadata

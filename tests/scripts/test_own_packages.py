@@ -22,7 +22,7 @@ import multiprocessing
 import sys
 from pathlib import Path
 
-from data.image import ImageProcessor
+from data.media.image import ImageProcessor
 
 if START is not None:
     multiprocessing.set_start_method(START, force=True)

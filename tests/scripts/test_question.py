@@ -16,7 +16,7 @@ from serving.session import Session
 from tests.evaluation.colours import parts
 from tests.evaluation.saved_run import config
 from tests.scripts.in_process import run_command
-from training.checkpoint import CheckpointContents, save
+from training.runs.checkpoint import CheckpointContents, save
 
 INFONCE = {"_target_": "training.objectives.contrastive.InfoNCE"}
 NEXT_TOKEN = {"_target_": "training.objectives.next_token.NextToken"}

@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from data.interleave import Interleaver
-from data.loader import BatchStream
-from data.mixture import Mixture
+from data.batching.interleave import Interleaver
+from data.batching.loader import BatchStream
+from data.batching.mixture import Mixture
 from data.types import AUDIO, IMAGE, AlignedSample, Media, Text
 from tests.data.memory import MemorySource, RawProcessor, tokenizer
 from tests.training.tiny import tiny_model
 from training import distributed
-from training.accumulation import accumulate
 from training.objectives.contrastive import InfoNCE, Sigmoid
 from training.objectives.next_token import NextToken
 from training.objectives.weighted_sum import WeightedSum
+from training.steps.accumulation import accumulate
 
 # What a sample lacks, by its number; a quarter is complete.
 LACKING = ("", "audio", "image", "text")
 SPACE = {
-    "_target_": "fusion.shared_space.SharedSpace",
+    "_target_": "fusion.spaces.shared_space.SharedSpace",
     "_partial_": True,
     "d_embedding": 6,
     "scale": 10.0,

@@ -6,16 +6,16 @@ from functools import partial
 
 import torch
 
-from data.loader import BatchStream
-from data.mixture import Mixture
+from data.batching.loader import BatchStream
+from data.batching.mixture import Mixture
 from data.types import AUDIO, IMAGE
-from tests.evaluation.test_frozen_baseline import Meaning
-from tests.fusion.test_ridge_space import frozen_model, reader
+from tests.evaluation.retrieval.test_frozen_baseline import Meaning
+from tests.fusion.spaces.test_ridge_space import frozen_model, reader
 from training import distributed
-from training.accumulation import accumulate
-from training.anchoring import fit_shared_space
 from training.objectives.contrastive import InfoNCE
-from training.optimizers import muon
+from training.optimizers.groups import muon
+from training.preparation.anchoring import fit_shared_space
+from training.steps.accumulation import accumulate
 
 ROWS, PER_BATCH = 24, 8
 optimizer = partial(muon, lr=0.02, adamw_lr=1e-2, weight_decay=0.1)

@@ -7,10 +7,11 @@ from functools import partial
 import torch
 from torch import nn
 
-from training import distributed, gradients
+from training import distributed
 from training.distributed import Processes
-from training.ema import Ema
-from training.optimizers import adamw, muon
+from training.optimizers.groups import adamw, muon
+from training.steps import gradients
+from training.steps.ema import Ema
 
 OPTIMIZERS = {
     "adamw": partial(adamw, lr=1e-2, weight_decay=0.1),

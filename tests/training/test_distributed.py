@@ -11,10 +11,10 @@ import sys
 import pytest
 import torch
 
-from data.loader import loader
+from data.batching.loader import loader
 from fusion.block import Block, ModalityBlock
 from fusion.checkpoint import OBJECTIVE, read_tensors, read_weights, resolve
-from fusion.cross_attention import GatedCrossAttention
+from fusion.methods.cross_attention import GatedCrossAttention
 from tests.training.aligned import OBJECTIVES, gradients_of
 from tests.training.anchored import anchored_update
 from tests.training.probed import Probed
@@ -22,11 +22,11 @@ from tests.training.small_parts import OPTIMIZERS, UNUSED, updates
 from tests.training.telling import telling_configs
 from tests.training.tiny import fusion_configs, tiny_model, tiny_stream, tiny_trainer
 from tests.training.worker import OPTIONS, adamw_with_decay, evaluate, lora_model, signalling, split_by_audio
-from training import gradients
-from training.accumulation import accumulate
 from training.distributed import Processes, blocks
-from training.interruption import TrainingInterrupted
 from training.objectives.next_token import NextToken
+from training.runs.interruption import TrainingInterrupted
+from training.steps import gradients
+from training.steps.accumulation import accumulate
 from training.trackers.jsonl import read_metrics
 
 

@@ -9,18 +9,18 @@ from functools import partial
 import pytest
 import torch
 
-from data.collate import collate
+from data.batching.collate import collate
 from data.types import UNSUPERVISED
 from fusion.checkpoint import read_weights, resolve
 from tests.training.tiny import CONFIG, fusion_configs, tiny_model, tiny_stream, tiny_trainer
-from training import gradients
-from training.accumulation import accumulate
-from training.anomaly import AnomalyError, AnomalyGuard
 from training.distributed import Processes
-from training.ema import Ema
 from training.objectives.next_token import NextToken
-from training.optimizers import adamw, muon
+from training.optimizers.groups import adamw, muon
 from training.options import TrainerOptions
+from training.steps import gradients
+from training.steps.accumulation import accumulate
+from training.steps.anomaly import AnomalyError, AnomalyGuard
+from training.steps.ema import Ema
 from training.trackers.jsonl import read_metrics
 
 ALONE = Processes(0, 1, torch.device("cpu"))

@@ -9,17 +9,17 @@ import torch
 from omegaconf import OmegaConf
 
 import conf
-from data.interleave import Interleaver
-from data.loader import BatchStream, loader
-from data.mixture import Mixture
+from data.batching.interleave import Interleaver
+from data.batching.loader import BatchStream, loader
+from data.batching.mixture import Mixture
 from data.types import AUDIO, IMAGE
 from fusion.build import build_model
 from tests.data.memory import MemorySource, RawProcessor, tokenizer
 from training.objectives.next_token import NextToken
-from training.optimizers import muon
+from training.optimizers.groups import muon
+from training.optimizers.schedules import trapezoid
 from training.options import TrainerOptions
-from training.random_state import seed_everything
-from training.schedules import trapezoid
+from training.runs.random_state import seed_everything
 from training.trackers.jsonl import JsonlTracker
 from training.trainer import Trainer
 
@@ -27,7 +27,7 @@ CONFIG = {
     "d_model": 16,
     "encoders": {
         "image": {
-            "_target_": "encoders.image.ImageEncoder",
+            "_target_": "encoders.scratch.image.ImageEncoder",
             "image_size": 4,
             "channels": [8],
             "strides": [2],
@@ -36,7 +36,7 @@ CONFIG = {
             "num_heads": 2,
         },
         "audio": {
-            "_target_": "encoders.audio.AudioEncoder",
+            "_target_": "encoders.scratch.audio.AudioEncoder",
             "num_mels": 3,
             "channels": [8],
             "strides": [2],
@@ -46,9 +46,9 @@ CONFIG = {
         },
         "text": {"_target_": "encoders.text.TokenEmbedding", "_partial_": True},
     },
-    "projector": {"_target_": "encoders.projector.LinearProjector", "_partial_": True},
+    "projector": {"_target_": "encoders.projectors.base.LinearProjector", "_partial_": True},
     "fusion": {
-        "_target_": "fusion.early.EarlyFusion",
+        "_target_": "fusion.methods.early.EarlyFusion",
         "_partial_": True,
         "num_layers": 2,
         "mixer": {

@@ -14,18 +14,19 @@ from pathlib import Path
 
 import torch
 
-from data.loader import loader
+from data.batching.loader import loader
 from tests.training.aligned import OBJECTIVES, gradients_of
 from tests.training.anchored import anchored_update
 from tests.training.probed import Probed
 from tests.training.small_parts import OPTIMIZERS, updates
 from tests.training.telling import telling_configs
 from tests.training.tiny import CONFIG, fusion_configs, tiny_model, tiny_stream, tiny_trainer
-from training import distributed, gradients
-from training.accumulation import accumulate
+from training import distributed
 from training.objectives.next_token import NextToken
-from training.optimizers import adamw
-from training.recompute import recompute
+from training.optimizers.groups import adamw
+from training.steps import gradients
+from training.steps.accumulation import accumulate
+from training.steps.recompute import recompute
 
 adamw_with_decay = partial(adamw, lr=1e-2, weight_decay=0.1)
 OPTIONS = {"ema_decay": 0.9, "evaluate_every": 4, "accumulation_steps": 2}
@@ -53,9 +54,9 @@ def lora_model():
     """The tiny model with a ViT of transformers that is frozen but for its LoRA."""
     sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
     image = {
-        "_target_": "encoders.hugging_face.TransformersEncoder",
+        "_target_": "encoders.pretrained.hugging_face.TransformersEncoder",
         "architecture": {"model_type": "vit", "image_size": 4, "patch_size": 2, **sizes},
-        "fine_tuning": {"_target_": "encoders.lora.Lora", "rank": 2},
+        "fine_tuning": {"_target_": "encoders.pretrained.lora.Lora", "rank": 2},
         "lr_scale": 0.5,
     }
     return tiny_model(encoders={**CONFIG["encoders"], "image": image})

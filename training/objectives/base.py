@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from data.loader import MESSAGES, BatchStream
+from data.batching.loader import BatchStream
+from data.sources.base import MESSAGES
 from data.tokenizer import Tokenizer
 from data.types import InterleavedBatch
 from fusion.hidden import Aux

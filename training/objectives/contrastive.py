@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.aligned import is_aligned
-from data.loader import ALIGNED, BatchStream
+from data.batching.loader import BatchStream
+from data.sources.aligned import is_aligned
+from data.sources.base import ALIGNED
 from data.types import InterleavedBatch
-from fusion.shared_space import SharedSpace
+from fusion.spaces.shared_space import SharedSpace
 from training.distributed import gather_rows
 from training.objectives.base import LossTerms, Objective
 

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from data.loader import BatchStream
+from data.batching.loader import BatchStream
 from data.tokenizer import Tokenizer
 from data.types import InterleavedBatch
 from training.distributed import Processes

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.atomic_write import write_bytes
-from data.run_log import ALERTS, METRICS, SUMMARY, read_metrics
+from data.storage.atomic_write import write_bytes
+from data.storage.run_log import ALERTS, METRICS, SUMMARY, read_metrics
 from data.types import BadInputError
 from training.trackers.base import Array, AudioCell, Cell, ImageCell
 from training.trackers.html_table import html_table

@@ -76,13 +76,13 @@ def test_the_tests_of_the_device_are_run_and_their_failures_named(monkeypatch: p
 
     def run(arguments: list[str], plugins: list[parts._Outcomes]) -> int:
         calls.append(arguments)
-        plugins[0].failed.append("tests/fusion/test_kernels.py::test_a")
+        plugins[0].failed.append("tests/fusion/mixers/test_kernels.py::test_a")
         return pytest.ExitCode.TESTS_FAILED
 
     monkeypatch.setattr(pytest, "main", run)
     found = parts.carry_out("tests", config_of())
     assert not found.passed
-    assert "tests/fusion/test_kernels.py::test_a" in found.reason
+    assert "tests/fusion/mixers/test_kernels.py::test_a" in found.reason
     ((*_, marker, chosen, option, device, _, _),) = calls
     assert (marker, chosen, option, device) == ("-m", "on_device", "--device", "cpu")
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.inspection.checking import inspect
 from data.inspection.facts import Picture
 from data.inspection.findings import KINDS, Finding
 from data.inspection.oddities import odd_medium
-from data.inspection.picture_prints import picture_print
-from data.inspection.report import make_report
-from data.inspection.run import inspect
+from data.inspection.pages.report import make_report
+from data.inspection.prints.picture_prints import picture_print
 from tests.data.inspection.made import (
     RATE,
     asked,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data.inspection import clean
-from data.manifest import ManifestSource
+from data.sources.manifest import ManifestSource
 from data.types import AlignedSample, BadInputError, Media, Sample
 from tests.data.inspection.made import asked, picture, save_picture, save_sound, segment, speech, write_rows
 

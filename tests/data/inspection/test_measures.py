@@ -7,8 +7,8 @@ import math
 import pytest
 
 from data.inspection.measures import Measures, Turn, quantiles, script_counts
+from data.inspection.pages.wording import markdown, shown
 from data.inspection.scan import turns
-from data.inspection.wording import markdown, shown
 from data.types import Media, Message, Sample, Text, ToolCall
 
 

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from data.inspection.neighbours import pairs_of_equal, unique_pairs
+from data.inspection.prints.neighbours import pairs_of_equal, unique_pairs
 
 
 def test_all_pairs_of_equal_keys_are_found_where_few_share_one() -> None:

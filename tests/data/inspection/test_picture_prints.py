@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from data.inspection.picture_prints import MAX_DISTANCE, alike, picture_print
+from data.inspection.prints.picture_prints import MAX_DISTANCE, alike, picture_print
 from tests.data.inspection.made import picture
 
 

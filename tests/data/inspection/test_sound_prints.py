@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from scipy.signal import lfilter, resample_poly
 
-from data.inspection.sound_prints import MAX_ERRORS, SoundPrint, same_recordings, sound_print
+from data.inspection.prints.sound_prints import MAX_ERRORS, SoundPrint, same_recordings, sound_print
 from data.synthesisers.base import ClipSpec
 from data.synthesisers.espeak import EspeakVoices
 from tests.data.inspection.made import speech

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.inspection.text_prints import MIN_RATIO, near_texts, plain, text_print
+from data.inspection.prints.text_prints import MIN_RATIO, near_texts, plain, text_print
 
 LETTERS = list("abcdefghijklmnoprstuvw")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from data import speech
-from data.audio import LogMel
-from data.speech import render, speech_bank
+from data.media import speech
+from data.media.audio import LogMel
+from data.media.speech import render, speech_bank
 from data.synthesisers import espeak
 from data.synthesisers.base import SPLITS, ClipSpec
 from data.synthesisers.espeak import ACCENTS, Espeak, variants

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.npm import cached
+from data.storage.npm import cached
 from data.synthesisers.flite import MODULE, PACKAGE, Flite
 from data.types import BadInputError
 

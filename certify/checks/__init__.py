@@ -1,0 +1,1 @@
+"""Checks of a certificate, by what they prove."""

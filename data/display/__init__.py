@@ -1,0 +1,1 @@
+"""What a person sees of data: figures, and text on one line."""

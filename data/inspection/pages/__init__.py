@@ -1,0 +1,1 @@
+"""What a check shows: its report, figures and contact sheet."""

@@ -1,0 +1,1 @@
+"""Prints of contents, by which near copies are found."""

@@ -1,0 +1,1 @@
+"""Where samples come from: manifests of a user, and built-in data."""

@@ -1,0 +1,1 @@
+"""Files on disk: caches, arrays, packages from npm."""

@@ -1,0 +1,1 @@
+"""Encoders of other libraries with their weights, frozen or fine-tuned."""

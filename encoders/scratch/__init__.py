@@ -1,0 +1,1 @@
+"""Encoders that are trained from random weights."""

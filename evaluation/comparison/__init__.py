@@ -1,0 +1,1 @@
+"""Several runs next to one another."""

@@ -1,0 +1,1 @@
+"""What an answer depends on: attention, attribution, deletion."""

@@ -1,0 +1,1 @@
+"""What a validation asks while a model is trained."""

@@ -1,0 +1,1 @@
+"""Finding the partner of an item in another modality."""

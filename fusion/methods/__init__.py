@@ -1,0 +1,1 @@
+"""Fusion methods: who sees whom, and which weights a token uses."""

@@ -1,0 +1,1 @@
+"""One space for embeddings of all modalities."""

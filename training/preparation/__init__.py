@@ -1,0 +1,1 @@
+"""What is decided from data and model before the first update."""

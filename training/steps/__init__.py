@@ -1,0 +1,1 @@
+"""One update: accumulation, gradients, anomalies, averages."""
