@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors
 import safetensors.torch
@@ -31,6 +31,7 @@ from data.instantiate import instantiate
 from data.types import BadInputError
 from fusion.build import build_model
 from fusion.model import FusionModel
+from fusion.moved_targets import moved
 
 MANIFEST, CONFIG, TOKENIZER = "manifest.json", "config.yaml", "tokenizer.json"
 WEIGHTS, AVERAGED_WEIGHTS, TRAINING = "model.safetensors", "ema.safetensors", "training.pt"
@@ -99,7 +100,10 @@ def stored_config(path: Path | str, which: str = "newest") -> DictConfig:
 
 
 def read_config(file: Path) -> DictConfig:
-    """A stored configuration. Raises `BadInputError` if the file is missing or damaged."""
+    """A stored configuration, with classes of older versions under their names of today.
+
+    Raises `BadInputError` if the file is missing or damaged.
+    """
     try:
         config = OmegaConf.load(file)
     except FileNotFoundError:
@@ -110,7 +114,7 @@ def read_config(file: Path) -> DictConfig:
         raise BadInputError(f"{file}: damaged, it is not a configuration in YAML") from error
     if not isinstance(config, DictConfig):
         raise BadInputError(f"{file}: must hold a mapping")
-    return config
+    return cast(DictConfig, OmegaConf.create(moved(OmegaConf.to_container(config))))
 
 
 def check_model_config(config: DictConfig, file: Path) -> None:

@@ -18,6 +18,7 @@ from evaluation.metrics.metric_names import title
 from evaluation.metrics.scores import main_metric
 from evaluation.reports.report import read_report
 from evaluation.skipped_rows import skipped_lines
+from fusion.moved_targets import moved
 
 # Options that a warning names at most.
 MOST_UNNAMED = 5
@@ -131,7 +132,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The run's configuration, found in the folder or above (`evaluations/step_N`); empty if there is none."""
     for place in (folder, *folder.resolve().parents[:2]):
         if (place / "config.yaml").is_file():
-            content = OmegaConf.to_container(OmegaConf.load(place / "config.yaml"))
+            content = moved(OmegaConf.to_container(OmegaConf.load(place / "config.yaml")))
             return {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
     return {}
 
