@@ -91,7 +91,7 @@ def test_every_package_has_a_row() -> None:
     [
         ("import fusion.model", "data.batching.loader", ["fusion.model"]),
         ("def f():\n    from training import trainer", "evaluation.reports.report", ["training.trainer"]),
-        ("from data import collate, types", "fusion.model", ["data.batching.collate"]),
+        ("from data import batching, types", "fusion.model", ["data.batching"]),
         ("from data.types import Sample", "encoders.scratch.image", []),
         ("from ...training import trainer", "fusion.mixers.attention", ["training.trainer"]),
         ("from . import block\nfrom .mixers import base", "fusion.model", []),
