@@ -40,6 +40,14 @@ def test_rooms_say_which_they_are() -> None:
         )
 
 
+def test_the_page_names_every_room() -> None:
+    """`docs/architecture.md` shows where each thing lives."""
+    page = (REPOSITORY / "docs" / "architecture.md").read_text("utf-8")
+    tree = page.partition("## Where things live")[2].partition("\n## ")[0]
+    rooms = {f"{folder.name}/" for folder in folders() if "tests" not in folder.relative_to(REPOSITORY).parts}
+    assert {room for room in rooms if f"{room} " not in tree and f"{room}\n" not in tree} == set()
+
+
 def modules(package: str) -> dict[str, str]:
     """Dotted name -> source, of every module of a package; a folder's `__init__` has the folder's name."""
     found = {}
