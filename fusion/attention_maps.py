@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT, InterleavedBatch
+from fusion.attention.masked import dense_probabilities
 from fusion.folding import Folding, fold_pairs
-from fusion.generation.cache import TokenPlaces
 from fusion.mixers.attention import GroupAttention
 from fusion.mixers.cross_attention import PairAttention, folded_places, sees
-from fusion.mixers.masked import dense_probabilities
 from fusion.model import FusionModel
+from fusion.positions.places import TokenPlaces
 from fusion.sequence import Visibility
 
 

@@ -5,8 +5,7 @@ A batch is a function of its number, so that the clips of a training are known b
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from data.batching.mixture import Mixture
 from data.randomness import Draws
@@ -17,16 +16,6 @@ from data.types import Media
 
 # A training that reads so much of a bank soon reads all of it; the rest of its samples need not be looked at.
 NEARLY_ALL = 0.9
-
-
-def render_clips(clips: Iterable[StoredClip]) -> None:
-    """Makes those of some clips that are not there yet."""
-    wanted: dict[GrowingStore, set[int]] = defaultdict(set)
-    for clip in clips:
-        if isinstance(clip.store, GrowingStore):
-            wanted[clip.store].add(clip.index)
-    for store, indices in wanted.items():
-        store.ensure(indices)
 
 
 def render_ahead(mixture: Mixture, num_samples: int) -> None:

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from data.batching.rendering import render_clips
 from data.media.image import read_image
 from data.media.speech import ESPEAK, MixedBank, mixed_bank
 from data.randomness import generator
 from data.storage.array_store import StoredClip
+from data.storage.growing_store import render_clips
 from data.synthesisers.base import ClipSpec, check_split
 from data.types import AUDIO, IMAGE, BadInputError, Media, Message, Modality, Sample, Segment, Text
 

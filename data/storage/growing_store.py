@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from data.storage.array_store import INDEX, ArrayStore, disk_errors, write_store, written_whole
+from data.storage.array_store import INDEX, ArrayStore, StoredClip, disk_errors, write_store, written_whole
 
 PART = f"part-{'?' * 12}"
 # A training adds a part, each of which is a file that stays open; after so many the next one is all of the rest.
@@ -105,3 +106,13 @@ class GrowingStore(ABC):
             indices = range(self._count) if whole else part.metadata["indices"]
             self._places |= {index: (part, place) for place, index in enumerate(indices)}
         return len(found)
+
+
+def render_clips(clips: Iterable[StoredClip]) -> None:
+    """Makes those of some clips that are not there yet."""
+    wanted: dict[GrowingStore, set[int]] = defaultdict(set)
+    for clip in clips:
+        if isinstance(clip.store, GrowingStore):
+            wanted[clip.store].add(clip.index)
+    for store, indices in wanted.items():
+        store.ensure(indices)

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT, BadInputError
-from fusion.generation.cache import TokenPlaces
 from fusion.mixers.attention import GroupAttention
 from fusion.mixers.cross_attention import PairAttention
+from fusion.positions.places import TokenPlaces
 from fusion.sequence import Visibility
 
 

@@ -6,15 +6,14 @@ Shape legend: B rows, H key-value heads, L new tokens, T slots, K `head_dim`, Q 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from data.types import PADDING_DOCUMENT
-from fusion.mixers.masked import masked_attention
-from fusion.positions.once import Positions
+from fusion.attention.masked import masked_attention
+from fusion.positions.places import TokenPlaces
 from fusion.sequence import Visibility
 
 
@@ -190,21 +189,6 @@ class AttentionCache(TokenSlots):
             segments_BT = segments_BL.new_zeros(self.groups.shape).scatter_(1, slots_BL, segments_BL)[:, None, :-1]
             allowed_BLT |= (segments_BT == segments_BL[:, :, None]) & (segments_BL > 0)[:, :, None]
         return (groups_BT == groups_BL[:, :, None]) & allowed_BLT & (groups_BL != PADDING_DOCUMENT)[:, :, None]
-
-
-@dataclass(frozen=True, eq=False)
-class TokenPlaces:
-    """Where tokens stand in the order: the document of each (-1 is padding) and its place in it, both [B, T]."""
-
-    documents: Tensor
-    places: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class StandingTokens(TokenPlaces):
-    """The same, with what rotations read."""
-
-    positions: Positions
 
 
 class MemoryCache(TokenSlots):

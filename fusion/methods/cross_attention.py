@@ -15,13 +15,14 @@ from data.types import PADDING_DOCUMENT
 from encoders.transformer import MOST_LAYERS
 from fusion.block import ModalityBlock
 from fusion.feed_forward.base import for_modalities
-from fusion.generation.cache import CacheList, MemoryCache, StandingTokens
+from fusion.generation.cache import CacheList, MemoryCache
 from fusion.hidden import Aux, Hidden, as_hidden, joined, of_layer
 from fusion.method import FusionMethod
 from fusion.methods.media_stream import MediaStream
 from fusion.methods.selection import Selection, select_text_and_media
 from fusion.mixers.base import Mixer, over_layers
 from fusion.mixers.cross_attention import CrossAttention
+from fusion.positions.places import StandingTokens
 from fusion.sequence import EmbeddedSequence
 
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask
 
+from fusion.attention.choice import fastest
+from fusion.attention.flex import attend as attend_in_blocks
+from fusion.attention.flex import block_mask, flex_runs, written_out
+from fusion.attention.masked import dense_attention, masked_attention, share_heads
+from fusion.attention.varlen import varlen_attention, working_dtype
 from fusion.generation.cache import AttentionCache
 from fusion.mixers.base import Mixer
-from fusion.mixers.choice import fastest
-from fusion.mixers.flex import attend as attend_in_blocks
-from fusion.mixers.flex import block_mask, flex_runs, written_out
-from fusion.mixers.heads import AttentionHeads, share_heads
-from fusion.mixers.masked import dense_attention, masked_attention
-from fusion.mixers.varlen import varlen_attention, working_dtype
+from fusion.mixers.heads import AttentionHeads
 from fusion.positions.once import Positions
 from fusion.sequence import Visibility, causal_or_same_segment
 
@@ -86,7 +86,7 @@ IMPLEMENTATIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Visibility], Tensor
 class GroupAttention(nn.Module):
     """The part of attention without weights: queries, keys and values of all tokens to what each token sees.
 
-    `implementation` is `auto` (the fastest where the model runs, see `fusion/mixers/choice.py`), or one of `dense`,
+    `implementation` is `auto` (the fastest where the model runs, see `fusion/attention/choice.py`), or one of `dense`,
     `sdpa`, `folded`, `varlen` and `flex`; all give the same outputs and gradients. The kernels of the last two need
     CUDA; elsewhere what they are given is computed in a slow way. `varlen` is causal, and gives way to `flex` where
     segments are seen both ways.

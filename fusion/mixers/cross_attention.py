@@ -11,19 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
+from fusion.attention.flex import flex_runs, pair_mask
+from fusion.attention.masked import dense_attention, masked_attention
+from fusion.attention.varlen import working_dtype
 from fusion.folding import Folding, fold_pairs
-from fusion.generation.cache import MemoryCache, StandingTokens, TokenPlaces
+from fusion.generation.cache import MemoryCache
 from fusion.mixers.attention import flex_attention
-from fusion.mixers.flex import flex_runs, pair_mask
 from fusion.mixers.heads import AttentionHeads
-from fusion.mixers.masked import dense_attention, masked_attention
-from fusion.mixers.varlen import working_dtype
+from fusion.positions.places import StandingTokens, TokenPlaces
 
 
 class PairAttention(nn.Module):
     """The part without weights: `dense` over all pairs with a mask, or `folded` to the pairs of each document.
 
-    `flex` is FlexAttention, `auto` that on CUDA and `folded` elsewhere (see `fusion/mixers/choice.py`).
+    `flex` is FlexAttention, `auto` that on CUDA and `folded` elsewhere (see `fusion/attention/choice.py`).
     """
 
     implementations = ("dense", "folded", "flex", "auto")

@@ -12,12 +12,6 @@ from torch import Tensor, nn
 from fusion.positions.rope import Rope
 
 
-def share_heads(x_BHTK: Tensor, num_heads: int) -> Tensor:
-    """Keys or values repeated, so that each of `num_heads` query heads has its own."""
-    repeats = num_heads // x_BHTK.shape[1]
-    return x_BHTK if repeats == 1 else x_BHTK.repeat_interleave(repeats, dim=1)
-
-
 class AttentionHeads(nn.Module):
     """`num_heads / num_kv_heads` query heads share keys and values (GQA, arXiv:2305.13245).
 

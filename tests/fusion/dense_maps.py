@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from data.types import InterleavedBatch
+from fusion.attention.masked import dense_probabilities
 from fusion.mixers.attention import GroupAttention
-from fusion.mixers.masked import dense_probabilities
 from fusion.model import FusionModel
 
 

@@ -68,10 +68,10 @@ def test_it_computes_what_it_computed_then(checkpoint: Path, tmp_path: Path) -> 
     loaded = load_model(checkpoint)
     tokenizer = Tokenizer.load(loaded.tokenizer_path)
     data, model = loaded.config.data, loaded.model
-    interleaver = build_interleaver(data, tokenizer, build_processors(data), model.num_tokens, model.modalities)
+    interleaver = build_interleaver(data, tokenizer, build_processors(data), model.layouts, model.modalities)
     batch = collate(pack([interleaver.document(question(tmp_path))], 1024))
     with torch.no_grad():
-        logits = model.logits(model(batch))[0]
+        logits = model.logits(model(batch).states)[0]
     answer = batch.labels[0] != UNSUPERVISED
     assert len(logits) == EXPECTED["num_tokens"]
     assert cross_entropy(logits[answer], batch.labels[0][answer]).item() == pytest.approx(EXPECTED["loss"], abs=1e-4)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from data.types import InterleavedBatch
 from training.distributed import Processes
-from training.monitoring.statistics import Pairs, Statistics
 from training.objectives.base import Objective
 from training.steps import gradients
+from training.steps.statistics import Pairs, Statistics
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Window:
         """The means, by the names under which they are logged.
 
         The loss is split by source and by the modality of the question, and by both. What the layers say has names of
-        its own (see `training.monitoring.statistics`).
+        its own (see `training.steps.statistics`).
         """
         result = {"train/loss": self.loss / self.count} if self.count else {}
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])

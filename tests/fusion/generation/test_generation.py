@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 import torch
 
+from fusion.attention.masked import dense_attention
 from fusion.cost.flops import documents_alone, usage
 from fusion.generation.cache import AttentionCache
 from fusion.generation.decoding import generate
 from fusion.generation.rules import Forbidden, Sampling
-from fusion.mixers.masked import dense_attention
 from fusion.sequence import EmbeddedSequence, Visibility
 from tests.fusion.builders import VOCAB_SIZE, batch_of, small_model
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from data.types import InterleavedBatch
 from fusion.cost.counting import flops_per_sample
-from fusion.generation.cache import TokenPlaces
 from fusion.method import FusionMethod
 from fusion.methods.bottleneck import BottleneckFusion
 from fusion.methods.concat import ConcatFusion
@@ -23,6 +22,7 @@ from fusion.methods.mixture_of_transformers import MixtureOfTransformers
 from fusion.mixers.cross_attention import CrossAttention
 from fusion.model import FusionModel
 from fusion.positions.once import Positions
+from fusion.positions.places import TokenPlaces
 from fusion.positions.rope import Rope
 from fusion.sequence import EmbeddedSequence, Visibility
 from tests.fusion.builders import batch_of, small_model

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from fusion.attention import flex, varlen
+from fusion.attention.choice import fastest
 from fusion.folding import line_up
-from fusion.generation.cache import TokenPlaces
-from fusion.mixers import flex, varlen
 from fusion.mixers.attention import IMPLEMENTATIONS, GroupAttention, dense_attention
-from fusion.mixers.choice import fastest
 from fusion.mixers.cross_attention import PairAttention, sees
+from fusion.positions.places import TokenPlaces
 from fusion.sequence import Visibility
 
 LENGTH = 300  # more than two blocks of 128, and no multiple of them

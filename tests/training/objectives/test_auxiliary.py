@@ -10,11 +10,11 @@ from fusion.hidden import Aux, Hidden, joined
 from tests.training.telling import PULL, Telling, telling_configs
 from tests.training.tiny import tiny_model, tiny_stream, tiny_trainer
 from training.distributed import blocks
-from training.monitoring.statistics import Statistics
 from training.objectives.base import LossTerms, Objective
 from training.objectives.next_token import NextToken
 from training.steps.accumulation import StepTotals, accumulate
 from training.steps.recompute import recompute
+from training.steps.statistics import Statistics
 from training.steps.window import Window
 from training.trackers.jsonl import read_metrics
 

@@ -8,7 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fusion.mixers.heads import share_heads
+
+def share_heads(x_BHTK: Tensor, num_heads: int) -> Tensor:
+    """Keys or values repeated, so that each of `num_heads` query heads has its own."""
+    repeats = num_heads // x_BHTK.shape[1]
+    return x_BHTK if repeats == 1 else x_BHTK.repeat_interleave(repeats, dim=1)
 
 
 def dense_probabilities(q_BHLK: Tensor, k_BHTK: Tensor, mask_BLT: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import torch
 
-from fusion.mixers.flex import flex_runs
-from fusion.mixers.varlen import varlen_runs
+from fusion.attention.flex import flex_runs
+from fusion.attention.varlen import varlen_runs
 
 
 def fastest(

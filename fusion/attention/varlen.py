@@ -10,8 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from fusion.attention.masked import share_heads
 from fusion.folding import Line, line_up
-from fusion.mixers.heads import share_heads
 from fusion.sequence import Visibility
 
 # What flash attention takes: halves alone, and heads of a multiple of 8 up to 256.

@@ -17,8 +17,8 @@ from torch.nn.attention import flex_attention as flex
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, create_mask
 
 from data.types import PADDING_DOCUMENT
-from fusion.generation.cache import TokenPlaces
-from fusion.mixers.varlen import working_dtype
+from fusion.attention.varlen import working_dtype
+from fusion.positions.places import TokenPlaces
 from fusion.sequence import Visibility
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)

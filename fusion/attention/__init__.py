@@ -1,0 +1,1 @@
+"""Attention without weights: by masks, by lengths, by blocks, and which one is the fastest."""
