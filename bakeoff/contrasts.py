@@ -1,6 +1,6 @@
 """The primary contrasts with their tests, and all other differences with plain intervals.
 
-Shape legend: S seeds, N questions.
+Shape legend: s seeds, N items (questions).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Tested(Difference):
 class Answers:
     """What the runs of one budget answered.
 
-    values: task -> method -> [S, N], from 0 to 1: whether an answer is right, or its share of that. clusters: task ->
+    values: task -> method -> [s, N], from 0 to 1: whether an answer is right, or its share of that. clusters: task ->
     the cluster of each question [N]. metrics: task -> what the values are.
     """
 
@@ -54,12 +54,12 @@ class Answers:
     def scores(self) -> dict[str, dict[str, Estimate]]:
         """task -> method -> score."""
         return {
-            task: {method: estimate(values_SN, self.clusters[task]) for method, values_SN in methods.items()}
+            task: {method: estimate(values_sN, self.clusters[task]) for method, values_sN in methods.items()}
             for task, methods in self.values.items()
         }
 
     def differences(self, task: str, method: str, against: str) -> np.ndarray:
-        """Of each seed and question [S, N], from -1 to 1. What a seed or a question does to both methods cancels."""
+        """Of each seed and question [s, N], from -1 to 1. What a seed or a question does to both methods cancels."""
         return self.values[task][method].astype(float) - self.values[task][against]
 
     def difference(self, task: str, method: str, against: str, error: float = 1 - CONFIDENCE) -> Estimate:
@@ -96,6 +96,6 @@ def judged_contrasts(answers: Mapping[str, Answers], contrasts: Sequence[Contras
 
 def p_value(answers: Answers, contrast: Contrast) -> float | None:
     """Two-sided; None with one seed or one cluster."""
-    values_SN = answers.differences(contrast.task, contrast.method, contrast.against)
-    found = crossed(values_SN, answers.clusters[contrast.task])
+    values_sN = answers.differences(contrast.task, contrast.method, contrast.against)
+    found = crossed(values_sN, answers.clusters[contrast.task])
     return None if found is None else float(found.p())

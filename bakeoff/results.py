@@ -1,6 +1,6 @@
 """What the runs of a bake-off say, read from their folders.
 
-Shape legend: S seeds, N questions.
+Shape legend: s seeds, N items (questions).
 """
 
 from __future__ import annotations

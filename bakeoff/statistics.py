@@ -1,7 +1,7 @@
 """How sure a mean over trainings and questions is: for new seeds and new clusters of questions, both at once.
 
 Every seed is asked the same questions, so the two effects are crossed: y[s, c] = mean + seed[s] + cluster[c] + rest.
-Shape legend: ... draws of a simulation, nothing in a report; S seeds, C clusters (such as images), N questions.
+Shape legend: s seeds, G groups (clusters, such as images), N items (questions).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Crossed:
     num_clusters: int
 
     @staticmethod
-    def of(sums_SC: np.ndarray, sizes_C: np.ndarray) -> Crossed:
-        """From sums [..., S, C] over the questions of each cluster, of answers or differences, and their numbers [C].
+    def of(sums_sG: np.ndarray, sizes_G: np.ndarray) -> Crossed:
+        """From sums [..., s, G] over the questions of each cluster, of answers or differences, and their numbers [G].
 
         The variance is that of a two-way table with random effects, (MS_seed + MS_cluster - MS_rest) / SC, for the rest
         is in both; it is the two-way cluster-robust one of Cameron, Gelbach and Miller (Journal of Business & Economic
@@ -55,17 +55,17 @@ class Crossed:
         Raises:
             ValueError: fewer than two seeds or clusters, from which no spread can be seen.
         """
-        num_seeds, num_clusters = sums_SC.shape[-2:]
+        num_seeds, num_clusters = sums_sG.shape[-2:]
         if min(num_seeds, num_clusters) < 2:
             raise ValueError(f"{num_seeds} seeds and {num_clusters} clusters: must be at least 2 of each")
-        mean = sums_SC.sum((-2, -1)) / (num_seeds * sizes_C.sum())
-        residual_SC = (sums_SC - sizes_C * mean[..., None, None]) / sizes_C.mean()
-        seed_S, cluster_C = residual_SC.mean(-1), residual_SC.mean(-2)
-        rest_SC = residual_SC - seed_S[..., None] - cluster_C[..., None, :]
-        seeds = (seed_S**2).sum(-1) / (num_seeds - 1) / num_seeds
-        clusters = (cluster_C**2).sum(-1) / (num_clusters - 1) / num_clusters
+        mean = sums_sG.sum((-2, -1)) / (num_seeds * sizes_G.sum())
+        residual_sG = (sums_sG - sizes_G * mean[..., None, None]) / sizes_G.mean()
+        seed_s, cluster_G = residual_sG.mean(-1), residual_sG.mean(-2)
+        rest_sG = residual_sG - seed_s[..., None] - cluster_G[..., None, :]
+        seeds = (seed_s**2).sum(-1) / (num_seeds - 1) / num_seeds
+        clusters = (cluster_G**2).sum(-1) / (num_clusters - 1) / num_clusters
         freedom = (num_seeds - 1) * (num_clusters - 1)
-        rest = (rest_SC**2).sum((-2, -1)) / freedom / (num_seeds * num_clusters)
+        rest = (rest_sG**2).sum((-2, -1)) / freedom / (num_seeds * num_clusters)
         return Crossed(mean, seeds, clusters, np.maximum(clusters - rest, 0), num_seeds, num_clusters)
 
     @property
@@ -111,21 +111,21 @@ def sign_flip_p(num_seeds: int) -> float:
     return 2.0 ** (1 - num_seeds)
 
 
-def sums_by_cluster(values_SN: np.ndarray, clusters: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Sums [S, C] of values (correct, or differences of two methods) over the questions of each cluster; sizes [C]."""
-    found = [cluster_sums(values_N.astype(np.float64), clusters) for values_N in values_SN]
-    return np.stack([sums_C for sums_C, _ in found]), found[0][1]
+def sums_by_cluster(values_sN: np.ndarray, clusters: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Sums [s, G] of values (correct, or differences of two methods) over the questions of each cluster; sizes [G]."""
+    found = [cluster_sums(values_N.astype(np.float64), clusters) for values_N in values_sN]
+    return np.stack([sums_G for sums_G, _ in found]), found[0][1]
 
 
-def crossed(values_SN: np.ndarray, clusters: Sequence[str]) -> Crossed | None:
+def crossed(values_sN: np.ndarray, clusters: Sequence[str]) -> Crossed | None:
     """`Crossed` of the values of each seed and question; None for one seed or one cluster."""
-    sums_SC, sizes_C = sums_by_cluster(values_SN, clusters)
-    return Crossed.of(sums_SC, sizes_C) if min(sums_SC.shape) > 1 else None
+    sums_sG, sizes_G = sums_by_cluster(values_sN, clusters)
+    return Crossed.of(sums_sG, sizes_G) if min(sums_sG.shape) > 1 else None
 
 
-def estimate(values_SN: np.ndarray, clusters: Sequence[str], lowest: float = 0.0, error: float = 0.05) -> Estimate:
+def estimate(values_sN: np.ndarray, clusters: Sequence[str], lowest: float = 0.0, error: float = 0.05) -> Estimate:
     """The mean of values between `lowest` and 1 with its interval, cut to what a mean of them can be."""
-    found, value = crossed(values_SN, clusters), float(values_SN.mean())
+    found, value = crossed(values_sN, clusters), float(values_sN.mean())
     if found is None:
         return Estimate(value, None, None)
     half = float(found.half_width(error))

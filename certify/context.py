@@ -1,6 +1,6 @@
 """The model that is checked and what the checks need beside it.
 
-Shape legend: B rows, L tokens in a row, V vocabulary.
+Shape legend: B rows of a batch, L tokens in a row, V vocabulary.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Items of a medium as tensors, and how their features lie. Import these from `data.types`.
 
-Shape legend: N items, T features of an item, A axes.
+Shape legend: N items, T places in an item, A axes of positions.
 """
 
 from __future__ import annotations

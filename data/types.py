@@ -1,6 +1,6 @@
 """The types that every other package speaks.
 
-Shape legend: B rows, L tokens in a row, A axes of positions, N media items, D `d_model`, V vocabulary.
+Shape legend: B rows of a batch, L tokens in a row, A axes of positions, N items (media), D `d_model`, V vocabulary.
 """
 
 from __future__ import annotations

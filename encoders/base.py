@@ -1,6 +1,6 @@
 """What every encoder of a medium offers, and the pair of encoder and projector that fusion uses.
 
-Shape legend: N items, T features of an item, C width of the features, D `d_model`.
+Shape legend: N items, T places in an item, C width of the features, D `d_model`, E width of the shared space.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class TextInterface(nn.Module):
     loudness: float = 1.0
     is_marked: bool = True
 
-    def embed(self, token_ids: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
         """Token ids [...] as they enter the sequence, [..., D]."""
         raise NotImplementedError(f"{type(self).__name__} must define embed")
 
@@ -37,9 +37,9 @@ class TextInterface(nn.Module):
         """The weights that `logits` multiplies hidden states with; its operations are counted by them."""
         raise NotImplementedError(f"{type(self).__name__} must define head")
 
-    def forward(self, token_ids: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """As `embed`."""
-        return self.embed(token_ids)
+        return self.embed(x)
 
 
 class TokenEmbedding(TextInterface):
@@ -57,9 +57,9 @@ class TokenEmbedding(TextInterface):
         nn.init.normal_(self.weight, std=init_std)
         self.vocab_size, self.d_model = vocab_size, d_model
 
-    def embed(self, token_ids: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
         """Embeddings [..., D] at a root mean square of 1."""
-        return unit(nn.functional.embedding(token_ids, self.weight))
+        return unit(nn.functional.embedding(x, self.weight))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every token of the vocabulary, [..., V]."""

@@ -1,6 +1,6 @@
 """The bidirectional transformer that follows the convolutions of the image and audio encoders.
 
-Shape legend: N items, T features, C width.
+Shape legend: N items, T places in an item, C width of the features.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ medium that is damaged and without a model. So 1 means that nothing is lost, and
 medium contributes. Whether the damage hits the question or its context follows from each sample. Where only some
 samples have the modality, all numbers of its corruptions are about these.
 
-Shape legend: N questions, S severities.
+Shape legend: N items (questions), v steps of a curve (severities), x sums of a metric.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ def curves(
     assert robustness is not None
     places = drawn(task, answered, robustness)
     chosen = [answered[place] for place in places]
-    resampled, clean_NK = clusters(chosen), metric.table(chosen)
+    resampled, clean_Nx = clusters(chosen), metric.table(chosen)
     found: dict[str, Any] = {
         "n": len(chosen),
         "metric": metric.name,
-        "clean": interval(clean_NK, resampled, metric, settings.bootstrap),
+        "clean": interval(clean_Nx, resampled, metric, settings.bootstrap),
         "corruptions": {},
     }
     every: list[Damaged] = []
@@ -80,8 +80,8 @@ def curves(
             metric.table(ask(f"{task}, {name} {severity}", spoilt(severity=severity), [metric], own_candidates))
             for severity in SEVERITIES
         ]
-        floor_NK = None if prior is None else blind_table(samples, corruption.modality, prior, metric)
-        own, part = [resampled[place] for place in held], Damaged(held, tables, clean_NK[held], floor_NK)
+        floor_Nx = None if prior is None else blind_table(samples, corruption.modality, prior, metric)
+        own, part = [resampled[place] for place in held], Damaged(held, tables, clean_Nx[held], floor_Nx)
         found["corruptions"][name] = {
             "modality": corruption.modality,
             "unit": corruption.unit,
@@ -89,7 +89,7 @@ def curves(
             "n": len(held),
             "clean": interval(part.clean, own, metric, settings.bootstrap),
             metric.name: [interval(table, own, metric, settings.bootstrap) for table in tables],
-            "floor": None if floor_NK is None else interval(floor_NK, own, metric, settings.bootstrap),
+            "floor": None if floor_Nx is None else interval(floor_Nx, own, metric, settings.bootstrap),
             **robustness_of([part], part.held, own, metric, settings.bootstrap),
         }
         every.append(part)
@@ -102,7 +102,7 @@ def curves(
 
 @dataclass(frozen=True)
 class Damaged:
-    """What a corruption leaves: statistics [N, K] of the questions at the places `held`, at each severity (`tables`),
+    """What a corruption leaves: statistics [N, x] of the questions at the places `held`, at each severity (`tables`),
     without damage (`clean`), and without a model (`floor`).
     """
 
@@ -192,7 +192,7 @@ def as_json(score: Score | None) -> dict[str, float | int] | None:
 
 
 def blind_table(samples: Sequence[Sample], modality: str, prior: Prior, metric: AnswerMetric) -> np.ndarray | None:
-    """Statistics [N, K] of what is answered without a model and without `modality`: per question if it is not the
+    """Statistics [N, x] of what is answered without a model and without `modality`: per question if it is not the
     question that is lost. None of a metric that such answers do not have.
     """
     if not metric.uses_answer:

@@ -1,7 +1,7 @@
 """What a model looks at: attention weights of every layer of its fusion method, by the dense reference.
 
-Shape legend: B rows, L tokens in a row, R rows and C places of the tokens of a call, G groups of tokens that see one
-another, H heads, Q queries and T keys of a group, K `head_dim`.
+Shape legend: B rows of a batch, L tokens in a row, F tokens of the flattened batch, R rows laid out anew, T places in
+an item, G groups, H heads, Q queries, J keys or candidates (keys), K `head_dim`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class AttentionMap:
 
     layer: where it stands in the fusion method, counted from 1: `layer_2` is `blocks.1`, `cross_1` is `cross.0`,
         `media_layer_1` is `media.blocks.0`.
-    weights [G, H, Q, T]: those of a query sum to 1 over the keys that it may see; zero for padding and where it sees
+    weights [G, H, Q, J]: those of a query sum to 1 over the keys that it may see; zero for padding and where it sees
         none.
-    queries [G, Q], keys [G, T]: which tokens they are: places in the flattened batch, and from B * L on tokens that the
+    queries [G, Q], keys [G, J]: which tokens they are: places in the flattened batch, and from B * L on tokens that the
         method adds to it, such as bottlenecks. Padding may have any number.
     """
 
@@ -86,7 +86,7 @@ def layer_name(path: str) -> str:
 
 
 def _of_groups(
-    batch: InterleavedBatch, q_RHCK: Tensor, k_RHCK: Tensor, _: Tensor, visibility: Visibility, *rest: Any
+    batch: InterleavedBatch, q_RHTK: Tensor, k_RHTK: Tensor, _: Tensor, visibility: Visibility, *rest: Any
 ) -> Iterator[Groups]:
     """Attention within groups, for each bucket of groups of similar length."""
     folding = visibility.folding
@@ -95,8 +95,8 @@ def _of_groups(
     group_ids = visibility.group_ids
     segment_ids = torch.zeros_like(group_ids) if visibility.segment_ids is None else visibility.segment_ids
     parts = zip(
-        _heads(folding, q_RHCK),
-        _heads(folding, k_RHCK),
+        _heads(folding, q_RHTK),
+        _heads(folding, k_RHTK),
         folding.fold(group_ids.flatten() - PADDING_DOCUMENT),  # which makes padding 0
         folding.fold(segment_ids.flatten()),
         folding.fold(_tokens(batch, visibility).flatten()),
@@ -109,8 +109,8 @@ def _of_groups(
 
 def _of_pairs(
     batch: InterleavedBatch,
-    q_RHCK: Tensor,
-    k_RHCK: Tensor,
+    q_RHTK: Tensor,
+    k_RHTK: Tensor,
     _: Tensor,
     queries: TokenPlaces,
     memory: TokenPlaces,
@@ -121,8 +121,8 @@ def _of_pairs(
     if not of_queries.shapes:  # nobody sees anything
         return
     parts = zip(
-        _heads(of_queries, q_RHCK),
-        _heads(of_memory, k_RHCK),
+        _heads(of_queries, q_RHTK),
+        _heads(of_memory, k_RHTK),
         folded_places(of_queries, queries),
         folded_places(of_memory, memory),
         strict=True,
@@ -131,13 +131,13 @@ def _of_pairs(
         yield dense_probabilities(q, k, sees(asking, asked)), _found(batch, asking), _found(batch, asked)
 
 
-def _heads(folding: Folding, x_RHCK: Tensor) -> list[Tensor]:
+def _heads(folding: Folding, x_RHTK: Tensor) -> list[Tensor]:
     """Queries or keys of each bucket, [G, H, Q, K]."""
-    return [part.transpose(1, 2) for part in folding.fold(x_RHCK.transpose(1, 2).flatten(0, 1))]
+    return [part.transpose(1, 2) for part in folding.fold(x_RHTK.transpose(1, 2).flatten(0, 1))]
 
 
 def _tokens(batch: InterleavedBatch, visibility: Visibility) -> Tensor:
-    """Which tokens [R, C] are: places in the flattened batch."""
+    """Which tokens [R, T] are: places in the flattened batch."""
     if visibility.tokens is not None:
         return visibility.tokens
     if visibility.group_ids.shape != batch.token_ids.shape:
@@ -151,5 +151,5 @@ def _tokens(batch: InterleavedBatch, visibility: Visibility) -> Tensor:
 def _found(batch: InterleavedBatch, tokens: TokenPlaces) -> Tensor:
     """Which tokens they are: those at the same place of the same document."""
     length = int(batch.places.max()) + 1
-    sorted_N, order_N = (batch.document_ids * length + batch.places).flatten().sort()
-    return order_N[torch.searchsorted(sorted_N, tokens.documents * length + tokens.places)]
+    sorted_F, order_F = (batch.document_ids * length + batch.places).flatten().sort()
+    return order_F[torch.searchsorted(sorted_F, tokens.documents * length + tokens.places)]

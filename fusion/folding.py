@@ -1,6 +1,7 @@
 """Groups of tokens laid out as rows of their own, and back.
 
-Shape legend: N tokens of a batch, G groups, T places in a group, S slots.
+Shape legend: B rows of a batch, L tokens in a row, J keys or candidates, F tokens of the flattened batch, G groups, T
+places in an item, Z slots.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ class Rearrange(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
-        """`x` [N, ...] rearranged."""
-        ctx.save_for_backward(index, inverse)
-        return torch.cat([x, x.new_zeros(1, *x.shape[1:])]).index_select(0, index)
+    def forward(ctx: Any, x: Tensor, index_Z: Tensor, inverse_F: Tensor) -> Tensor:
+        """`x` [F, ...] rearranged."""
+        ctx.save_for_backward(index_Z, inverse_F)
+        return torch.cat([x, x.new_zeros(1, *x.shape[1:])]).index_select(0, index_Z)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         """The same with the indices exchanged."""
-        index, inverse = ctx.saved_tensors
-        return Rearrange.apply(grad, inverse, index), None, None
+        index_Z, inverse_F = ctx.saved_tensors
+        return Rearrange.apply(grad, inverse_F, index_Z), None, None
 
 
 @dataclass(frozen=True, eq=False)
 class Folding:
     """Groups as rows of their own, in buckets of similar length. Equal only to itself, so that it can be a key.
 
-    `shapes` lists each bucket's (groups, places), and a bucket after the other has `groups * places` slots: S in all.
-    tokens [S]: the token of each slot among the flattened N; N where a group has ended.
-    slots [N]: the slot of each token; S for padding.
+    `shapes` lists each bucket's (groups, places), and a bucket after the other has `groups * places` slots: Z in all.
+    tokens [Z]: the token of each slot among the flattened F; F where a group has ended.
+    slots [F]: the slot of each token; Z for padding.
     """
 
     shapes: tuple[tuple[int, int], ...]
@@ -50,30 +51,30 @@ class Folding:
     slots: Tensor
 
     def fold(self, x: Tensor) -> list[Tensor]:
-        """[N, ...] to one [groups, places, ...] per bucket, zero where a group has ended."""
+        """[F, ...] to one [groups, places, ...] per bucket, zero where a group has ended."""
         parts = Rearrange.apply(x, self.tokens, self.slots).split([groups * places for groups, places in self.shapes])
         return [part.unflatten(0, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def unfold(self, buckets: list[Tensor]) -> Tensor:
-        """The way back: [N, ...], zero at padding."""
+        """The way back: [F, ...], zero at padding."""
         return Rearrange.apply(torch.cat([bucket.flatten(0, 1) for bucket in buckets]), self.slots, self.tokens)
 
 
-def fold(group_ids: Tensor, places: Tensor | None = None) -> Folding:
+def fold(group_ids_BL: Tensor, places_BL: Tensor | None = None) -> Folding:
     """Lays groups out as rows, in buckets whose lengths differ by less than a factor of two; -1 is left out.
 
-    A row has its tokens in the order of their `places`; equals, or all where there are none, in that of the batch.
+    A row has its tokens in the order of its `places_BL`; equals, or all where there are none, in that of the batch.
     """
-    runs = _Runs(group_ids, places)
+    runs = _Runs(group_ids_BL, places_BL)
     return runs.fold([size.nonzero()[:, 0] for size in buckets_of(runs.counts_G)])
 
 
-def fold_pairs(query_groups: Tensor, key_groups: Tensor) -> tuple[Folding, Folding]:
+def fold_pairs(query_groups_BL: Tensor, key_groups_BJ: Tensor) -> tuple[Folding, Folding]:
     """Two layouts whose rows belong to the same groups: those that have both queries and keys.
 
     Buckets are of similar numbers of keys. Each may have several rows; -1 is left out.
     """
-    queries, keys = _Runs(query_groups), _Runs(key_groups)
+    queries, keys = _Runs(query_groups_BL), _Runs(key_groups_BJ)
     in_queries = torch.isin(queries.groups_G, keys.groups_G).nonzero()[:, 0]
     in_keys = torch.isin(keys.groups_G, queries.groups_G).nonzero()[:, 0]  # in the same order, for both are sorted
     sizes = [size.nonzero()[:, 0] for size in buckets_of(keys.counts_G[in_keys])]
@@ -82,7 +83,7 @@ def fold_pairs(query_groups: Tensor, key_groups: Tensor) -> tuple[Folding, Foldi
 
 @dataclass(frozen=True)
 class Line:
-    """All groups one after the other in one row of T tokens, padding left out.
+    """All groups one after the other in one row of T places, padding left out.
 
     folding: the way there and back, with the one bucket (1, T). bounds [G + 1], int32: where each group begins and the
     last one ends, from 0 to T. longest: tokens of the longest group.
@@ -93,9 +94,9 @@ class Line:
     longest: int
 
 
-def line_up(group_ids: Tensor, places: Tensor | None = None) -> Line:
+def line_up(group_ids_BL: Tensor, places_BL: Tensor | None = None) -> Line:
     """Groups by their ids, the tokens of each in the order of their places as in `fold`; -1 is left out."""
-    runs = _Runs(group_ids, places)
+    runs = _Runs(group_ids_BL, places_BL)
     bounds = nn.functional.pad(runs.counts_G.cumsum(0), (1, 0)).int()
     longest = int(runs.counts_G.max()) if len(runs.counts_G) else 0
     return Line(folding(((1, len(runs.order)),), runs.order, runs.num_tokens), bounds, longest)
@@ -104,14 +105,14 @@ def line_up(group_ids: Tensor, places: Tensor | None = None) -> Line:
 class _Runs:
     """The tokens of each group, in their order: `order[starts_G[g]:][: counts_G[g]]`."""
 
-    def __init__(self, group_ids: Tensor, places: Tensor | None = None) -> None:
-        flat_N = group_ids.flatten()
-        order = torch.sort(flat_N, stable=True).indices
-        if places is not None:
-            in_order = torch.sort(places.flatten(), stable=True).indices
-            order = in_order[torch.sort(flat_N[in_order], stable=True).indices]
-        self.num_tokens, self.order = len(flat_N), order[flat_N[order] != PADDING_DOCUMENT]
-        self.groups_G, self.counts_G = torch.unique_consecutive(flat_N[self.order], return_counts=True)
+    def __init__(self, group_ids_BL: Tensor, places_BL: Tensor | None = None) -> None:
+        flat_F = group_ids_BL.flatten()
+        order = torch.sort(flat_F, stable=True).indices
+        if places_BL is not None:
+            in_order = torch.sort(places_BL.flatten(), stable=True).indices
+            order = in_order[torch.sort(flat_F[in_order], stable=True).indices]
+        self.num_tokens, self.order = len(flat_F), order[flat_F[order] != PADDING_DOCUMENT]
+        self.groups_G, self.counts_G = torch.unique_consecutive(flat_F[self.order], return_counts=True)
         self.starts_G = self.counts_G.cumsum(0) - self.counts_G
 
     def fold(self, buckets: list[Tensor]) -> Folding:
@@ -132,16 +133,16 @@ def buckets_of(counts_G: Tensor) -> list[Tensor]:
     return [sizes_G == size for size in sizes_G.unique().tolist()]
 
 
-def fold_by_modality(modality_ids: Tensor, padding: Tensor, num_modalities: int) -> Folding:
+def fold_by_modality(modality_ids_BL: Tensor, padding_BL: Tensor, num_modalities: int) -> Folding:
     """One row for the tokens of each modality, in the order of the batch: shapes (1, tokens), perhaps (1, 0)."""
-    flat_N = modality_ids.masked_fill(padding, num_modalities).flatten()
-    counts = torch.bincount(flat_N, minlength=num_modalities + 1)[:num_modalities].tolist()
-    tokens_S = torch.sort(flat_N, stable=True).indices[: sum(counts)]
-    return folding(tuple((1, count) for count in counts), tokens_S, len(flat_N))
+    flat_F = modality_ids_BL.masked_fill(padding_BL, num_modalities).flatten()
+    counts = torch.bincount(flat_F, minlength=num_modalities + 1)[:num_modalities].tolist()
+    tokens_Z = torch.sort(flat_F, stable=True).indices[: sum(counts)]
+    return folding(tuple((1, count) for count in counts), tokens_Z, len(flat_F))
 
 
-def folding(shapes: tuple[tuple[int, int], ...], tokens_S: Tensor, num_tokens: int) -> Folding:
+def folding(shapes: tuple[tuple[int, int], ...], tokens_Z: Tensor, num_tokens: int) -> Folding:
     """A `Folding` whose way back follows from the way there."""
-    slots_N = torch.full((num_tokens + 1,), len(tokens_S), device=tokens_S.device)
-    slots_N[tokens_S] = torch.arange(len(tokens_S), device=tokens_S.device)
-    return Folding(shapes, tokens_S, slots_N[:-1])
+    slots_F = torch.full((num_tokens + 1,), len(tokens_Z), device=tokens_Z.device)
+    slots_F[tokens_Z] = torch.arange(len(tokens_Z), device=tokens_Z.device)
+    return Folding(shapes, tokens_Z, slots_F[:-1])

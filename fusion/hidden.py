@@ -1,6 +1,6 @@
 """What a layer gives: hidden states, and what else it has to say.
 
-Shape legend: M modalities, E experts or whatever else is counted.
+Shape legend: M modalities, X experts (or whatever else is counted).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Aux(NamedTuple):
     gradient where parameters are sharded.
 
     losses: name -> scalar with gradient, already weighted; those of all layers are added up, and are added to the loss
-    of each term of the objective. counts: name -> numbers without gradient [M, E], such as tokens of a modality that an
+    of each term of the objective. counts: name -> numbers without gradient [M, X], such as tokens of a modality that an
     expert got.
     """
 
@@ -37,9 +37,9 @@ class Hidden(NamedTuple):
     aux: Aux | None = None
 
 
-def as_hidden(result: Tensor | tuple[Tensor, Aux | None]) -> Hidden:
+def as_hidden(x: Tensor | tuple[Tensor, Aux | None]) -> Hidden:
     """What a layer returned, who may leave `aux` out."""
-    return Hidden(result) if isinstance(result, Tensor) else Hidden(*result)
+    return Hidden(x) if isinstance(x, Tensor) else Hidden(*x)
 
 
 def of_layer(aux: Aux | None, layer: str) -> Aux | None:

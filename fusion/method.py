@@ -1,6 +1,6 @@
 """What every fusion method offers.
 
-Shape legend: B rows, L tokens, D `d_model`.
+Shape legend: B rows of a batch, L tokens in a row, D `d_model`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What stands for a medium that is not there: one learned token of its modality, or nothing.
 
-Shape legend: B rows, L tokens in a row, D `d_model`.
+Shape legend: B rows of a batch, L tokens in a row, D `d_model`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The whole model on one screen.
 
-Shape legend: B rows, L tokens in a row, D `d_model`, V vocabulary.
+Shape legend: B rows of a batch, L tokens in a row, A axes of positions, D `d_model`, V vocabulary, E width of the
+shared space.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The embedded sequence that every fusion method takes, and which of its tokens may see one another.
 
-Shape legend: B rows, L tokens in a row, A axes of positions, D `d_model`.
+Shape legend: B rows of a batch, L tokens in a row, A axes of positions, D `d_model`, N items (tokens of the batch).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The loss of supervised tokens: what a training minimises, and what an evaluation calls the loss of an answer.
 
-Shape legend: B rows, L tokens in a row, D `d_model`, S supervised positions of the batch, V vocabulary, N documents.
+Shape legend: B rows of a batch, L tokens in a row, D `d_model`, U supervised positions, V vocabulary, N items
+(documents).
 """
 
 from __future__ import annotations
@@ -12,23 +13,23 @@ from data.types import UNSUPERVISED, InterleavedBatch
 
 
 def token_losses(model: nn.Module, hidden_BLD: Tensor, batch: InterleavedBatch) -> Tensor:
-    """Cross-entropy [S] of the next token, in nats, at the positions that carry a label, row by row.
+    """Cross-entropy [U] of the next token, in nats, at the positions that carry a label, row by row.
 
     `model.logits` gives the scores of hidden states. They are computed at those positions only: in a conversation about
     media they are a small part of the row, and the full [B, L, V] is by far the largest tensor of a step.
     """
     supervised_BL = batch.labels != UNSUPERVISED
-    logits_SV = model.logits(hidden_BLD[supervised_BL])  # type: ignore[operator]
-    logits_SV = logits_SV.to(torch.promote_types(logits_SV.dtype, torch.float32))
-    return nn.functional.cross_entropy(logits_SV, batch.labels[supervised_BL], reduction="none")
+    logits_UV = model.logits(hidden_BLD[supervised_BL])  # type: ignore[operator]
+    logits_UV = logits_UV.to(torch.promote_types(logits_UV.dtype, torch.float32))
+    return nn.functional.cross_entropy(logits_UV, batch.labels[supervised_BL], reduction="none")
 
 
 def document_losses(model: nn.Module, batch: InterleavedBatch) -> tuple[Tensor, Tensor]:
     """Summed loss and number of the supervised tokens of each document, both [N], however documents are packed."""
-    loss_S = token_losses(model, model(batch).states, batch).cpu().double()  # not every device has float64
-    document_S = batch.document_ids[batch.labels != UNSUPERVISED].cpu()
+    loss_U = token_losses(model, model(batch).states, batch).cpu().double()  # not every device has float64
+    document_U = batch.document_ids[batch.labels != UNSUPERVISED].cpu()
     size = len(batch.sample_ids)
     return (
-        torch.zeros(size, dtype=torch.float64).index_add(0, document_S, loss_S),
-        torch.bincount(document_S, minlength=size),
+        torch.zeros(size, dtype=torch.float64).index_add(0, document_U, loss_U),
+        torch.bincount(document_U, minlength=size),
     )

@@ -1,6 +1,6 @@
 """A trained model that is asked, embeds and explains.
 
-Shape legend: N items, E width of the shared space, R regions of a question.
+Shape legend: N items, E width of the shared space, W regions.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Model:
 
         Returns:
             The answer, its `probability` given the question, the `regions` (patches of an image, spans of sound,
-            words), and `scores`: method -> [R]. A notebook shows it as a picture, and `save(path)` writes that.
+            words), and `scores`: method -> [W]. A notebook shows it as a picture, and `save(path)` writes that.
 
         Raises:
             BadInputError, ValueError: as `answer`.

@@ -1,6 +1,6 @@
 """What a person gives, a file or values in memory, as a segment of a question.
 
-Shape legend: S samples of sound, C channels, H rows and W columns of pixels.
+Shape legend: a samples of a signal, C width of the features, h height in pixels, w width in pixels.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def given(modality: Modality, value: Content, background: Colour) -> Segment:
     """A segment of what Python holds.
 
     text and sentence: a string. Any medium: the path of a file, or the bytes of one. image: also a picture of PIL or an
-    array, uint8 [H, W], [H, W, 3] or [H, W, 4] (where it is transparent, `background` shows), or a tensor, uint8
-    [3, H, W]. audio: also a pair of samples and their rate in hertz, as `soundfile.read` (array, [S] or [S, C]) and
-    `torchaudio.load` (tensor, [S] or [C, S]) return it. Any other medium: also an array or a tensor, as its processor
+    array, uint8 [h, w], [h, w, 3] or [h, w, 4] (where it is transparent, `background` shows), or a tensor, uint8
+    [3, h, w]. audio: also a pair of samples and their rate in hertz, as `soundfile.read` (array, [a] or [a, C]) and
+    `torchaudio.load` (tensor, [a] or [C, a]) return it. Any other medium: also an array or a tensor, as its processor
     takes it.
 
     Raises:
@@ -70,13 +70,13 @@ def given(modality: Modality, value: Content, background: Colour) -> Segment:
 
 
 def _pixels(modality: Modality, picture: Image.Image | np.ndarray, background: Colour) -> Tensor:
-    """uint8 [3, H, W]."""
+    """uint8 [3, h, w]."""
     if isinstance(picture, Image.Image):
         copy = picture.copy()  # what reads it turns it the right way up in place
         copy.format = picture.format
         return functional.pil_to_tensor(to_rgb(copy, background))
     if picture.dtype != np.uint8 or not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4))):
-        raise BadInputError(f"{modality}: must be uint8 [H, W], [H, W, 3] or [H, W, 4], not {_kind(picture)}")
+        raise BadInputError(f"{modality}: must be uint8 [h, w], [h, w, 3] or [h, w, 4], not {_kind(picture)}")
     return functional.pil_to_tensor(to_rgb(Image.fromarray(picture), background))
 
 

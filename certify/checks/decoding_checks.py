@@ -1,6 +1,6 @@
 """Cached decoding against the full forward pass.
 
-Shape legend: B rows, L tokens in a row, V vocabulary.
+Shape legend: B rows of a batch, L tokens in a row, V vocabulary, A axes of positions.
 """
 
 from __future__ import annotations

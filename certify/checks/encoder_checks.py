@@ -1,6 +1,6 @@
 """Encoders: items are independent of one another and of padding, and are counted as they are.
 
-Shape legend: N items, T tokens of an item, D `d_model`.
+Shape legend: N items, T places in an item, D `d_model`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Packed documents to the tensors of an `InterleavedBatch`.
 
-Shape legend: B rows, L tokens in a row, N media items.
+Shape legend: B rows of a batch, L tokens in a row, N items (media).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One sample as tokens, with the marks that say what is supervised.
 
-Shape legend: L tokens of a document.
+Shape legend: L tokens in a row.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Media that run at the same time as one segment: their tokens alternate in runs, by the time that they stand for.
 
-Shape legend: T tokens of a track.
+Shape legend: T places in an item.
 """
 
 from __future__ import annotations

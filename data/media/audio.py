@@ -1,6 +1,6 @@
 """Sound: from a file, bytes, a tensor or a stored clip to the log-mel spectrogram that the audio encoder reads.
 
-Shape legend: S samples, F frames, M mel bins.
+Shape legend: a samples of a signal, T places in an item (frames), m mel bins.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LARGEST_SOUND = 2**28
 
 
 def read_audio(media: Media, sample_rate: int, max_seconds: float | None = None) -> Tensor:
-    """One channel of sound at `sample_rate`, float [S]. A raw tensor is taken to have that rate already.
+    """One channel of sound at `sample_rate`, float [a]. A raw tensor is taken to have that rate already.
 
     Raises `BadSampleError` when the file is missing, corrupt, empty, not finite, far louder than sound can be, or
     longer than `max_seconds`; how long a file is, is known before it is decoded.
@@ -143,7 +143,7 @@ def one_thread() -> Iterator[None]:
 
 
 class LogMel(nn.Module):
-    """log(mel power + floor) of frames of `window` samples every `hop` samples: [S] -> [F, M], F = S // hop + 1.
+    """log(mel power + floor) of frames of `window` samples every `hop` samples: [a] -> [T, m], F = S // hop + 1.
 
     The mel filters are those of torchaudio (HTK scale). Frames are centred on multiples of `hop`, and the sound is
     reflected at its ends; sound that is shorter than the transform is filled up with silence first.
@@ -183,15 +183,15 @@ class LogMel(nn.Module):
         )
 
     @torch.no_grad()
-    def forward(self, samples_S: Tensor) -> Tensor:
-        """Frames [F, M]."""
-        if len(samples_S) < self.num_fft:
-            samples_S = nn.functional.pad(samples_S, (0, self.num_fft - len(samples_S)))
-        return torch.log(self.mel(samples_S) + self.floor).T
+    def forward(self, samples_a: Tensor) -> Tensor:
+        """Frames [T, m]."""
+        if len(samples_a) < self.num_fft:
+            samples_a = nn.functional.pad(samples_a, (0, self.num_fft - len(samples_a)))
+        return torch.log(self.mel(samples_a) + self.floor).T
 
 
 class AudioProcessor:
-    """Sound -> log-mel -> augmented (training only) -> minus its own mean, over `scale` -> [F, M].
+    """Sound -> log-mel -> augmented (training only) -> minus its own mean, over `scale` -> [T, m].
 
     The spectrograms of a store of clips are computed once and kept beside it under the fingerprint of the features,
     in half precision (which moves a value by 0.004 at most). max_seconds: longer clips are refused. mean: "clip" takes
@@ -223,17 +223,17 @@ class AudioProcessor:
         return self.augmentation is not None
 
     def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
-        """Values [F, M]. Raises `BadSampleError` for sound that cannot be read or is too long."""
+        """Values [T, m]. Raises `BadSampleError` for sound that cannot be read or is too long."""
         if isinstance(clip := media.source, StoredClip):
             rate = clip.store.metadata.get("sample_rate", self.features.sample_rate)
             part, place = clip.store.place(clip.index)
             _refuse_long(part.lengths[place] / rate, self.max_seconds, repr(clip))
-            x_FM = torch.from_numpy(self._stored(part)[place].astype(np.float32))
+            x_Tm = torch.from_numpy(self._stored(part)[place].astype(np.float32))
         else:
-            x_FM = self.features(read_audio(media, self.features.sample_rate, self.max_seconds))
+            x_Tm = self.features(read_audio(media, self.features.sample_rate, self.max_seconds))
         if rng is not None and self.augmentation is not None:
-            x_FM = self.augmentation(x_FM, rng)
-        return (x_FM - (x_FM.mean() if self.mean == "clip" else x_FM.mean(dim=0))) / self.scale
+            x_Tm = self.augmentation(x_Tm, rng)
+        return (x_Tm - (x_Tm.mean() if self.mean == "clip" else x_Tm.mean(dim=0))) / self.scale
 
     def _stored(self, clips: ArrayStore) -> ArrayStore:
         if clips.folder not in self._stores:

@@ -1,6 +1,6 @@
 """Other speakers, rooms, microphones and noises, imitated on a log-mel spectrogram.
 
-Shape legend: F frames, M mel bins, K frames of an echo.
+Shape legend: T places in an item (frames), m mel bins, t taps of a filter (frames of an echo).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LARGEST_FACTOR, LARGEST_STRENGTH, LARGEST_COUNT = 3.0, 100.0, 10_000
 
 
 class SpectrogramAugmentation:
-    """Changes log mel power [F, M], before its mean is taken away; strengths of 0 switch a part off.
+    """Changes log mel power [T, m], before its mean is taken away; strengths of 0 switch a part off.
 
     Speed: the clip becomes up to `stretch` longer or shorter, and a sixth of it faster or slower by a factor of
     exp(N(0, local_stretch)). Formants: `warp` scales the mel axis by up to exp(warp), as vocal tracts of other lengths
@@ -67,95 +67,95 @@ class SpectrogramAugmentation:
         self.tilt, self.equaliser, self.band, self.room, self.snr, self.noise = tilt, equaliser, band, room, snr, noise
         self.pad, self.num_masks, self.mask_bins, self.mask_frames = pad, num_masks, mask_bins, mask_frames
 
-    def __call__(self, x_FM: Tensor, rng: np.random.Generator) -> Tensor:
+    def __call__(self, x_Tm: Tensor, rng: np.random.Generator) -> Tensor:
         """An augmented spectrogram; the number of frames may change."""
         # One generator a part, so that switching one off leaves the others as they were.
         shape, response, echo, hiss, ends, grain, masks = rng.spawn(7)
-        x_FM = self._resample(x_FM, shape)
-        x_FM = x_FM + self._response(x_FM.shape[1], response)
+        x_Tm = self._resample(x_Tm, shape)
+        x_Tm = x_Tm + self._response(x_Tm.shape[1], response)
         if self.room and echo.random() < 0.5:
-            x_FM = _echo(x_FM, echo.uniform(1, max(self.room, 1)), echo.uniform(0.1, 1))
+            x_Tm = _echo(x_Tm, echo.uniform(1, max(self.room, 1)), echo.uniform(0.1, 1))
         if self.snr is not None:
-            x_FM = _with_noise(x_FM, hiss.uniform(self.snr, QUIETEST), hiss)
+            x_Tm = _with_noise(x_Tm, hiss.uniform(self.snr, QUIETEST), hiss)
         if self.pad:
             before, after = (int(count) for count in ends.integers(0, self.pad + 1, size=2))
-            quiet_M = x_FM.amin(dim=0)
-            x_FM = torch.cat([quiet_M.expand(before, -1), x_FM, quiet_M.expand(after, -1)])
+            quiet_m = x_Tm.amin(dim=0)
+            x_Tm = torch.cat([quiet_m.expand(before, -1), x_Tm, quiet_m.expand(after, -1)])
         if self.noise:
             strength = self.noise * grain.random()
-            x_FM = x_FM + strength * torch.from_numpy(grain.standard_normal(tuple(x_FM.shape), dtype=np.float32))
-        return self._masked(x_FM, masks)
+            x_Tm = x_Tm + strength * torch.from_numpy(grain.standard_normal(tuple(x_Tm.shape), dtype=np.float32))
+        return self._masked(x_Tm, masks)
 
-    def _resample(self, x_FM: Tensor, rng: np.random.Generator) -> Tensor:
+    def _resample(self, x_Tm: Tensor, rng: np.random.Generator) -> Tensor:
         """Bilinear interpolation of both axes; bins above the last one repeat it."""
-        frames, bins = x_FM.shape
+        frames, bins = x_Tm.shape
         speed, formants, pieces = rng.spawn(3)
         stretched = max(round(frames * speed.uniform(1 - self.stretch, 1 + self.stretch)), 1)
-        place_M = (torch.arange(bins) * math.exp(formants.uniform(-self.warp, self.warp))).clamp(max=bins - 1)
-        x_M = place_M * (2 / max(bins - 1, 1)) - 1
-        y_F = self._times(stretched, pieces) if stretched > 1 else torch.zeros(1)
-        grid = torch.stack([x_M.expand(stretched, bins), y_F[:, None].expand(stretched, bins)], dim=-1)
-        return nn.functional.grid_sample(x_FM[None, None], grid[None], align_corners=True)[0, 0]
+        place_m = (torch.arange(bins) * math.exp(formants.uniform(-self.warp, self.warp))).clamp(max=bins - 1)
+        x_m = place_m * (2 / max(bins - 1, 1)) - 1
+        y_T = self._times(stretched, pieces) if stretched > 1 else torch.zeros(1)
+        grid = torch.stack([x_m.expand(stretched, bins), y_T[:, None].expand(stretched, bins)], dim=-1)
+        return nn.functional.grid_sample(x_Tm[None, None], grid[None], align_corners=True)[0, 0]
 
     def _times(self, frames: int, rng: np.random.Generator) -> Tensor:
-        """Where in the clip, -1 to 1, each frame is read [F]; rising."""
-        even_F = torch.linspace(-1, 1, frames)
+        """Where in the clip, -1 to 1, each frame is read [T]; rising."""
+        even_T = torch.linspace(-1, 1, frames)
         if not self.local_stretch:
-            return even_F
+            return even_T
         ends = np.concatenate([[0.0], np.exp(rng.normal(0, self.local_stretch, PIECES)).cumsum()])
-        read_F = np.interp(even_F.numpy(), np.linspace(-1, 1, PIECES + 1), 2 * ends / ends[-1] - 1)
-        return torch.from_numpy(read_F.astype(np.float32))
+        read_T = np.interp(even_T.numpy(), np.linspace(-1, 1, PIECES + 1), 2 * ends / ends[-1] - 1)
+        return torch.from_numpy(read_T.astype(np.float32))
 
     def _response(self, bins: int, rng: np.random.Generator) -> Tensor:
-        """What a microphone adds to every frame [M]: a slope, a curve, and a band outside of which little is left."""
-        place_M = np.linspace(0, 1, bins)
+        """What a microphone adds to every frame [m]: a slope, a curve, and a band outside of which little is left."""
+        place_m = np.linspace(0, 1, bins)
         slope, curve, edges = rng.spawn(3)
-        added_M = slope.normal(0, self.tilt) * (2 * place_M - 1)
+        added_m = slope.normal(0, self.tilt) * (2 * place_m - 1)
         if self.equaliser:
-            added_M = added_M + _curve(place_M, self.equaliser, curve)
+            added_m = added_m + _curve(place_m, self.equaliser, curve)
         if self.band and edges.random() < self.band:
             low, high = edges.uniform(-0.05, 0.12), edges.uniform(0.7, 1.1)
-            added_M = added_M + edges.uniform(20, 80) * np.minimum(place_M - low, 0)
-            added_M = added_M + edges.uniform(12, 48) * np.minimum(high - place_M, 0)
-        return torch.from_numpy(np.asarray(added_M, dtype=np.float32))
+            added_m = added_m + edges.uniform(20, 80) * np.minimum(place_m - low, 0)
+            added_m = added_m + edges.uniform(12, 48) * np.minimum(high - place_m, 0)
+        return torch.from_numpy(np.asarray(added_m, dtype=np.float32))
 
-    def _masked(self, x_FM: Tensor, rng: np.random.Generator) -> Tensor:
-        mean_M = x_FM.mean(dim=0)
+    def _masked(self, x_Tm: Tensor, rng: np.random.Generator) -> Tensor:
+        mean_m = x_Tm.mean(dim=0)
         for _ in range(self.num_masks):
-            bins, frames = _span(x_FM.shape[1], self.mask_bins, rng), _span(x_FM.shape[0], self.mask_frames, rng)
-            x_FM[:, bins], x_FM[frames] = mean_M[bins], mean_M
-        return x_FM
+            bins, frames = _span(x_Tm.shape[1], self.mask_bins, rng), _span(x_Tm.shape[0], self.mask_frames, rng)
+            x_Tm[:, bins], x_Tm[frames] = mean_m[bins], mean_m
+        return x_Tm
 
 
-def _curve(place_M: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """A smooth curve over the bins whose root mean square is about `deviation` over many draws, [M]."""
+def _curve(place_m: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """A smooth curve over the bins whose root mean square is about `deviation` over many draws, [m]."""
     heights = rng.normal(0, deviation * math.sqrt(2 / CURVES), CURVES)
-    return np.asarray(sum(h * np.cos(math.pi * (k + 1) * place_M) for k, h in enumerate(heights)))
+    return np.asarray(sum(h * np.cos(math.pi * (k + 1) * place_m) for k, h in enumerate(heights)))
 
 
-def _echo(x_FM: Tensor, reverberation: float, level: float) -> Tensor:
+def _echo(x_Tm: Tensor, reverberation: float, level: float) -> Tensor:
     """Adds to each frame's power what is left of those before it, which fall by 60 dB in `reverberation` frames.
 
     level: energy of the echo over that of the sound, for a sound that lasts.
     """
-    taps_K = torch.exp(-DECAY / reverberation * torch.arange(1, math.ceil(reverberation) + 1))
-    taps_K = level * taps_K / taps_K.sum()
-    power_MF = x_FM.exp().T
-    padded = nn.functional.pad(power_MF[:, None], (len(taps_K), 0))
-    late_MF = nn.functional.conv1d(padded, taps_K.flip(0)[None, None])[:, 0, : power_MF.shape[1]]
-    return (power_MF + late_MF).log().T
+    taps_t = torch.exp(-DECAY / reverberation * torch.arange(1, math.ceil(reverberation) + 1))
+    taps_t = level * taps_t / taps_t.sum()
+    power_mT = x_Tm.exp().T
+    padded = nn.functional.pad(power_mT[:, None], (len(taps_t), 0))
+    late_mT = nn.functional.conv1d(padded, taps_t.flip(0)[None, None])[:, 0, : power_mT.shape[1]]
+    return (power_mT + late_mT).log().T
 
 
-def _with_noise(x_FM: Tensor, ratio: float, rng: np.random.Generator) -> Tensor:
+def _with_noise(x_Tm: Tensor, ratio: float, rng: np.random.Generator) -> Tensor:
     """Adds noise of a random colour, steady but for its grain, `ratio` dB below the clip's mean power."""
-    frames, bins = x_FM.shape
-    place_M = np.linspace(0, 1, bins)
-    colour_M = np.exp(rng.normal(0, 1) * (2 * place_M - 1) + _curve(place_M, 0.7, rng))
-    grain_FM = rng.standard_gamma(4.0, size=(frames, bins), dtype=np.float32) / 4
-    power_FM = x_FM.exp()
-    level = float(power_FM.mean()) * 10 ** (-ratio / 10)
-    noise_FM = torch.from_numpy(grain_FM * (level * colour_M / colour_M.mean()).astype(np.float32))
-    return (power_FM + noise_FM).log()
+    frames, bins = x_Tm.shape
+    place_m = np.linspace(0, 1, bins)
+    colour_m = np.exp(rng.normal(0, 1) * (2 * place_m - 1) + _curve(place_m, 0.7, rng))
+    grain_Tm = rng.standard_gamma(4.0, size=(frames, bins), dtype=np.float32) / 4
+    power_Tm = x_Tm.exp()
+    level = float(power_Tm.mean()) * 10 ** (-ratio / 10)
+    noise_Tm = torch.from_numpy(grain_Tm * (level * colour_m / colour_m.mean()).astype(np.float32))
+    return (power_Tm + noise_Tm).log()
 
 
 def _span(size: int, largest: int, rng: np.random.Generator) -> slice:

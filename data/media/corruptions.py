@@ -5,7 +5,7 @@ Karpukhin et al. (arXiv:1902.01509). Levels are this project's own and are state
 standard deviation, a share of the pixels, decibels), where ImageNet-C has numbers per image size. Every draw comes from
 the generator that is handed in; with an equal one a higher severity is the same damage, only more of it.
 
-Shape legend: H x W pixels, S samples of sound.
+Shape legend: h height in pixels, w width in pixels, a samples of a signal.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Corruption(Generic[Value]):
 
 
 class ImageCorruption(Corruption[Tensor]):
-    """Base class for pixels, uint8 [3, H, W]."""
+    """Base class for pixels, uint8 [3, h, w]."""
 
     modality = IMAGE
 
@@ -149,7 +149,7 @@ class ImageContrast(ImageCorruption):
 
 
 class AudioCorruption(Corruption[Tensor]):
-    """Base class for a waveform, float [S]."""
+    """Base class for a waveform, float [a]."""
 
     modality = AUDIO
 
@@ -275,7 +275,7 @@ def _pixels(values: Tensor) -> Tensor:
     return values.round().clamp(0, 255).to(torch.uint8)
 
 
-def _wav(samples_S: Tensor, rate: int) -> bytes:
+def _wav(samples_a: Tensor, rate: int) -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, samples_S.float().numpy(), rate, "FLOAT", format="WAV")
+    soundfile.write(file, samples_a.float().numpy(), rate, "FLOAT", format="WAV")
     return file.getvalue()

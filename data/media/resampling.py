@@ -1,6 +1,6 @@
 """Sound at another rate, at a cost that no rate can drive up.
 
-Shape legend: S samples.
+Shape legend: a samples of a signal, t taps of a filter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LARGEST_TERM = 2**15
 ZERO_CROSSINGS, PASSED, KAISER_BETA = 32, 0.91, 8.6
 
 
-def resample(samples_S: Tensor, rate: int, new_rate: int) -> Tensor:
+def resample(samples_a: Tensor, rate: int, new_rate: int) -> Tensor:
     """The same sound at another rate: ceil(S * new_rate / rate) samples.
 
     Rates with a simple ratio take torchaudio's windowed sinc. All others take scipy's polyphase filter, at a ratio that
@@ -38,14 +38,14 @@ def resample(samples_S: Tensor, rate: int, new_rate: int) -> Tensor:
         if not 1 <= value <= HIGHEST_RATE:
             raise ValueError(f"{name}={value} must be from 1 to {HIGHEST_RATE} Hz")
     if rate == new_rate:
-        return samples_S
-    length = math.ceil(len(samples_S) * new_rate / rate)
+        return samples_a
+    length = math.ceil(len(samples_a) * new_rate / rate)
     ratio = Fraction(new_rate, rate)
     if ratio.numerator * ratio.denominator > LARGEST_SINC:
-        return _polyphase(samples_S, bounded(ratio), length)
+        return _polyphase(samples_a, bounded(ratio), length)
     # A convolution caches a plan for every length that it meets: few lengths are faster, and memory stays flat. The
     # zeros change nothing, for torchaudio itself takes the sound to be silent beyond its end.
-    padded = nn.functional.pad(samples_S, (0, -len(samples_S) % rate))
+    padded = nn.functional.pad(samples_a, (0, -len(samples_a) % rate))
     return _resampler(rate, new_rate)(padded)[:length].contiguous()
 
 
@@ -58,13 +58,13 @@ def bounded(ratio: Fraction) -> Fraction:
     return 1 / near if inverted else near
 
 
-def _polyphase(samples_S: Tensor, ratio: Fraction, length: int) -> Tensor:
-    filter_K = _filter(max(ratio.numerator, ratio.denominator))
+def _polyphase(samples_a: Tensor, ratio: Fraction, length: int) -> Tensor:
+    filter_t = _filter(max(ratio.numerator, ratio.denominator))
     # Where the ratio is not exact, the end of the sound may lie beyond its last sample.
-    missing = max(math.ceil(length / ratio) - len(samples_S), 0)
-    padded_S = np.pad(samples_S.numpy(), (0, missing))
-    resampled_S = signal.resample_poly(padded_S, ratio.numerator, ratio.denominator, window=filter_K)
-    return torch.from_numpy(np.ascontiguousarray(resampled_S[:length])).to(samples_S.dtype)
+    missing = max(math.ceil(length / ratio) - len(samples_a), 0)
+    padded_a = np.pad(samples_a.numpy(), (0, missing))
+    resampled_a = signal.resample_poly(padded_a, ratio.numerator, ratio.denominator, window=filter_t)
+    return torch.from_numpy(np.ascontiguousarray(resampled_a[:length])).to(samples_a.dtype)
 
 
 @lru_cache(maxsize=8)

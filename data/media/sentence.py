@@ -3,7 +3,7 @@
 Text that the fusion model itself reads and writes has the project's tokenizer; a pretrained text encoder has another
 vocabulary, so that its text is a medium like an image: {"type": "sentence", "text": "a red kangaroo"} in a manifest.
 
-Shape legend: L tokens.
+Shape legend: L tokens in a row.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sound for encoders that read it raw (wav2vec 2.0, HuBERT), or as their own library prepares it (Whisper, AST).
 
-Shape legend: S samples.
+Shape legend: a samples of a signal.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from data.types import BadSampleError, Media
 
 
 class WaveformProcessor:
-    """Sound -> one channel at `sample_rate` -> mean 0 and variance 1 (`normalise`) -> [S]; never augmented.
+    """Sound -> one channel at `sample_rate` -> mean 0 and variance 1 (`normalise`) -> [a]; never augmented.
 
     The normalisation is that of transformers' `Wav2Vec2FeatureExtractor`. `sample_rate` and `normalise` follow the
     encoder in a training where they are None; elsewhere None is 16 kHz, normalised.
@@ -33,11 +33,11 @@ class WaveformProcessor:
         self.sample_rate, self.max_seconds, self.normalise = sample_rate, max_seconds, normalise is not False
 
     def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
-        """Values [S]. Raises `BadSampleError` for sound that cannot be read or is too long."""
-        samples_S = read_audio(media, self.sample_rate, self.max_seconds)
+        """Values [a]. Raises `BadSampleError` for sound that cannot be read or is too long."""
+        samples_a = read_audio(media, self.sample_rate, self.max_seconds)
         if self.normalise:
-            samples_S = (samples_S - samples_S.mean()) / (samples_S.var(correction=0) + 1e-7).sqrt()
-        return samples_S
+            samples_a = (samples_a - samples_a.mean()) / (samples_a.var(correction=0) + 1e-7).sqrt()
+        return samples_a
 
 
 class ExtractorProcessor:
@@ -64,9 +64,9 @@ class ExtractorProcessor:
     def __call__(self, media: Media, rng: np.random.Generator | None = None) -> Tensor:
         """The values of one clip. Raises `BadSampleError` for sound that cannot be read or is too long."""
         rate = self.extractor.sampling_rate
-        samples_S = read_audio(media, rate, self.max_seconds)
+        samples_a = read_audio(media, rate, self.max_seconds)
         try:
-            extracted = self.extractor(samples_S.numpy(), sampling_rate=rate, return_tensors="np")
+            extracted = self.extractor(samples_a.numpy(), sampling_rate=rate, return_tensors="np")
         except Exception as error:  # a library with an extractor for every model, each of which fails in its own way
             extractor = type(self.extractor).__name__
             raise BadSampleError(f"{media.name}: refused by {extractor}: {reason(error)}") from error

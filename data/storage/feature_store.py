@@ -5,7 +5,7 @@
 Parts are added and never changed: a training that meets new media adds one with theirs. The header says what the
 features were made with, so that those of other weights are never taken for these.
 
-Shape legend: T features, C width.
+Shape legend: T places in an item, C width of the features.
 """
 
 from __future__ import annotations

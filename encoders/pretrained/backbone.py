@@ -1,6 +1,6 @@
 """What the encoders with a backbone from a library share.
 
-Shape legend: N items, T features of an item, C width of the features.
+Shape legend: N items, T places in an item, C width of the features.
 """
 
 from __future__ import annotations
@@ -163,11 +163,11 @@ def accepts(encoder: Encoder, shape: tuple[int, ...]) -> bool:
     return True
 
 
-def tokens_of(features: Tensor, channels_last: bool = False) -> Tensor:
+def tokens_of(x: Tensor, channels_last: bool = False) -> Tensor:
     """Features of any layout as [N, T, C]: maps [N, C, H, W] row by row, vectors [N, C] as one feature."""
-    if features.ndim == 4:
-        return (features.flatten(1, 2) if channels_last else features.flatten(2).transpose(1, 2)).contiguous()
-    return features[:, None] if features.ndim == 2 else features
+    if x.ndim == 4:
+        return (x.flatten(1, 2) if channels_last else x.flatten(2).transpose(1, 2)).contiguous()
+    return x[:, None] if x.ndim == 2 else x
 
 
 def strided_layout(num_samples: int, layers: Sequence[tuple[int, int]]) -> Layout:

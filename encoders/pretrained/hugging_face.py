@@ -1,6 +1,6 @@
 """Images, sound or text by any encoder of transformers.
 
-Shape legend: N items, T features, C width.
+Shape legend: N items, T places in an item, C width of the features.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Images by any model of timm.
 
-Shape legend: N images, H x W pixels, T features, C width.
+Shape legend: N items (images), h height in pixels, w width in pixels, T places in an item, C width of the features.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sound by the wav2vec 2.0, HuBERT and WavLM models of torchaudio.
 
-Shape legend: N clips, S samples, T features, C width.
+Shape legend: N items (clips), a samples of a signal, T places in an item, C width of the features.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from encoders.pretrained.fine_tuning import FineTuning, find_blocks
 
 
 class PipelineEncoder(PretrainedEncoder):
-    """waveforms [N, S] -> backbone -> features [N, T, C]: the output of its last block, or of an earlier one.
+    """waveforms [N, a] -> backbone -> features [N, T, C]: the output of its last block, or of an earlier one.
 
     pipeline: a name of `torchaudio.pipelines`, such as WAV2VEC2_BASE or HUBERT_BASE; its weights lie in `folder` (null:
     torch's hub folder), and are fetched if they do not. Null: random weights of `architecture`, the arguments of
@@ -51,7 +51,7 @@ class PipelineEncoder(PretrainedEncoder):
         super().__init__(backbone, (shortest_input(2, self.strides),), fine_tuning, lr_scale, cache)
 
     def extract(self, values: Tensor) -> Tensor:
-        """Features [N, T, C] of clips of one length [N, S]."""
+        """Features [N, T, C] of clips of one length [N, a]."""
         layers, _ = self.backbone.extract_features(values)  # type: ignore[operator]
         return layers[-1]
 

@@ -1,6 +1,6 @@
 """Projectors: features of an encoder to tokens of the shared width.
 
-Shape legend: N items, T features, C width of the features, D `d_model`.
+Shape legend: N items, T places in an item, C width of the features, D `d_model`.
 """
 
 from __future__ import annotations

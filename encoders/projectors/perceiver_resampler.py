@@ -1,6 +1,6 @@
 """The Perceiver resampler of Flamingo (arXiv:2204.14198): any number of features to a fixed number of tokens.
 
-Shape legend: N items, T features, M queries, C width of the features, D `d_model`.
+Shape legend: N items, T places in an item, Q queries, C width of the features, D `d_model`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from encoders.projectors.query_projector import QueryProjector
 
 
 class PerceiverResampler(QueryProjector):
-    """[N, T, C] -> [N, M, D]: M learned queries read an item's features, layer by layer.
+    """[N, T, C] -> [N, Q, D]: M learned queries read an item's features, layer by layer.
 
         x = queries
         x = x + attention(norm(x), [norm(features); norm(x)])
@@ -39,13 +39,13 @@ class PerceiverResampler(QueryProjector):
         self.norm = nn.LayerNorm(d_model)
 
     def forward(self, features_NTC: Tensor, counts_N: Tensor) -> Tensor:
-        """Tokens [N, M, D]."""
+        """Tokens [N, Q, D]."""
         features_NTD = self.input(self.input_norm(features_NTC))
-        x_NMD = self.queries_MD.expand(len(features_NTD), -1, -1)
+        x_NQD = self.queries_QD.expand(len(features_NTD), -1, -1)
         padding_NT = padding_mask(features_NTD, counts_N)
         for layer in self.layers:
-            x_NMD = layer(x_NMD, features_NTD, padding_NT)
-        return self.norm(x_NMD)
+            x_NQD = layer(x_NQD, features_NTD, padding_NT)
+        return self.norm(x_NQD)
 
 
 class _Layer(nn.Module):
@@ -60,9 +60,9 @@ class _Layer(nn.Module):
         self.up = nn.Linear(d_model, d_hidden, bias=False)
         self.down = nn.Linear(d_hidden, d_model, bias=False)
 
-    def forward(self, x_NMD: Tensor, features_NTD: Tensor, padding_NT: Tensor) -> Tensor:
-        queries = self.query_norm(x_NMD)
+    def forward(self, x_NQD: Tensor, features_NTD: Tensor, padding_NT: Tensor) -> Tensor:
+        queries = self.query_norm(x_NQD)
         seen = torch.cat([self.feature_norm(features_NTD), queries], dim=1)
         padding = torch.cat([padding_NT, padding_NT.new_zeros(queries.shape[:2])], dim=1)
-        x_NMD = x_NMD + self.attention(queries, seen, seen, key_padding_mask=padding, need_weights=False)[0]
-        return x_NMD + self.down(nn.functional.relu(self.up(self.norm(x_NMD))).square())
+        x_NQD = x_NQD + self.attention(queries, seen, seen, key_padding_mask=padding, need_weights=False)[0]
+        return x_NQD + self.down(nn.functional.relu(self.up(self.norm(x_NQD))).square())

@@ -1,6 +1,6 @@
 """The Q-Former of BLIP-2 (arXiv:2301.12597): any number of features to a fixed number of tokens.
 
-Shape legend: N items, T features, M queries, C width of the features, D `d_model`.
+Shape legend: N items, T places in an item, Q queries, C width of the features, D `d_model`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ EPSILON = 1e-12  # BERT's
 
 
 class QFormer(QueryProjector):
-    """[N, T, C] -> [N, M, D]: M learned queries see one another and an item's features, layer by layer.
+    """[N, T, C] -> [N, Q, D]: M learned queries see one another and an item's features, layer by layer.
 
         x = norm(queries)
         x = norm(x + attention(x, x))
@@ -47,13 +47,13 @@ class QFormer(QueryProjector):
         self.output = nn.Linear(d_model, d_model)
 
     def forward(self, features_NTC: Tensor, counts_N: Tensor) -> Tensor:
-        """Tokens [N, M, D]."""
+        """Tokens [N, Q, D]."""
         features_NTC = self.feature_norm(features_NTC)
         padding_NT = padding_mask(features_NTC, counts_N)
-        x_NMD = self.query_norm(self.queries_MD).expand(len(features_NTC), -1, -1)
+        x_NQD = self.query_norm(self.queries_QD).expand(len(features_NTC), -1, -1)
         for layer in self.layers:
-            x_NMD = layer(x_NMD, features_NTC, padding_NT)
-        return self.output(x_NMD)
+            x_NQD = layer(x_NQD, features_NTC, padding_NT)
+        return self.output(x_NQD)
 
 
 class _Layer(nn.Module):
@@ -73,11 +73,11 @@ class _Layer(nn.Module):
         self.down = nn.Linear(d_hidden, d_model)
         self.norm = nn.LayerNorm(d_model, eps=EPSILON)
 
-    def forward(self, x_NMD: Tensor, features_NTC: Tensor, padding_NT: Tensor) -> Tensor:
-        x_NMD = self.self_norm(x_NMD + self.self_attention(x_NMD, x_NMD, x_NMD, need_weights=False)[0])
+    def forward(self, x_NQD: Tensor, features_NTC: Tensor, padding_NT: Tensor) -> Tensor:
+        x_NQD = self.self_norm(x_NQD + self.self_attention(x_NQD, x_NQD, x_NQD, need_weights=False)[0])
         if self.cross_attention is not None:
             seen, _ = self.cross_attention(
-                x_NMD, features_NTC, features_NTC, key_padding_mask=padding_NT, need_weights=False
+                x_NQD, features_NTC, features_NTC, key_padding_mask=padding_NT, need_weights=False
             )
-            x_NMD = self.cross_norm(x_NMD + seen)
-        return self.norm(x_NMD + self.down(nn.functional.gelu(self.up(x_NMD))))
+            x_NQD = self.cross_norm(x_NQD + seen)
+        return self.norm(x_NQD + self.down(nn.functional.gelu(self.up(x_NQD))))

@@ -1,6 +1,6 @@
 """Projectors with learned queries: any number of features to a fixed number of tokens.
 
-Shape legend: M queries, D `d_model`.
+Shape legend: Q queries, D `d_model`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from encoders.transformer import MOST_LAYERS
 
 
 class QueryProjector(Projector):
-    """Base class: M learned queries [M, D] read an item's features and become its tokens.
+    """Base class: M learned queries [Q, D] read an item's features and become its tokens.
 
     A subclass adds `num_layers` layers in which they read, of `num_heads` heads and `expansion * d_model` hidden units.
     Raises `ValueError` for sizes of which no layers can be made.
@@ -32,8 +32,8 @@ class QueryProjector(Projector):
             raise ValueError(f"num_heads={num_heads} of the projector must divide d_model={d_model}")
         if int(expansion * d_model) < 1:
             raise ValueError(f"expansion={expansion} must be positive")
-        self.queries_MD = nn.Parameter(0.02 * torch.randn(num_queries, d_model))
+        self.queries_QD = nn.Parameter(0.02 * torch.randn(num_queries, d_model))
 
     def layout(self, features: Layout) -> Layout:
         """M tokens in the order of their queries, whatever the item; each has read all of it, so none has a time."""
-        return Layout(len(self.queries_MD))
+        return Layout(len(self.queries_QD))

@@ -1,6 +1,6 @@
 """Sound: strided convolutions over a log-mel spectrogram, then a bidirectional transformer.
 
-Shape legend: N clips, F frames, M mel bins, C channels, T features.
+Shape legend: N items (clips), T places in an item (frames, then features), m mel bins, C width of the features.
 The layout is that of Whisper's encoder (arXiv:2212.04356), with more and stronger strides, and with every
 convolution masked to the true length of its clip, so that padding changes nothing.
 """
@@ -31,21 +31,21 @@ def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
 
 
 class TimeConvolution(nn.Module):
-    """One convolution over time (kernel 3 or more), normalised per frame: [N, F, C] -> [N, ceil(F / stride), C']."""
+    """One convolution over time (kernel 3 or more), normalised per frame: [N, T, C] -> [N, ceil(F / stride), C']."""
 
     def __init__(self, d_input: int, d_output: int, stride: int, kernel: int) -> None:
         super().__init__()
         self.convolution = nn.Conv1d(d_input, d_output, kernel, stride=stride, padding=kernel // 2)
         self.norm = nn.LayerNorm(d_output)
 
-    def forward(self, x_NFC: Tensor) -> Tensor:
+    def forward(self, x_NTC: Tensor) -> Tensor:
         """Frames after the convolution."""
-        x = self.convolution(x_NFC.transpose(1, 2)).transpose(1, 2)
+        x = self.convolution(x_NTC.transpose(1, 2)).transpose(1, 2)
         return nn.functional.gelu(self.norm(x))
 
 
 class AudioEncoder(Encoder):
-    """[N, F, M] -> convolutions -> [N, T, C] -> + place -> transformer -> [N, T, C], T = ceil(F / strides).
+    """[N, T, m] -> convolutions -> [N, T, C] -> + place -> transformer -> [N, T, C], T = ceil(F / strides).
 
     `channels`, `strides` and `kernels` name one convolution an entry.
     """
@@ -99,11 +99,11 @@ class AudioEncoder(Encoder):
         padded = [nn.functional.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts]
         return torch.cat(padded)[order_N.argsort().to(media.values.device)]
 
-    def _encode(self, x_NFC: Tensor, lengths_N: Tensor) -> Tensor:
-        lengths_N = lengths_N.to(x_NFC.device)
+    def _encode(self, x_NTC: Tensor, lengths_N: Tensor) -> Tensor:
+        lengths_N = lengths_N.to(x_NTC.device)
         for layer, stride in zip(self.convolutions, self.strides, strict=True):
-            x_NFC, lengths_N = layer(x_NFC), (lengths_N - 1) // stride + 1
-            padding_NF = torch.arange(x_NFC.shape[1], device=x_NFC.device) >= lengths_N[:, None]
-            x_NFC = x_NFC.masked_fill(padding_NF[..., None], 0.0)
-        x_NFC = x_NFC + sinusoids(x_NFC.shape[1], self.d_output, x_NFC.device)
-        return self.transformer(x_NFC, padding_NF)
+            x_NTC, lengths_N = layer(x_NTC), (lengths_N - 1) // stride + 1
+            padding_NT = torch.arange(x_NTC.shape[1], device=x_NTC.device) >= lengths_N[:, None]
+            x_NTC = x_NTC.masked_fill(padding_NT[..., None], 0.0)
+        x_NTC = x_NTC + sinusoids(x_NTC.shape[1], self.d_output, x_NTC.device)
+        return self.transformer(x_NTC, padding_NT)

@@ -1,6 +1,7 @@
 """Images: a convolutional stem, then a small transformer over the patches that it leaves.
 
-Shape legend: N images, H x W pixels, C channels, T patches (row by row).
+Shape legend: N items (images), h height in pixels, w width in pixels, C width of the features, T places in an item
+(patches, row by row).
 Early convolutions instead of one patch embedding follow Xiao et al. (arXiv:2106.14881).
 """
 
@@ -20,7 +21,7 @@ NUM_GROUPS = 8
 
 
 class ImageEncoder(Encoder):
-    """[N, 3, H, W] -> strided convolutions -> [N, C, h, w] -> + place -> transformer -> [N, h * w, C].
+    """[N, 3, h, w] -> strided convolutions -> [N, C, h, w] -> + place -> transformer -> [N, h * w, C].
 
     `channels`, `strides` and `kernels` name one convolution an entry. All images have `image_size` pixels a side. Group
     normalisation has the statistics of one image alone, so that none influences another.
@@ -65,6 +66,6 @@ class ImageEncoder(Encoder):
 
     def forward(self, media: MediaBatch) -> Tensor:
         """Features [N, T, C], patches row by row."""
-        x_NCHW = self.stem(media.values)
-        x_NTC = x_NCHW.flatten(2).transpose(1, 2) + self.place_TC
+        x_NChw = self.stem(media.values)
+        x_NTC = x_NChw.flatten(2).transpose(1, 2) + self.place_TC
         return self.transformer(x_NTC)

@@ -3,7 +3,7 @@
 Accuracy and choice are means of hits. Loss, perplexity, chrF and the word error rate are no means of answers, but
 functions of sums (see `evaluation.metrics.corpus_scores`).
 
-Shape legend: N answers, K statistics that are summed.
+Shape legend: N items (answers), x sums of a metric.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class AnswerMetric:
     """A metric of answers.
 
     name: its key in reports. uses_answer: whether it reads what the model answers; it reads the likelihood of the
-    expected answer otherwise, and of others too if `uses_candidates`. statistics: [K] of one answer, zeros of one that
-    cannot be measured. value: the score of their sums, [..., K] -> [...]. is_share: whether it goes from 0 to 1.
+    expected answer otherwise, and of others too if `uses_candidates`. statistics: [x] of one answer, zeros of one that
+    cannot be measured. value: the score of their sums, [..., x] -> [...]. is_share: whether it goes from 0 to 1.
     """
 
     name: str
@@ -45,7 +45,7 @@ class AnswerMetric:
     uses_candidates: bool = False
 
     def table(self, predictions: Sequence[Prediction]) -> np.ndarray:
-        """The statistics of answers, [N, K]."""
+        """The statistics of answers, [N, x]."""
         return np.array([self.statistics(item) for item in predictions], dtype=np.float64)
 
     def of_each(self, predictions: Sequence[Prediction]) -> np.ndarray:
@@ -64,11 +64,11 @@ def score(predictions: Sequence[Prediction], metric: AnswerMetric, boot: Bootstr
     return interval(metric.table(known), clusters(known), metric, boot)
 
 
-def interval(statistics_NK: np.ndarray, drawn: Sequence[str], metric: AnswerMetric, boot: Bootstrap) -> dict[str, Any]:
+def interval(statistics_Nx: np.ndarray, drawn: Sequence[str], metric: AnswerMetric, boot: Bootstrap) -> dict[str, Any]:
     """The score of statistics with its 95 % interval over clusters."""
     if metric.is_mean_of_hits:
-        return bootstrap(statistics_NK[:, 0], drawn, boot.resamples, boot.seed).to_json()
-    found = bootstrap_corpus(statistics_NK, metric.value, drawn, boot.resamples, boot.seed, metric.is_share)
+        return bootstrap(statistics_Nx[:, 0], drawn, boot.resamples, boot.seed).to_json()
+    found = bootstrap_corpus(statistics_Nx, metric.value, drawn, boot.resamples, boot.seed, metric.is_share)
     return found.to_json()
 
 

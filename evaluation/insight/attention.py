@@ -1,6 +1,6 @@
 """What the answering position attends to, and a picture of it over image patches and audio frames.
 
-Shape legend: T tokens of a medium, L tokens of a prompt.
+Shape legend: T places in an item, L tokens in a row.
 """
 
 from __future__ import annotations

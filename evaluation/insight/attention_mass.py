@@ -1,6 +1,7 @@
 """How attention is divided between modalities, layer by layer.
 
-Shape legend: B rows, L tokens in a row, N = B * L tokens, M kinds of tokens, G groups, H heads, Q queries and T keys.
+Shape legend: B rows of a batch, L tokens in a row, F tokens of the flattened batch, M modalities (kinds of tokens), G
+groups, H heads, Q queries, J keys or candidates (keys).
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ def attention_mass(model: FusionModel, batch: InterleavedBatch) -> dict[str, Mas
     ids_BL = batch.modality_ids.abs()
     asks_BL = (ids_BL > 0) | (batch.labels != UNSUPERVISED)
     # One entry more, for all that is not in the batch.
-    kinds_NM = one_hot(torch.cat([ids_BL.flatten(), ids_BL.new_tensor([len(model.modalities)])]), len(names)).float()
-    asks_N = torch.cat([asks_BL.flatten(), asks_BL.new_tensor([True])])
+    kinds_FM = one_hot(torch.cat([ids_BL.flatten(), ids_BL.new_tensor([len(model.modalities)])]), len(names)).float()
+    asks_F = torch.cat([asks_BL.flatten(), asks_BL.new_tensor([True])])
     sums: dict[str, Tensor] = {}
     for part in attention_maps(model, batch):
-        queries_GQ, keys_GT = (places.clamp(max=ids_BL.numel()) for places in (part.queries, part.keys))
-        asking_GQM = kinds_NM[queries_GQ] * asks_N[queries_GQ][..., None]
-        mass_GQM = part.weights.float().mean(1) @ kinds_NM[keys_GT]
+        queries_GQ, keys_GJ = (places.clamp(max=ids_BL.numel()) for places in (part.queries, part.keys))
+        asking_GQM = kinds_FM[queries_GQ] * asks_F[queries_GQ][..., None]
+        mass_GQM = part.weights.float().mean(1) @ kinds_FM[keys_GJ]
         sums_MM = torch.einsum("gqm,gqn->mn", asking_GQM, mass_GQM)
         sums[part.layer] = sums.get(part.layer, 0) + sums_MM
     return {layer: _shares(sums_MM.cpu(), names) for layer, sums_MM in sums.items()}

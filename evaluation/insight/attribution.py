@@ -9,7 +9,7 @@ scaled, so that signed products of what matters cancel; their size still tells w
 attention: rollout to the position that begins the answer (see `evaluation/insight/rollout.py`), through bottlenecks and
 cross-attention too. It says nothing where media come to the answer by other ways, as in concatenation.
 
-Shape legend: B documents, one a row, L tokens in a row, R regions of a document, D `d_model`.
+Shape legend: B rows of a batch (documents, one a row), L tokens in a row, W regions, D `d_model`, N items.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def answer_scores(model: FusionModel, batch: InterleavedBatch, hidden_BLD: Tenso
 
 
 def attribute(model: FusionModel, items: Sequence[Answered]) -> list[dict[str, np.ndarray]]:
-    """For each item: method -> scores [R]. A method is left out where it cannot tell all regions apart.
+    """For each item: method -> scores [W]. A method is left out where it cannot tell all regions apart.
 
     So is attention where a projector mixes regions, and where no attention leads from the answer to some modality:
     zeros are no ranking. The model must be in evaluation mode, where no item influences another.

@@ -6,7 +6,7 @@ as often the same number of random regions is replaced. An attribution that mean
 
 Patches become the mean colour of their image, frames the mean spectrum of their sound; words are left out.
 
-Shape legend: N samples, P shares of the regions, R regions.
+Shape legend: B rows of a batch, N items (samples), v steps of a curve (shares of the regions), W regions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from evaluation.settings import Attribution, Settings
 from fusion.model import FusionModel
 
 RANDOM = "random"
-# Order of the regions -> probability of the answer, and whether it stays the answer: two arrays [P].
+# Order of the regions -> probability of the answer, and whether it stays the answer: two arrays [v].
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -77,7 +77,7 @@ def deletion(
 def follow(
     model: FusionModel, item: Answered, orders: Sequence[np.ndarray], options: Attribution, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probability of the answer and whether it stays, [P] each, averaged over `orders` of the same regions."""
+    """Probability of the answer and whether it stays, [v] each, averaged over `orders` of the same regions."""
     documents = [
         deleted(item.document, [item.regions[place] for place in order[: max(1, round(share * len(order)))]])
         for order in orders
@@ -131,7 +131,7 @@ def summary(rows: Sequence[tuple[Prediction, int, float, Curves]], settings: Set
         return bootstrap(hits_N, resampled, boot.resamples, boot.seed).to_json()
 
     names = [name for name in rows[0][3] if all(name in curves for _, _, _, curves in rows)]
-    # [N, 2, P]: probability and whether the answer stays.
+    # [N, 2, v]: probability and whether the answer stays.
     tables = {name: np.array([curves[name] for _, _, _, curves in rows]) for name in names}
     return {
         "n": len(rows),

@@ -1,6 +1,6 @@
 """A picture of what one answer rests on: over the image, the spectrogram and the words.
 
-Shape legend: R regions of a document.
+Shape legend: W regions.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Explanation:
     """An answer and the scores of the regions of its prompt.
 
     shown: what each medium looks like: see `preview.appearance`. scores: method ->
-    [R]. probability: of the answer, given the prompt.
+    [W]. probability: of the answer, given the prompt.
     """
 
     answer: str
@@ -112,33 +112,33 @@ def draw_explanation(explanation: Explanation) -> Figure:
     return figure
 
 
-def against(scores: np.ndarray) -> list[int]:
+def against(scores_W: np.ndarray) -> list[int]:
     """The places of what clearly speaks against the answer; both ends of the colours are dark, and alike in grey."""
-    return np.flatnonzero(scores < -MARKED * max(float(np.abs(scores).max()), 1e-30)).tolist()
+    return np.flatnonzero(scores_W < -MARKED * max(float(np.abs(scores_W).max()), 1e-30)).tolist()
 
 
-def region_colours(scores: np.ndarray, method: str) -> np.ndarray:
-    """A colour [R, 4] for each region; its opacity is the score's share of the largest one."""
-    largest = max(float(np.abs(scores).max()), 1e-30)
-    # Short of the darkest colours, under which nothing can be seen.
+def region_colours(scores_W: np.ndarray, method: str) -> np.ndarray:
+    """A colour [W, 4] for each region; its opacity is the score's share of the largest one."""
+    largest = max(float(np.abs(scores_W).max()), 1e-30)
+    # Short of the darkest colours_W4, under which nothing can be seen.
     end = 1.3 * largest
-    colours = colormaps[MAPS[method]](Normalize(-end if method == GRADIENT else 0.0, end)(scores))
-    colours[:, 3] = 0.75 * np.abs(scores) / largest
-    return colours
+    colours_W4 = colormaps[MAPS[method]](Normalize(-end if method == GRADIENT else 0.0, end)(scores_W))
+    colours_W4[:, 3] = 0.75 * np.abs(scores_W) / largest
+    return colours_W4
 
 
-def draw_medium(axes: Axes, regions: Sequence[Region], shown: np.ndarray, colours: np.ndarray | None) -> None:
-    """An image, or values over time as a grey picture, under the colours of its regions."""
+def draw_medium(axes: Axes, regions: Sequence[Region], values: np.ndarray, colours_W4: np.ndarray | None) -> None:
+    """An image, or values over time as a grey picture, under the colours_W4 of its regions."""
     extent, layout = (0.0, 1.0, 1.0, 0.0), regions[0].layout
     assert layout is not None
     if layout.grid is not None:
-        axes.imshow(shown, extent=extent, interpolation="nearest")
+        axes.imshow(values, extent=extent, interpolation="nearest")
     else:
-        axes.imshow(shown.T[::-1], extent=extent, cmap="gray", aspect="auto", interpolation="nearest")
+        axes.imshow(values.T[::-1], extent=extent, cmap="gray", aspect="auto", interpolation="nearest")
         axes.set_xlabel("time", fontsize=8)
-    if colours is None:
+    if colours_W4 is None:
         return
-    grid = colours.reshape(*(layout.grid or (1, -1)), 4)
+    grid = colours_W4.reshape(*(layout.grid or (1, -1)), 4)
     axes.imshow(grid, extent=extent, interpolation="nearest", aspect="equal" if layout.grid else "auto")
 
 
@@ -152,12 +152,12 @@ def draw_marks(axes: Axes, regions: Sequence[Region], minus: Sequence[int]) -> N
         axes.text(*where, MINUS, ha="center", va="center", fontsize=9, fontweight="bold")
 
 
-def draw_words(axes: Axes, regions: Sequence[Region], colours: np.ndarray | None, minus: Sequence[int] = ()) -> None:
+def draw_words(axes: Axes, regions: Sequence[Region], colours_W4: np.ndarray | None, minus: Sequence[int] = ()) -> None:
     """Words in reading order, each on its colour, with a minus where they speak against the answer."""
     num_lines = min(-(-len(regions) // WORDS_PER_LINE), MAX_LINES)
     for place, region in enumerate(regions[: num_lines * WORDS_PER_LINE]):
         line, column = divmod(place, WORDS_PER_LINE)
-        box = None if colours is None else {"facecolor": colours[place], "edgecolor": "none", "pad": 3}
+        box = None if colours_W4 is None else {"facecolor": colours_W4[place], "edgecolor": "none", "pad": 3}
         where = ((column + 0.5) / WORDS_PER_LINE, 1 - (line + 0.5) / num_lines)
         word = f"{MINUS}{label(region.label, 14)}" if place in minus else label(region.label, 14)
         axes.text(*where, word, ha="center", va="center", fontsize=10, bbox=box)

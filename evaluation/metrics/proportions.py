@@ -9,7 +9,7 @@ answers of a cluster count as one: C clusters that are all right give the interv
 clusters that hold a failure it is the mean of what was measured, with weight k, and of its largest possible value, with
 weight 1. So it does not jump from one to the other at the first failure.
 
-Shape legend: N answers, C clusters.
+Shape legend: N items (answers), G groups (clusters).
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ CONFIDENCE = 0.95
 FEW = 30
 
 
-def failures(sums_C: np.ndarray, sizes_C: np.ndarray) -> int:
+def failures(sums_G: np.ndarray, sizes_G: np.ndarray) -> int:
     """How many clusters hold a wrong answer, or how many hold a right one, whichever is less."""
-    return int(min((sums_C < sizes_C).sum(), (sums_C > 0).sum()))
+    return int(min((sums_G < sizes_G).sum(), (sums_G > 0).sum()))
 
 
-def exact_interval(sums_C: np.ndarray, sizes_C: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def exact_interval(sums_G: np.ndarray, sizes_G: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The interval of a share, from the sum of each cluster's hits, each 0 to 1, and the number of its answers."""
-    answers = effective_answers(sums_C, sizes_C, confidence)
-    hits = answers * float(sums_C.sum() / sizes_C.sum())
+    answers = effective_answers(sums_G, sizes_G, confidence)
+    hits = answers * float(sums_G.sum() / sizes_G.sum())
     tail = (1 - confidence) / 2
     low = 0.0 if hits <= 0 else beta.ppf(tail, hits, answers - hits + 1)
     high = 1.0 if hits >= answers else beta.ppf(1 - tail, hits + 1, answers - hits)
     return float(low), float(high)
 
 
-def effective_answers(sums_C: np.ndarray, sizes_C: np.ndarray, confidence: float = CONFIDENCE) -> float:
+def effective_answers(sums_G: np.ndarray, sizes_G: np.ndarray, confidence: float = CONFIDENCE) -> float:
     """How many independent answers say as much as these do."""
-    clusters, answers = len(sizes_C), float(sizes_C.sum())
-    share, failing = float(sums_C.sum()) / answers, failures(sums_C, sizes_C)
+    clusters, answers = len(sizes_G), float(sizes_G.sum())
+    share, failing = float(sums_G.sum()) / answers, failures(sums_G, sizes_G)
     if failing == 0 or clusters == 1:
         return float(clusters)
-    residual_C = sums_C - share * sizes_C
-    variance = clusters / (clusters - 1) * float(np.square(residual_C).sum()) / answers**2
+    residual_G = sums_G - share * sizes_G
+    variance = clusters / (clusters - 1) * float(np.square(residual_G).sum()) / answers**2
     measured = max(1.0, variance / (share * (1 - share) / answers))
-    largest = float(np.square(sizes_C).sum()) / answers
+    largest = float(np.square(sizes_G).sum()) / answers
     effect = (failing * measured + largest) / (failing + 1)
     tail = (1 + confidence) / 2
     # As if the variance had been measured in as many degrees of freedom as there are answers.

@@ -1,6 +1,7 @@
 """How well queries find their partners among candidates: ranks, recall, median rank.
 
-Shape legend: Q queries, C candidates, P pairs that belong together, E width of the embeddings, K clusters, R resamples.
+Shape legend: Q queries, J keys or candidates (candidates), P pairs (pairs that belong together), E width of the
+shared space, G groups (clusters), r random draws, N items (numbers of right candidates).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ QUERIES_AT_ONCE = 1024
 HALF = 0.5 - 1e-9
 
 
-def ranks(queries_QE: np.ndarray, candidates_CE: np.ndarray, right_P2: np.ndarray) -> np.ndarray:
+def ranks(queries_QE: np.ndarray, candidates_JE: np.ndarray, right_P2: np.ndarray) -> np.ndarray:
     """The rank of the best right candidate of each query by inner product, [Q], from 1.
 
     right_P2: (query, candidate) for all that belong together, sorted; one or more for each query. Right candidates do
@@ -31,7 +32,7 @@ def ranks(queries_QE: np.ndarray, candidates_CE: np.ndarray, right_P2: np.ndarra
     """
     found = []
     for start in range(0, len(queries_QE), QUERIES_AT_ONCE):
-        similarity = queries_QE[start : start + QUERIES_AT_ONCE] @ candidates_CE.T
+        similarity = queries_QE[start : start + QUERIES_AT_ONCE] @ candidates_JE.T
         low, high = np.searchsorted(right_P2[:, 0], [start, start + len(similarity)])
         is_right = np.zeros(similarity.shape, dtype=bool)
         is_right[right_P2[low:high, 0] - start, right_P2[low:high, 1]] = True
@@ -45,14 +46,14 @@ def ranks(queries_QE: np.ndarray, candidates_CE: np.ndarray, right_P2: np.ndarra
     return np.concatenate(found)
 
 
-def best(queries_QE: np.ndarray, candidates_CE: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def best(queries_QE: np.ndarray, candidates_JE: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The candidates that are most similar to each query, best first, and how similar they are, both [Q, count].
 
     `count` is cut to the number of candidates; of equally similar ones the first comes first.
     """
-    count, places, values = min(count, len(candidates_CE)), [], []
+    count, places, values = min(count, len(candidates_JE)), [], []
     for start in range(0, len(queries_QE), QUERIES_AT_ONCE):
-        similarity = queries_QE[start : start + QUERIES_AT_ONCE] @ candidates_CE.T
+        similarity = queries_QE[start : start + QUERIES_AT_ONCE] @ candidates_JE.T
         least = -np.partition(-similarity, count - 1, axis=1)[:, count - 1 : count]
         # Those below the last that is shown are sorted to the end, without being told apart.
         order = np.argsort(-np.where(similarity >= least, similarity, -np.inf), axis=1, kind="stable")[:, :count]
@@ -112,14 +113,14 @@ def _found(num_candidates: int, num_right: int, k: int) -> float:
     return 1.0 - math.comb(wrong, k) / math.comb(num_candidates, k) if k < num_candidates else 1.0
 
 
-def _median_rank(num_candidates: int, sizes: Sequence[int], shares: np.ndarray) -> float:
+def _median_rank(num_candidates: int, sizes: Sequence[int], shares_N: np.ndarray) -> float:
     """The middle of the random ranks; between two ranks if one half lies below and one above."""
     low, high = 1, num_candidates
     while low < high:  # the first rank that half of all queries reach
         middle = (low + high) // 2
-        reached = float(shares @ [_found(num_candidates, m, middle) for m in sizes])
+        reached = float(shares_N @ [_found(num_candidates, m, middle) for m in sizes])
         low, high = (low, middle) if reached >= HALF else (middle + 1, high)
-    reached = float(shares @ [_found(num_candidates, m, low) for m in sizes])
+    reached = float(shares_N @ [_found(num_candidates, m, low) for m in sizes])
     return low + 0.5 if abs(reached - 0.5) < 1 - 2 * HALF and low < num_candidates else float(low)
 
 
@@ -138,10 +139,10 @@ def bootstrap_median(
     rows = max(1, SLICE // len(values_Q))
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
-        drawn_RK = rng.multinomial(num_clusters, np.full(num_clusters, 1 / num_clusters), size=size)
-        counts_RQ = drawn_RK[:, cluster_Q].cumsum(axis=1)
-        middle_R = (counts_RQ < (counts_RQ[:, -1:] + 1) // 2).sum(axis=1)
-        medians.append(sorted_Q[middle_R])
+        drawn_rG = rng.multinomial(num_clusters, np.full(num_clusters, 1 / num_clusters), size=size)
+        counts_rQ = drawn_rG[:, cluster_Q].cumsum(axis=1)
+        middle_r = (counts_rQ < (counts_rQ[:, -1:] + 1) // 2).sum(axis=1)
+        medians.append(sorted_Q[middle_r])
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(np.concatenate(medians), [tail, 100 - tail])
     return Score(float(sorted_Q[(len(sorted_Q) - 1) // 2]), float(low), float(high), len(values_Q))

@@ -1,6 +1,6 @@
 """Exact match, and scores with intervals: by bootstrap, near 0 and 1 exact.
 
-Shape legend: N answers, C clusters, R resamples.
+Shape legend: N items (answers), G groups (clusters), r random draws.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ def bootstrap(
     hits_N = _checked(correct, clusters, resamples)
     if hits_N.min() < 0 or hits_N.max() > 1:
         raise ValueError(f"correct goes from {hits_N.min():g} to {hits_N.max():g}; it must lie in [0, 1]")
-    sums_C, sizes_C = cluster_sums(hits_N, clusters)
-    if failures(sums_C, sizes_C) < FEW:
-        return Score(float(hits_N.mean()), *exact_interval(sums_C, sizes_C), len(hits_N))
-    return _resampled(hits_N, sums_C, sizes_C, resamples, seed)
+    sums_G, sizes_G = cluster_sums(hits_N, clusters)
+    if failures(sums_G, sizes_G) < FEW:
+        return Score(float(hits_N.mean()), *exact_interval(sums_G, sizes_G), len(hits_N))
+    return _resampled(hits_N, sums_G, sizes_G, resamples, seed)
 
 
 def bootstrap_mean(
@@ -79,9 +79,9 @@ def bootstrap_mean(
     return _resampled(values_N, *cluster_sums(values_N, clusters), resamples, seed)
 
 
-def _resampled(values_N: np.ndarray, sums_C: np.ndarray, sizes_C: np.ndarray, resamples: int, seed: int) -> Score:
-    means_R = resampled_means(sums_C, sizes_C, resamples, np.random.default_rng(seed))
-    return Score(float(values_N.mean()), *_percentiles(means_R), len(values_N))
+def _resampled(values_N: np.ndarray, sums_G: np.ndarray, sizes_G: np.ndarray, resamples: int, seed: int) -> Score:
+    means_r = resampled_means(sums_G, sizes_G, resamples, np.random.default_rng(seed))
+    return Score(float(values_N.mean()), *_percentiles(means_r), len(values_N))
 
 
 def _checked(values: Sequence[float] | np.ndarray, clusters: Sequence[str] | None, resamples: int) -> np.ndarray:
@@ -95,9 +95,9 @@ def _checked(values: Sequence[float] | np.ndarray, clusters: Sequence[str] | Non
     return values_N
 
 
-def _percentiles(resampled_R: np.ndarray) -> tuple[float, float]:
+def _percentiles(resampled_r: np.ndarray) -> tuple[float, float]:
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(resampled_R, [tail, 100 - tail])
+    low, high = np.percentile(resampled_r, [tail, 100 - tail])
     return float(low), float(high)
 
 
@@ -119,11 +119,11 @@ def bootstrap_ratio(
         raise ValueError(f"above has {len(above_N)} and below {len(below_N)} entries; they must have one per answer")
     if below_N.mean() <= 0:
         return None
-    above_R, below_R = (
+    above_r, below_r = (
         resampled_means(*cluster_sums(values_N, clusters), resamples, np.random.default_rng(seed))
         for values_N in (above_N, below_N)
     )
-    low, high = _percentiles(above_R[below_R > 0] / below_R[below_R > 0])
+    low, high = _percentiles(above_r[below_r > 0] / below_r[below_r > 0])
     for whole in (0.0, 1.0):
         least, most = _change(above_N - whole * below_N, clusters, resamples, seed)
         low, high = min(low, whole + least / below_N.mean()), max(high, whole + most / below_N.mean())
@@ -141,22 +141,22 @@ def _change(changes_N: np.ndarray, clusters: Sequence[str] | None, resamples: in
 
 
 def cluster_sums(hits_N: np.ndarray, clusters: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Per cluster, the sum of its answers and their number: two arrays [C]."""
+    """Per cluster, the sum of its answers and their number: two arrays [G]."""
     if clusters is None:
         return hits_N, np.ones(len(hits_N))
     places_N = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
     return np.bincount(places_N, weights=hits_N), np.bincount(places_N).astype(np.float64)
 
 
-def resampled_means(sums_C: np.ndarray, sizes_C: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Means [R] over draws of C clusters with replacement."""
-    num_clusters = len(sums_C)
+def resampled_means(sums_G: np.ndarray, sizes_G: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Means [r] over draws of C clusters with replacement."""
+    num_clusters = len(sums_G)
     rows = max(1, SLICE // num_clusters)
     means = []
     for start in range(0, resamples, rows):
         shape = (min(rows, resamples - start), num_clusters)
-        drawn_RC = rng.integers(num_clusters, size=shape, dtype=np.int32)
-        means.append(sums_C[drawn_RC].sum(axis=1) / sizes_C[drawn_RC].sum(axis=1))
+        drawn_rG = rng.integers(num_clusters, size=shape, dtype=np.int32)
+        means.append(sums_G[drawn_rG].sum(axis=1) / sizes_G[drawn_rG].sum(axis=1))
     return np.concatenate(means)
 
 

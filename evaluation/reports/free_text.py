@@ -1,6 +1,6 @@
 """What a reader looks at beside a score of free text: how the scores of single answers spread, the worst and the best.
 
-Shape legend: N answers.
+Shape legend: N items (answers).
 """
 
 from __future__ import annotations

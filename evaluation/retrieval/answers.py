@@ -1,6 +1,7 @@
 """What a retrieval found: the rank of every query and the candidates that came first, to look at and to analyse.
 
-Shape legend: Q queries, k candidates that are shown.
+Shape legend: Q queries, J keys or candidates (candidates), k a chosen few (candidates that are shown), E width of the
+shared space.
 """
 
 from __future__ import annotations
@@ -91,13 +92,13 @@ def hits(
     first, second = (embedded[name] for name in direction.modalities)
     asked = direction.search
     chosen = np.arange(len(asked.queries)) if places is None else np.asarray(places, dtype=int)
-    queries_QE, candidates_CE = first.values[asked.queries[chosen]], second.values[asked.candidates]
-    found_Qk, similarity_Qk = best(queries_QE, candidates_CE, shown)
+    queries_QE, candidates_JE = first.values[asked.queries[chosen]], second.values[asked.candidates]
+    found_Qk, similarity_Qk = best(queries_QE, candidates_JE, shown)
     of_candidates = second.samples[asked.candidates]
     starts = np.searchsorted(asked.right[:, 0], [chosen, chosen + 1])
     for row, place in enumerate(chosen.tolist()):
         right = asked.right[starts[0, row] : starts[1, row], 1]
-        nearest = right[(candidates_CE[right] @ queries_QE[row]).argmax()]
+        nearest = right[(candidates_JE[right] @ queries_QE[row]).argmax()]
         yield Hit(
             place,
             int(asked.asked[place]),

@@ -1,6 +1,6 @@
 """Embeddings of aligned samples in the shared space of a model.
 
-Shape legend: N samples, n those that have a modality, E width of the shared space.
+Shape legend: N items (samples), n those of N that have it, E width of the shared space.
 """
 
 from __future__ import annotations

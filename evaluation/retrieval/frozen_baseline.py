@@ -1,6 +1,6 @@
 """Ridge regression between the features of a model's frozen encoders, beside which its shared space is reported.
 
-Shape legend: N items, T features of an item, C width of the features, Q queries.
+Shape legend: N items, T places in an item, C width of the features, Q queries.
 """
 
 from __future__ import annotations

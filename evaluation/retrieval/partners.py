@@ -4,7 +4,7 @@ Equal contents are one query and one candidate, and a candidate is right for a q
 picture with five captions, in five rows, is one picture that five captions are right for. So COCO and Flickr30k are
 scored as open_clip scores them, and a picture counts once however many captions it has.
 
-Shape legend: Q queries, C candidates, P pairs that belong together.
+Shape legend: N items, Q queries, J keys or candidates (candidates), P pairs (pairs that belong together).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from evaluation.retrieval.embedding import Embedded
 class Search:
     """One modality asked for another.
 
-    queries, candidates: places of theirs among what was embedded, [Q] and [C]. right: [P, 2] pairs of a query and a
+    queries, candidates: places of theirs among what was embedded, [Q] and [J]. right: [P, 2] pairs of a query and a
     candidate that belong together, both counted from 0 in these two, sorted; every query has one or more. asked: the
     sample that each query is taken from, the first of those that share it, [Q].
     """
@@ -47,8 +47,8 @@ def search(first: Embedded, second: Embedded) -> Search | None:
     return Search(left[query_places], candidates, pairs, both[query_places])
 
 
-def _distinct(contents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _distinct(contents_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The places at which each content is met first, ascending, and for every place the number of its content."""
-    _, first, numbers = np.unique(contents, return_index=True, return_inverse=True)
+    _, first, numbers = np.unique(contents_N, return_index=True, return_inverse=True)
     order = np.argsort(first)
     return first[order], np.argsort(order)[numbers.reshape(-1)]

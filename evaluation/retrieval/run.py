@@ -1,6 +1,6 @@
 """Retrieval and zero-shot classification of a model with a shared space, as a report.
 
-Shape legend: Q queries, C candidates.
+Shape legend: Q queries, J keys or candidates (candidates), E width of the shared space.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def _add_classification(
         report["omitted"].setdefault(task, {})[f"classes by {key}"] = why
         return []
     rows: list[dict[str, Any]] = []
-    prompts_CE = embed_texts(*encoder, [settings.prompt.replace("{}", name) for name in names], words)
+    prompts_JE = embed_texts(*encoder, [settings.prompt.replace("{}", name) for name in names], words)
     options = (settings.bootstrap.resamples, settings.bootstrap.seed)
     for modality, found in embedded.items():
         labelled = np.array([key in samples[place].metadata for place in found.samples])
@@ -226,7 +226,7 @@ def _add_classification(
             continue
         asked = found.samples[labelled]
         truth_Q = np.array([names.index(samples[place].metadata[key]) for place in asked])
-        chosen_Q = (found.values[labelled] @ prompts_CE.T).argmax(axis=1)
+        chosen_Q = (found.values[labelled] @ prompts_JE.T).argmax(axis=1)
         clusters = drawn.of(asked)
         name = f"{task}/{modality}_to_{key}"
         report["tasks"][name] = {"accuracy": bootstrap(chosen_Q == truth_Q, clusters, *options).to_json()}

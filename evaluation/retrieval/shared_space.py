@@ -1,6 +1,6 @@
 """Pictures of a shared space as numbers: a map of embeddings, and the gap between modalities.
 
-Shape legend: n embeddings, E their width.
+Shape legend: n those of N that have it, E width of the shared space.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """FlexAttention (arXiv:2412.05496): attention that leaves out the blocks of a mask in which nobody sees anybody.
 
-The mask is a function of two places; blocks follow from it. Shape legend: B rows, H heads, Q queries, T keys, L tokens
-in a row, K `head_dim`.
+The mask is a function of two places; blocks follow from it.
+
+Shape legend: B rows of a batch, H heads, Q queries, J keys or candidates (keys), L tokens in a row, K `head_dim`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def block_mask(visibility: Visibility) -> BlockMask:
 
 
 def pair_mask(queries: TokenPlaces, memory: TokenPlaces) -> BlockMask:
-    """Likewise for queries [B, Q] that see the memory [B, T] of their document that stands before them."""
+    """Likewise for queries [B, Q] that see the memory [B, J] of their document that stands before them."""
 
     def before(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
         document = queries.documents[b, query]
@@ -68,19 +69,19 @@ def pair_mask(queries: TokenPlaces, memory: TokenPlaces) -> BlockMask:
     return _blocks(before, (batch, num_queries, memory.documents.shape[1]), queries.documents.device)
 
 
-def attend(q_BHQK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, mask: BlockMask) -> Tensor:
+def attend(q_BHQK: Tensor, k_BHJK: Tensor, v_BHJK: Tensor, mask: BlockMask) -> Tensor:
     """[B, H, Q, K], zero for a query that sees nothing. Query heads may share keys and values.
 
     Outside of a GPU there is no kernel: torch then computes it from the function of the mask, without gradients.
     """
     dtype = working_dtype(q_BHQK)
-    q, k, v = (x.to(dtype) for x in (q_BHQK, k_BHTK, v_BHTK))
+    q, k, v = (x.to(dtype) for x in (q_BHQK, k_BHJK, v_BHJK))
     kernel: Any = _compiled() if flex_runs(q.device.type, dtype, q.shape[-1]) else flex.flex_attention
     return kernel(q, k, v, block_mask=mask, enable_gqa=q.shape[1] != k.shape[1])
 
 
 def written_out(mask: BlockMask) -> Tensor:
-    """[B, Q, T]: the pairs that the kernel computes: those that the rule allows, in the blocks that are computed."""
+    """[B, Q, J]: the pairs that the kernel computes: those that the rule allows, in the blocks that are computed."""
     batch, _, num_queries, num_keys = mask.shape
     rule = create_mask(mask.mask_mod, batch, None, num_queries, num_keys, device=mask.kv_num_blocks.device)
     computed = mask.to_dense().bool()

@@ -1,6 +1,7 @@
 """Causal attention of groups that lie one after the other in one row: torch's varlen kernel, or a loop over them.
 
-Shape legend: B rows, H heads, L tokens in a row, T tokens of all groups, G groups, K `head_dim`.
+Shape legend: B rows of a batch, H heads, L tokens in a row, F tokens of the flattened batch (without padding), G
+groups, K `head_dim`.
 """
 
 from __future__ import annotations
@@ -36,30 +37,30 @@ def varlen_attention(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, visibility:
     line = visibility.once("line", lambda: line_up(visibility.group_ids, visibility.places))
     dtype = working_dtype(q_BHLK)
     parts = (q_BHLK, share_heads(k_BHLK, heads), share_heads(v_BHLK, heads))
-    q_THK, k_THK, v_THK = (line.folding.fold(x.transpose(1, 2).flatten(0, 1))[0][0] for x in parts)
-    if varlen_runs(q_BHLK.device.type, dtype, head_dim) and len(q_THK):
-        out_THK = _by_kernel(q_THK.to(dtype), k_THK.to(dtype), v_THK.to(dtype), line)
+    q_FHK, k_FHK, v_FHK = (line.folding.fold(x.transpose(1, 2).flatten(0, 1))[0][0] for x in parts)
+    if varlen_runs(q_BHLK.device.type, dtype, head_dim) and len(q_FHK):
+        out_FHK = _by_kernel(q_FHK.to(dtype), k_FHK.to(dtype), v_FHK.to(dtype), line)
     else:
-        out_THK = by_loop(q_THK, k_THK, v_THK, line)
-    return line.folding.unfold([out_THK[None]]).unflatten(0, (batch, length)).transpose(1, 2)
+        out_FHK = by_loop(q_FHK, k_FHK, v_FHK, line)
+    return line.folding.unfold([out_FHK[None]]).unflatten(0, (batch, length)).transpose(1, 2)
 
 
-def _by_kernel(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, line: Line) -> Tensor:
+def _by_kernel(q_FHK: Tensor, k_FHK: Tensor, v_FHK: Tensor, line: Line) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn  # nothing of it is needed on a CPU
 
     bounds, longest = line.bounds, line.longest
-    out_THK = varlen_attn(q_THK, k_THK, v_THK, bounds, bounds, longest, longest, window_size=CAUSAL)
-    assert isinstance(out_THK, Tensor)  # a pair where one asks for more
-    return out_THK
+    out_FHK = varlen_attn(q_FHK, k_FHK, v_FHK, bounds, bounds, longest, longest, window_size=CAUSAL)
+    assert isinstance(out_FHK, Tensor)  # a pair where one asks for more
+    return out_FHK
 
 
-def by_loop(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, line: Line) -> Tensor:
+def by_loop(q_FHK: Tensor, k_FHK: Tensor, v_FHK: Tensor, line: Line) -> Tensor:
     """What the kernel computes from the same bounds, group by group, on any device and in any precision."""
-    if not len(q_THK):  # all is padding, and joins the graph all the same
-        return q_THK + k_THK + v_THK
+    if not len(q_FHK):  # all is padding, and joins the graph all the same
+        return q_FHK + k_FHK + v_FHK
     outputs, bounds = [], line.bounds.tolist()
     for start, stop in pairwise(bounds):
-        q, k, v = (x[None, start:stop].transpose(1, 2) for x in (q_THK, k_THK, v_THK))
+        q, k, v = (x[None, start:stop].transpose(1, 2) for x in (q_FHK, k_FHK, v_FHK))
         outputs.append(nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)[0].transpose(0, 1))
     return torch.cat(outputs)
 

@@ -1,6 +1,7 @@
 """The caches of cached decoding: what layers keep of tokens that they were given, and how new tokens see it.
 
-Shape legend: B rows, H key-value heads, L new tokens, T slots, K `head_dim`, Q queries and M memory tokens of a row.
+Shape legend: B rows of a batch, H heads, L tokens in a row, J keys or candidates (keys, in slots), K `head_dim`, Q
+queries, N items (numbers of rows).
 """
 
 from __future__ import annotations
@@ -35,18 +36,18 @@ class Cache:
         """What each of the new tokens sees, zero at padding. Raises `ValueError` where there is no room for them."""
         raise NotImplementedError(f"{type(self).__name__} must define attend")
 
-    def reset(self, rows: Tensor) -> None:
+    def reset(self, rows_N: Tensor) -> None:
         """Empties some rows (their numbers), so that they are as new."""
         raise NotImplementedError(f"{type(self).__name__} must define reset")
 
-    def copy_rows(self, source: Tensor, target: Tensor) -> None:
+    def copy_rows(self, source_N: Tensor, target_N: Tensor) -> None:
         """Lets row `target[i]` hold what row `source[i]` held before the call, under the same group ids.
 
         To fork an answer, or to reorder beams. Whoever goes on with a row gives it the document of its source.
         """
         raise NotImplementedError(f"{type(self).__name__} must define copy_rows")
 
-    def trim(self, lengths: Tensor) -> None:
+    def trim(self, lengths_B: Tensor) -> None:
         """Forgets, in each row, the tokens at place `lengths[row]` and later, as if they had never been given.
 
         So tokens that were only tried are taken back. Lengths are counted in the document, also where the layer was
@@ -64,20 +65,20 @@ class Cache:
 class CacheList(list[Any], Cache):
     """The caches of several layers, or of several streams of layers, as one; it attends by its members."""
 
-    def reset(self, rows: Tensor) -> None:
+    def reset(self, rows_N: Tensor) -> None:
         """In each."""
         for cache in self:
-            cache.reset(rows)
+            cache.reset(rows_N)
 
-    def copy_rows(self, source: Tensor, target: Tensor) -> None:
+    def copy_rows(self, source_N: Tensor, target_N: Tensor) -> None:
         """In each."""
         for cache in self:
-            cache.copy_rows(source, target)
+            cache.copy_rows(source_N, target_N)
 
-    def trim(self, lengths: Tensor) -> None:
+    def trim(self, lengths_B: Tensor) -> None:
         """In each."""
         for cache in self:
-            cache.trim(lengths)
+            cache.trim(lengths_B)
 
     @property
     def bytes(self) -> int:
@@ -86,7 +87,7 @@ class CacheList(list[Any], Cache):
 
 
 class TokenSlots(Cache):
-    """Tensors of tokens, `kept` [B, T, ..] each, in slots that are set aside once.
+    """Tensors of tokens, `kept` [B, J, ..] each, in slots that are set aside once.
 
     Rows may have different lengths: each writes behind its own last token, so prompts of mixed length decode together
     although they are padded on the right. Padding is not kept: it goes to a slot after the last, which nobody reads.
@@ -126,21 +127,21 @@ class TokenSlots(Cache):
         self.lengths_B = lengths_B
         return slots_BL
 
-    def reset(self, rows: Tensor) -> None:
+    def reset(self, rows_N: Tensor) -> None:
         """Their slots are free."""
-        self.groups[rows] = PADDING_DOCUMENT
-        self.lengths_B[rows] = 0
+        self.groups[rows_N] = PADDING_DOCUMENT
+        self.lengths_B[rows_N] = 0
 
-    def copy_rows(self, source: Tensor, target: Tensor) -> None:
+    def copy_rows(self, source_N: Tensor, target_N: Tensor) -> None:
         """All slots of a row."""
         for held in (*self.kept, self.groups, self.places, self.lengths_B):
-            held[target] = held[source]
+            held[target_N] = held[source_N]
 
-    def trim(self, lengths: Tensor) -> None:
+    def trim(self, lengths_B: Tensor) -> None:
         """Slots are free again from the last token on that is left."""
-        self.groups.masked_fill_(self.places >= lengths[:, None], PADDING_DOCUMENT)
-        numbers_T = torch.arange(1, self.max_length + 2, device=self.groups.device)
-        self.lengths_B = ((self.groups != PADDING_DOCUMENT) * numbers_T).amax(1)
+        self.groups.masked_fill_(self.places >= lengths_B[:, None], PADDING_DOCUMENT)
+        numbers_J = torch.arange(1, self.max_length + 2, device=self.groups.device)
+        self.lengths_B = ((self.groups != PADDING_DOCUMENT) * numbers_J).amax(1)
 
     @property
     def bytes(self) -> int:
@@ -170,8 +171,8 @@ class AttentionCache(TokenSlots):
         slots_BL = self.append(k_BHLK, v_BHLK, visibility)
         if empty:
             return alone(q_BHLK, k_BHLK, v_BHLK, visibility)
-        k_BHTK, v_BHTK = (kept[:, :-1].transpose(1, 2).to(q_BHLK.dtype) for kept in self.kept)
-        return masked_attention(q_BHLK, k_BHTK, v_BHTK, self.mask(slots_BL, visibility))
+        k_BHJK, v_BHJK = (kept[:, :-1].transpose(1, 2).to(q_BHLK.dtype) for kept in self.kept)
+        return masked_attention(q_BHLK, k_BHJK, v_BHJK, self.mask(slots_BL, visibility))
 
     def append(self, k_BHLK: Tensor, v_BHLK: Tensor, visibility: Visibility) -> Tensor:
         """Keeps new tokens; returns their slots [B, L]."""
@@ -179,16 +180,16 @@ class AttentionCache(TokenSlots):
         return self.store(values, visibility.group_ids, visibility.places)
 
     def mask(self, slots_BL: Tensor, visibility: Visibility) -> Tensor:
-        """[B, L, T], true where one of the tokens in `slots_BL` may see a slot."""
+        """[B, L, J], true where one of the tokens in `slots_BL` may see a slot."""
         groups_BL, places_BL = visibility.group_ids, visibility.places if visibility.places is not None else slots_BL
-        groups_BT, places_BT = self.groups[:, None, :-1], self.places[:, None, :-1]
-        first_BLT = torch.arange(self.max_length, device=groups_BL.device) <= slots_BL[:, :, None]
-        allowed_BLT = (places_BT < places_BL[:, :, None]) | ((places_BT == places_BL[:, :, None]) & first_BLT)
+        groups_BJ, places_BJ = self.groups[:, None, :-1], self.places[:, None, :-1]
+        first_BLJ = torch.arange(self.max_length, device=groups_BL.device) <= slots_BL[:, :, None]
+        allowed_BLJ = (places_BJ < places_BL[:, :, None]) | ((places_BJ == places_BL[:, :, None]) & first_BLJ)
         if visibility.segment_ids is not None:
             segments_BL = visibility.segment_ids
-            segments_BT = segments_BL.new_zeros(self.groups.shape).scatter_(1, slots_BL, segments_BL)[:, None, :-1]
-            allowed_BLT |= (segments_BT == segments_BL[:, :, None]) & (segments_BL > 0)[:, :, None]
-        return (groups_BT == groups_BL[:, :, None]) & allowed_BLT & (groups_BL != PADDING_DOCUMENT)[:, :, None]
+            segments_BJ = segments_BL.new_zeros(self.groups.shape).scatter_(1, slots_BL, segments_BL)[:, None, :-1]
+            allowed_BLJ |= (segments_BJ == segments_BL[:, :, None]) & (segments_BL > 0)[:, :, None]
+        return (groups_BJ == groups_BL[:, :, None]) & allowed_BLJ & (groups_BL != PADDING_DOCUMENT)[:, :, None]
 
 
 class MemoryCache(TokenSlots):
@@ -200,8 +201,8 @@ class MemoryCache(TokenSlots):
     def attend(
         self,
         q_BHQK: Tensor,
-        k_BHMK: Tensor,
-        v_BHMK: Tensor,
+        k_BHJK: Tensor,
+        v_BHJK: Tensor,
         queries: TokenPlaces,
         memory: TokenPlaces,
         alone: Callable[..., Tensor],
@@ -210,17 +211,17 @@ class MemoryCache(TokenSlots):
 
         Where no memory is new, as for nearly every token that is decoded, what is held stays where it lies.
         """
-        if k_BHMK.shape[2]:
-            self.store((k_BHMK.transpose(1, 2), v_BHMK.transpose(1, 2)), memory.documents, memory.places)
+        if k_BHJK.shape[2]:
+            self.store((k_BHJK.transpose(1, 2), v_BHJK.transpose(1, 2)), memory.documents, memory.places)
         used = int(self.lengths_B.max())
-        k_BHTK, v_BHTK = (kept[:, :used].transpose(1, 2).to(q_BHQK.dtype) for kept in self.kept)
+        k_BHJK, v_BHJK = (kept[:, :used].transpose(1, 2).to(q_BHQK.dtype) for kept in self.kept)
         held = TokenPlaces(_of_row(self.groups[:, :used]), self.places[:, :used])
         asking = TokenPlaces(_of_row(queries.documents), queries.places)
-        return alone(q_BHQK, k_BHTK, v_BHTK, asking, held)
+        return alone(q_BHQK, k_BHJK, v_BHJK, asking, held)
 
 
-def _of_row(documents_BT: Tensor) -> Tensor:
+def _of_row(documents_BJ: Tensor) -> Tensor:
     """Document numbers that differ from row to row, as a copied row has those of its source; padding stays -1."""
-    rows_B1 = torch.arange(len(documents_BT), device=documents_BT.device)[:, None]
-    numbered = documents_BT * len(documents_BT) + rows_B1
-    return numbered.masked_fill(documents_BT == PADDING_DOCUMENT, PADDING_DOCUMENT)
+    rows_B1 = torch.arange(len(documents_BJ), device=documents_BJ.device)[:, None]
+    numbered = documents_BJ * len(documents_BJ) + rows_B1
+    return numbered.masked_fill(documents_BJ == PADDING_DOCUMENT, PADDING_DOCUMENT)

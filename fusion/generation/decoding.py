@@ -1,6 +1,7 @@
 """Answers of a model: cached decoding in batches of mixed length.
 
-Shape legend: B prompts, L tokens of the longest prompt, V vocabulary.
+Shape legend: B rows of a batch (prompts), L tokens in a row, D `d_model`, V vocabulary, A axes of positions, N items
+(forbidden tokens).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A rule is called once for each new token, with the scores of all rows and what e
 sets to minus infinity is not chosen; of what is left the largest is. A grammar is such a rule too. Rules do not depend
 on their order as long as they only forbid, or change scores by what does not depend on the other rules.
 
-Shape legend: B prompts, V vocabulary.
+Shape legend: B rows of a batch (prompts), V vocabulary.
 """
 
 from __future__ import annotations

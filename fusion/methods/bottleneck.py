@@ -1,7 +1,7 @@
 """Bottleneck fusion: modalities exchange information through a few extra tokens only.
 
-Shape legend: B rows, L tokens in a row, S media items, K bottleneck tokens of an item, D `d_model`,
-N = B * L + S * K tokens with the bottleneck tokens behind the others.
+Shape legend: B rows of a batch, L tokens in a row, S segments (media), T places in an item (bottleneck tokens of a
+segment), D `d_model`, F tokens of the flattened batch (those of media at the end).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class BottleneckFusion(MidFusion):
         if num_bottlenecks < 1:
             raise ValueError(f"num_bottlenecks={num_bottlenecks} must be 1 or more")
         self.num_bottlenecks = num_bottlenecks
-        self.bottlenecks_KD = nn.Parameter(torch.randn(num_bottlenecks, d_model))  # as loud as other tokens
+        self.bottlenecks_TD = nn.Parameter(torch.randn(num_bottlenecks, d_model))  # as loud as other tokens
 
     def layers(self) -> list[nn.Module]:
         """The layers without bottleneck tokens."""
@@ -85,8 +85,8 @@ class BottleneckFusion(MidFusion):
             told.append(of_layer(aux, f"layer_{len(told) + 1}"))
         tokens = self._tokens(sequence)
         num_items = (len(tokens.order) - hidden_BLD[..., 0].numel()) // self.num_bottlenecks
-        extra_SKD = self.bottlenecks_KD.to(hidden_BLD.dtype).expand(num_items, -1, -1)
-        x_ND = torch.cat([hidden_BLD.flatten(0, 1), extra_SKD.flatten(0, 1)])
+        extra_STD = self.bottlenecks_TD.to(hidden_BLD.dtype).expand(num_items, -1, -1)
+        x_FD = torch.cat([hidden_BLD.flatten(0, 1), extra_STD.flatten(0, 1)])
         passes = [self._pass(tokens, m, len(hidden_BLD) if cache else None) for m in self._modalities_text_last()]
         for layer in range(self.fusion_layer, len(self.blocks)):
             for modality, (selection, visibility, positions) in zip(self._modalities_text_last(), passes, strict=True):
@@ -94,10 +94,10 @@ class BottleneckFusion(MidFusion):
                 if own_cache is not None and not len(selection):
                     continue
                 whose = {"only": modality} if self.weights == "per_modality" else {}
-                chosen, aux = self.blocks[layer](selection.take(x_ND), visibility, positions, own_cache, **whose)
-                x_ND = selection.put(x_ND, chosen)
+                chosen, aux = self.blocks[layer](selection.take(x_FD), visibility, positions, own_cache, **whose)
+                x_FD = selection.put(x_FD, chosen)
                 told.append(of_layer(aux, f"layer_{layer + 1}"))
-        return Hidden(x_ND[: hidden_BLD[..., 0].numel()].view_as(hidden_BLD), joined(told))
+        return Hidden(x_FD[: hidden_BLD[..., 0].numel()].view_as(hidden_BLD), joined(told))
 
     def _modalities_text_last(self) -> list[int]:
         return [*range(1, self.num_modalities), 0]
@@ -105,9 +105,9 @@ class BottleneckFusion(MidFusion):
     def _pass(self, tokens: _Tokens, modality: int, num_rows: int | None) -> tuple[Selection, Visibility, Positions]:
         """The tokens of a modality with all bottleneck tokens; in rows, if there is a cache."""
         of_pass = (tokens.modality_ids == modality) | (tokens.modality_ids == -1)
-        chosen_N = of_pass & (tokens.document_ids != PADDING_DOCUMENT)
+        chosen_F = of_pass & (tokens.document_ids != PADDING_DOCUMENT)
         rows = tokens.rows if num_rows is not None else None
-        selection = Selection(chosen_N, tokens.order, rows, num_rows or 1)
+        selection = Selection(chosen_F, tokens.order, rows, num_rows or 1)
         as_of_pass = torch.full_like(tokens.modality_ids, modality)
         visibility = selection.visibility(tokens.document_ids, tokens.places, as_of_pass, tokens.segment_ids)
         return selection, visibility, selection.positions(tokens.positions)
@@ -120,14 +120,14 @@ class BottleneckFusion(MidFusion):
             [sequence.segment_ids[:, 1:], torch.zeros_like(segments[: len(sequence.hidden), None])], 1
         )
         ends_S = ((segments > 0) & (segments != following.flatten())).nonzero()[:, 0]
-        extra_K = torch.arange(self.num_bottlenecks, device=segments.device)
+        extra_T = torch.arange(self.num_bottlenecks, device=segments.device)
         owners = ends_S.repeat_interleave(self.num_bottlenecks)
         indices = torch.arange(len(segments), device=segments.device)
         stride = self.num_bottlenecks + 1
 
         def extended(ids_BL: Tensor) -> Tensor:
-            ids_N = ids_BL.flatten(0, 1)
-            return torch.cat([ids_N, ids_N[owners]])
+            ids_F = ids_BL.flatten(0, 1)
+            return torch.cat([ids_F, ids_F[owners]])
 
         return _Tokens(
             modality_ids=torch.cat([sequence.modality_ids.flatten(), torch.full_like(owners, -1)]),
@@ -135,6 +135,6 @@ class BottleneckFusion(MidFusion):
             places=extended(sequence.places),
             positions=extended(sequence.positions),
             segment_ids=torch.cat([segments, torch.zeros_like(owners)]) if self.bidirectional_media else None,
-            order=torch.cat([indices * stride, owners * stride + 1 + extra_K.repeat(len(ends_S))]),
+            order=torch.cat([indices * stride, owners * stride + 1 + extra_T.repeat(len(ends_S))]),
             rows=torch.cat([indices, owners]) // length,
         )

@@ -1,6 +1,7 @@
 """Concatenation: unimodal models whose pooled states are joined by a multi-layer perceptron.
 
-Shape legend: B rows, L tokens in a row, N = B * L, M modalities, R rows and T places of text tokens, D `d_model`.
+Shape legend: B rows of a batch, L tokens in a row, F tokens of the flattened batch, M modalities, R rows laid out
+anew, T places in an item, D `d_model`, N items (numbers of rows).
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class ConcatFusion(FusionMethod):
         hidden_BLD, aux = super().forward(sequence, layer_caches)
         nothing = (torch.zeros_like(hidden_BLD[:, :1]), torch.full_like(sequence.document_ids[:, :1], PADDING_DOCUMENT))
         text, _ = select_text_and_media(sequence, in_rows=False)
-        x_ND = hidden_BLD.flatten(0, 1)
-        text_RTD = text.take(x_ND)
+        x_FD = hidden_BLD.flatten(0, 1)
+        text_RTD = text.take(x_FD)
         states = (
             latest_states(hidden_BLD, sequence, [nothing] * (self.num_modalities - 1))
             if latest is None
@@ -64,7 +65,7 @@ class ConcatFusion(FusionMethod):
         pooled = [state.flatten(0, 1)[text.index_RT] for state in states]
         joined = self.norm(torch.cat([text_RTD, *pooled], dim=-1))
         text_RTD = text_RTD + self.down(nn.functional.gelu(self.up(joined)))
-        return Hidden(text.put(x_ND, text_RTD).view_as(hidden_BLD), aux)
+        return Hidden(text.put(x_FD, text_RTD).view_as(hidden_BLD), aux)
 
 
 class LatestStates(TokenSlots):
@@ -83,10 +84,10 @@ class LatestStates(TokenSlots):
         self.modality_ids.scatter_(1, slots_BL, sequence.modality_ids)
         return latest_states(hidden_BLD, sequence, earlier)
 
-    def copy_rows(self, source: Tensor, target: Tensor) -> None:
+    def copy_rows(self, source_N: Tensor, target_N: Tensor) -> None:
         """With their modalities."""
-        super().copy_rows(source, target)
-        self.modality_ids[target] = self.modality_ids[source]
+        super().copy_rows(source_N, target_N)
+        self.modality_ids[target_N] = self.modality_ids[source_N]
 
     @property
     def bytes(self) -> int:

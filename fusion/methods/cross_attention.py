@@ -1,6 +1,7 @@
 """Cross-attention fusion: text looks at media between its own layers, media never look at text.
 
-Shape legend: B rows, L tokens in a row, R rows and T places of chosen tokens, D `d_model`.
+Shape legend: B rows of a batch, L tokens in a row, F tokens of the flattened batch, R rows laid out anew, T places in
+an item, D `d_model`.
 """
 
 from __future__ import annotations
@@ -126,10 +127,10 @@ class CrossAttentionFusion(FusionMethod):
 
     def forward(self, sequence: EmbeddedSequence, cache: list[Any] | None = None) -> Hidden:
         """Hidden states [B, L, D]."""
-        x_ND = sequence.hidden.flatten(0, 1)
+        x_FD = sequence.hidden.flatten(0, 1)
         text, media = select_text_and_media(sequence, in_rows=cache is not None)
         media_cache, text_caches, memory_caches = cache or (None, None, None)
-        media_RTD = media.take(x_ND)
+        media_RTD = media.take(x_FD)
         told: list[Aux | None] = []
         if len(media) or cache is None:
             media_RTD, aux = self.media(sequence, media, media_RTD, media_cache)
@@ -138,7 +139,7 @@ class CrossAttentionFusion(FusionMethod):
         documents, places, kinds = (
             ids.flatten() for ids in (sequence.document_ids, sequence.places, sequence.modality_ids)
         )
-        text_RTD, visibility = text.take(x_ND), text.visibility(documents, places, kinds)
+        text_RTD, visibility = text.take(x_FD), text.visibility(documents, places, kinds)
         for layer, block in enumerate(self.blocks):
             if layer % self.cross_every == 0:
                 index = layer // self.cross_every
@@ -152,7 +153,7 @@ class CrossAttentionFusion(FusionMethod):
                     text_RTD, visibility, text_places.positions, text_caches[layer] if text_caches else None
                 )
                 told.append(of_layer(aux, f"layer_{layer + 1}"))
-        return Hidden(text.put(media.put(x_ND, media_RTD), text_RTD).view_as(sequence.hidden), joined(told))
+        return Hidden(text.put(media.put(x_FD, media_RTD), text_RTD).view_as(sequence.hidden), joined(told))
 
 
 def _standing(sequence: EmbeddedSequence, tokens: Selection) -> StandingTokens:

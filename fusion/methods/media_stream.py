@@ -1,6 +1,6 @@
 """A stream of media alone: what becomes of them before text sees them.
 
-Shape legend: N tokens of a batch, R rows, T places in a row, D `d_model`.
+Shape legend: F tokens of the flattened batch, R rows laid out anew, T places in an item, D `d_model`.
 """
 
 from __future__ import annotations

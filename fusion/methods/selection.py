@@ -1,6 +1,7 @@
 """Some tokens of a batch as rows of their own, so that a layer costs only what these tokens cost.
 
-Shape legend: N tokens, R rows, T places in a row, D `d_model`.
+Shape legend: B rows of a batch, L tokens in a row, A axes of positions, F tokens of the flattened batch, R rows laid
+out anew, T places in an item, D `d_model`.
 """
 
 from __future__ import annotations
@@ -17,52 +18,52 @@ from fusion.sequence import EmbeddedSequence, Visibility
 class Selection:
     """The chosen ones of N tokens, in a given order.
 
-    Without `rows` they make one row, which wastes nothing: groups keep documents apart. With `rows` [N], the row of
+    Without `rows` they make one row, which wastes nothing: groups keep documents apart. With `rows` [F], the row of
     each token, every row stays a row, padded at its end, which is what a cache needs.
     """
 
-    def __init__(self, chosen_N: Tensor, order_N: Tensor, rows_N: Tensor | None = None, num_rows: int = 1) -> None:
-        self.num_tokens = len(chosen_N)
-        tokens = chosen_N.nonzero()[:, 0]
-        tokens = tokens[order_N[tokens].argsort()]
-        if rows_N is None:
+    def __init__(self, chosen_F: Tensor, order_F: Tensor, rows_F: Tensor | None = None, num_rows: int = 1) -> None:
+        self.num_tokens = len(chosen_F)
+        tokens = chosen_F.nonzero()[:, 0]
+        tokens = tokens[order_F[tokens].argsort()]
+        if rows_F is None:
             self.index_RT = tokens[None]
         else:
-            self.index_RT = _padded_rows(tokens, rows_N[tokens], num_rows, fill=self.num_tokens)
+            self.index_RT = _padded_rows(tokens, rows_F[tokens], num_rows, fill=self.num_tokens)
         flat = self.index_RT.flatten()
-        self.slots_N = torch.full((self.num_tokens + 1,), len(flat), device=flat.device)
-        self.slots_N[flat] = torch.arange(len(flat), device=flat.device)
-        self.slots_N = self.slots_N[:-1]
+        self.slots_F = torch.full((self.num_tokens + 1,), len(flat), device=flat.device)
+        self.slots_F[flat] = torch.arange(len(flat), device=flat.device)
+        self.slots_F = self.slots_F[:-1]
 
     def __len__(self) -> int:
         """Places, with padding."""
         return self.index_RT.numel()
 
-    def take(self, x_ND: Tensor) -> Tensor:
+    def take(self, x_FD: Tensor) -> Tensor:
         """The chosen tokens [R, T, D]; zero at padding."""
-        chosen = Rearrange.apply(x_ND, self.index_RT.flatten(), self.slots_N)
+        chosen = Rearrange.apply(x_FD, self.index_RT.flatten(), self.slots_F)
         return chosen.unflatten(0, self.index_RT.shape)
 
-    def put(self, x_ND: Tensor, chosen_RTD: Tensor) -> Tensor:
-        """All tokens [N, D], the chosen ones with new values."""
-        flat, places = self.index_RT.flatten(), torch.arange(self.num_tokens, device=x_ND.device)
-        is_chosen = self.slots_N < len(flat)
-        source = torch.cat([chosen_RTD.flatten(0, 1), x_ND])
-        index = torch.where(is_chosen, self.slots_N, len(flat) + places)
+    def put(self, x_FD: Tensor, chosen_RTD: Tensor) -> Tensor:
+        """All tokens [F, D], the chosen ones with new values."""
+        flat, places = self.index_RT.flatten(), torch.arange(self.num_tokens, device=x_FD.device)
+        is_chosen = self.slots_F < len(flat)
+        source = torch.cat([chosen_RTD.flatten(0, 1), x_FD])
+        index = torch.where(is_chosen, self.slots_F, len(flat) + places)
         inverse = torch.cat([flat, torch.where(is_chosen, self.num_tokens, places)])
         return Rearrange.apply(source, index, inverse)
 
-    def ids(self, values_N: Tensor, fill: int = 0) -> Tensor:
+    def ids(self, values_F: Tensor, fill: int = 0) -> Tensor:
         """Numbers of the chosen tokens [R, T], `fill` at padding; [R, T, A] where each token has several."""
-        return torch.cat([values_N, values_N.new_full((1, *values_N.shape[1:]), fill)])[self.index_RT]
+        return torch.cat([values_F, values_F.new_full((1, *values_F.shape[1:]), fill)])[self.index_RT]
 
     def visibility(
-        self, group_ids_N: Tensor, places_N: Tensor, modality_ids_N: Tensor, segment_ids_N: Tensor | None = None
+        self, group_ids_F: Tensor, places_F: Tensor, modality_ids_F: Tensor, segment_ids_F: Tensor | None = None
     ) -> Visibility:
         """Who among the chosen may see whom, and what they are."""
-        segment_ids = None if segment_ids_N is None else self.ids(segment_ids_N)
-        groups, places = self.ids(group_ids_N, PADDING_DOCUMENT), self.ids(places_N)
-        modality_ids = self.ids(modality_ids_N)
+        segment_ids = None if segment_ids_F is None else self.ids(segment_ids_F)
+        groups, places = self.ids(group_ids_F, PADDING_DOCUMENT), self.ids(places_F)
+        modality_ids = self.ids(modality_ids_F)
         return Visibility(groups, segment_ids, tokens_BL=self.index_RT, places_BL=places, modality_ids_BL=modality_ids)
 
     def positions(self, positions_BLA: Tensor) -> Positions:
@@ -80,11 +81,11 @@ def select_text_and_media(sequence: EmbeddedSequence, in_rows: bool) -> tuple[Se
     return Selection(valid & is_text, order, rows, num_rows), Selection(valid & ~is_text, order, rows, num_rows)
 
 
-def _padded_rows(tokens: Tensor, rows: Tensor, num_rows: int, fill: int) -> Tensor:
+def _padded_rows(tokens_F: Tensor, rows_F: Tensor, num_rows: int, fill: int) -> Tensor:
     """Tokens [R, T] by their row, in their order, `fill` behind the last one."""
-    tokens, rows = tokens[rows.argsort(stable=True)], rows.sort(stable=True).values
-    counts = torch.bincount(rows, minlength=num_rows)
-    places = torch.arange(len(tokens), device=tokens.device) - (counts.cumsum(0) - counts)[rows]
-    index = torch.full((num_rows, int(counts.max()) if len(tokens) else 0), fill, device=tokens.device)
-    index[rows, places] = tokens
+    tokens_F, rows_F = tokens_F[rows_F.argsort(stable=True)], rows_F.sort(stable=True).values
+    counts = torch.bincount(rows_F, minlength=num_rows)
+    places = torch.arange(len(tokens_F), device=tokens_F.device) - (counts.cumsum(0) - counts)[rows_F]
+    index = torch.full((num_rows, int(counts.max()) if len(tokens_F) else 0), fill, device=tokens_F.device)
+    index[rows_F, places] = tokens_F
     return index

@@ -1,6 +1,6 @@
 """Grouped-query self-attention over group ids, with several equal implementations.
 
-Shape legend: B rows, H heads, L tokens, T keys, K `head_dim`, D `d_model`.
+Shape legend: B rows of a batch, H heads, L tokens in a row, J keys or candidates (keys), K `head_dim`, D `d_model`.
 """
 
 from __future__ import annotations

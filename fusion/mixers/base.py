@@ -1,6 +1,6 @@
 """What every mixer offers: the part of a block in which tokens see one another.
 
-Shape legend: B rows, L tokens in a row, D `d_model`.
+Shape legend: B rows of a batch, L tokens in a row, D `d_model`.
 """
 
 from __future__ import annotations

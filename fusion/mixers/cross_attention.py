@@ -1,6 +1,6 @@
 """Attention of some tokens to other ones that stand before them in the same document.
 
-Shape legend: R rows, H heads, Q query tokens in a row, M memory tokens in a row, K `head_dim`, D `d_model`.
+Shape legend: R rows laid out anew, H heads, Q queries, J keys or candidates (keys), K `head_dim`, D `d_model`.
 """
 
 from __future__ import annotations
@@ -39,49 +39,49 @@ class PairAttention(nn.Module):
     def forward(
         self,
         q_RHQK: Tensor,
-        k_RHMK: Tensor,
-        v_RHMK: Tensor,
+        k_RHJK: Tensor,
+        v_RHJK: Tensor,
         queries: TokenPlaces,
         memory: TokenPlaces,
         cache: MemoryCache | None = None,
     ) -> Tensor:
-        """[R, H, Q, K]; `queries` are [R, Q], `memory` is [R, M]; with a `cache`, memory that it holds is seen too."""
+        """[R, H, Q, K]; `queries` are [R, Q], `memory` is [R, J]; with a `cache`, memory that it holds is seen too."""
         if cache is not None:
-            return cache.attend(q_RHQK, k_RHMK, v_RHMK, queries, memory, alone=self.alone)
-        return self.alone(q_RHQK, k_RHMK, v_RHMK, queries, memory)
+            return cache.attend(q_RHQK, k_RHJK, v_RHJK, queries, memory, alone=self.alone)
+        return self.alone(q_RHQK, k_RHJK, v_RHJK, queries, memory)
 
     def alone(
-        self, q_RHQK: Tensor, k_RHMK: Tensor, v_RHMK: Tensor, queries: TokenPlaces, memory: TokenPlaces
+        self, q_RHQK: Tensor, k_RHJK: Tensor, v_RHJK: Tensor, queries: TokenPlaces, memory: TokenPlaces
     ) -> Tensor:
         """What the queries see of the memory that is given, by the implementation that is chosen."""
         if self.implementation == "dense":
-            return dense_attention(q_RHQK, k_RHMK, v_RHMK, sees(queries, memory))
-        if self._in_blocks(q_RHQK, k_RHMK):
-            return flex_attention(q_RHQK, k_RHMK, v_RHMK, pair_mask(queries, memory))
-        return folded_pairs(q_RHQK, k_RHMK, v_RHMK, queries, memory)
+            return dense_attention(q_RHQK, k_RHJK, v_RHJK, sees(queries, memory))
+        if self._in_blocks(q_RHQK, k_RHJK):
+            return flex_attention(q_RHQK, k_RHJK, v_RHJK, pair_mask(queries, memory))
+        return folded_pairs(q_RHQK, k_RHJK, v_RHJK, queries, memory)
 
-    def _in_blocks(self, q_RHQK: Tensor, k_RHMK: Tensor) -> bool:
+    def _in_blocks(self, q_RHQK: Tensor, k_RHJK: Tensor) -> bool:
         """Whether FlexAttention computes it, which takes no empty rows."""
         runs = flex_runs(q_RHQK.device.type, working_dtype(q_RHQK), q_RHQK.shape[-1])
         chosen = self.implementation == "flex" or (self.implementation == "auto" and runs)
-        return chosen and q_RHQK.shape[2] > 0 and k_RHMK.shape[2] > 0
+        return chosen and q_RHQK.shape[2] > 0 and k_RHJK.shape[2] > 0
 
 
 def sees(queries: TokenPlaces, memory: TokenPlaces) -> Tensor:
-    """[R, Q, M], true where the memory token is of the query's document and stands before it."""
+    """[R, Q, J], true where the memory token is of the query's document and stands before it."""
     same = queries.documents[:, :, None] == memory.documents[:, None, :]
     before = memory.places[:, None, :] < queries.places[:, :, None]
     return same & before & (queries.documents != PADDING_DOCUMENT)[:, :, None]
 
 
-def folded_pairs(q_RHQK: Tensor, k_RHMK: Tensor, v_RHMK: Tensor, queries: TokenPlaces, memory: TokenPlaces) -> Tensor:
+def folded_pairs(q_RHQK: Tensor, k_RHJK: Tensor, v_RHJK: Tensor, queries: TokenPlaces, memory: TokenPlaces) -> Tensor:
     """Each document's queries against its own memory, in buckets of similar sizes."""
     rows, _, length, _ = q_RHQK.shape
     of_queries, of_memory = fold_pairs(queries.documents, memory.documents)
     if not of_queries.shapes:  # nobody sees anything; what is not seen joins the graph all the same
-        return 0.0 * (q_RHQK + (k_RHMK + v_RHMK).sum())
+        return 0.0 * (q_RHQK + (k_RHJK + v_RHJK).sum())
     q_parts = of_queries.fold(q_RHQK.transpose(1, 2).flatten(0, 1))
-    k_parts, v_parts = (of_memory.fold(x.transpose(1, 2).flatten(0, 1)) for x in (k_RHMK, v_RHMK))
+    k_parts, v_parts = (of_memory.fold(x.transpose(1, 2).flatten(0, 1)) for x in (k_RHJK, v_RHJK))
     ids = [folded_places(folding, pair) for folding, pair in ((of_queries, queries), (of_memory, memory))]
     outputs = [
         masked_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), sees(of_q, of_m)).transpose(1, 2)
@@ -115,11 +115,11 @@ class CrossAttention(AttentionHeads):
         self,
         x_RQD: Tensor,
         queries: StandingTokens,
-        memory_RMD: Tensor,
+        memory_RJD: Tensor,
         memory: StandingTokens,
         cache: MemoryCache | None = None,
     ) -> Tensor:
         """What each query token sees [R, Q, D]; with a `cache`, memory that it already holds is seen too."""
         q = self.queries(x_RQD, self.position.rotation(queries.positions, x_RQD.dtype))
-        k, v = self.keys_and_values(memory_RMD, self.position.rotation(memory.positions, memory_RMD.dtype))
+        k, v = self.keys_and_values(memory_RJD, self.position.rotation(memory.positions, memory_RJD.dtype))
         return self.out(self.attend(q, k, v, queries, memory, cache).transpose(1, 2).flatten(2))

@@ -1,6 +1,6 @@
 """Where the next token of a text that is being written stands.
 
-Shape legend: B rows, L tokens in a row, A axes of positions.
+Shape legend: B rows of a batch, L tokens in a row, A axes of positions.
 """
 
 from __future__ import annotations

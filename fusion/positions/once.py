@@ -1,6 +1,6 @@
 """Where the tokens of a forward pass stand, and what is computed from that once for all layers.
 
-Shape legend: B rows, L tokens in a row, A axes.
+Shape legend: B rows of a batch, L tokens in a row, A axes of positions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where tokens stand that look at others, or are looked at.
 
-Shape legend: B rows, T places of tokens in a row.
+Shape legend: B rows of a batch, L tokens in a row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fusion.positions.once import Positions
 
 @dataclass(frozen=True, eq=False)
 class TokenPlaces:
-    """Where tokens stand in the order: the document of each (-1 is padding) and its place in it, both [B, T]."""
+    """Where tokens stand in the order: the document of each (-1 is padding) and its place in it, both [B, L]."""
 
     documents: Tensor
     places: Tensor

@@ -1,6 +1,6 @@
 """Rotary position embedding of Su et al. (arXiv:2104.09864).
 
-Shape legend: B rows, H heads, L tokens, A axes of positions, K `head_dim`.
+Shape legend: B rows of a batch, H heads, L tokens in a row, A axes of positions, K `head_dim`.
 The two halves of a head are rotated against each other, as in Llama and Qwen, where the paper takes
 neighbouring pairs.
 """

@@ -1,6 +1,6 @@
 """Ridge regression with its penalty chosen by leave-one-out error, in closed form.
 
-Shape legend: N training samples, A and B widths of the features of two modalities.
+Shape legend: N items (training samples), I inputs, O outputs.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ PENALTIES = tuple(10.0**power for power in range(-4, 5))
 
 @dataclass(frozen=True)
 class Ridge:
-    """Features A to centred features B: x -> x @ weights + bias. weights: [A, B]; bias: [B]; mean: of B, [B]."""
+    """Features A to centred features B: x -> x @ weights + bias. weights: [I, O]; bias: [O]; mean: of B, [O]."""
 
     weights: np.ndarray
     bias: np.ndarray
     mean: np.ndarray
     penalty: float
 
-    def __call__(self, features_NA: np.ndarray) -> np.ndarray:
-        """The prediction [N, B] of features B without their mean."""
-        return features_NA @ self.weights + self.bias
+    def __call__(self, features_NI: np.ndarray) -> np.ndarray:
+        """The prediction [N, O] of features B without their mean."""
+        return features_NI @ self.weights + self.bias
 
 
-def fit_ridge(train_NA: np.ndarray, train_NB: np.ndarray, penalties: Sequence[float] = PENALTIES) -> Ridge:
+def fit_ridge(train_NI: np.ndarray, train_NO: np.ndarray, penalties: Sequence[float] = PENALTIES) -> Ridge:
     """The regression from features A to features B.
 
     Both sides are centred by their training mean, which predictions keep out, and features A are scaled to a standard
@@ -37,13 +37,13 @@ def fit_ridge(train_NA: np.ndarray, train_NB: np.ndarray, penalties: Sequence[fl
     Raises:
         ValueError: features of unequal numbers, or fewer than two training samples.
     """
-    if len(train_NA) != len(train_NB) or len(train_NA) < 2:
-        raise ValueError(f"train has {len(train_NA)} and {len(train_NB)} rows; both need the same number, at least 2")
-    x, y = train_NA.astype(np.float64), train_NB.astype(np.float64)
+    if len(train_NI) != len(train_NO) or len(train_NI) < 2:
+        raise ValueError(f"train has {len(train_NI)} and {len(train_NO)} rows; both need the same number, at least 2")
+    x, y = train_NI.astype(np.float64), train_NO.astype(np.float64)
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     deviation = np.where(deviation > 0, deviation, 1.0)
-    x, mean_B = (x - mean) / deviation, y.mean(axis=0)
-    y = y - mean_B
+    x, mean_O = (x - mean) / deviation, y.mean(axis=0)
+    y = y - mean_O
     left, singular, right = np.linalg.svd(x, full_matrices=False)
     projected = left.T @ y
     unit = np.square(singular).mean()
@@ -57,4 +57,4 @@ def fit_ridge(train_NA: np.ndarray, train_NB: np.ndarray, penalties: Sequence[fl
 
     best = min(penalties, key=left_out_error)
     weights = right.T @ ((singular / (singular**2 + best * unit))[:, None] * projected) / deviation[:, None]
-    return Ridge(weights, -mean @ weights, mean_B, best)
+    return Ridge(weights, -mean @ weights, mean_O, best)

@@ -1,6 +1,6 @@
 """A shared space that starts from ridge regressions between the features of frozen encoders, and learns what they miss.
 
-Shape legend: N items, C width of an item's features, E `d_embedding`, D `d_model`.
+Shape legend: N items, C width of the features, E width of the shared space, D `d_model`, S segments.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One embedding for each segment of an aligned sample, in a space that all modalities share.
 
-Shape legend: B rows, L tokens in a row, D `d_model`, N documents, S segments, R aligned samples, M modalities of the
-model, E `d_embedding`, P pairs of modalities.
+Shape legend: B rows of a batch, L tokens in a row, D `d_model`, N items (documents), S segments, R rows laid out anew
+(aligned samples), M modalities, E width of the shared space, P pairs (pairs of modalities).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Simulated bake-offs: methods, trained with several seeds, answer the same questions right or wrong.
 
-Shape legend: R draws, S seeds, C clusters.
+Shape legend: r random draws, s seeds, G groups (clusters).
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def latent(rate: float, spread: float) -> tuple[float, float]:
 def answered(
     rng: np.random.Generator, draws: int, seeds: int, rates: Sequence[float], spreads: Sequence[float]
 ) -> list[np.ndarray]:
-    """Right answers [R, S, C] of each method; seeds and clusters are new in every draw, the same for all methods."""
-    shared_RC = SHARED * rng.standard_normal((draws, 1, len(SIZES)), dtype=np.float32)
+    """Right answers [r, s, G] of each method; seeds and clusters are new in every draw, the same for all methods."""
+    shared_rG = SHARED * rng.standard_normal((draws, 1, len(SIZES)), dtype=np.float32)
     right = []
     for rate, spread in zip(rates, spreads, strict=True):
         mean, deviation = latent(rate, spread)
-        seed_RS = deviation * rng.standard_normal((draws, seeds, 1), dtype=np.float32)
-        own_RC = OWN * rng.standard_normal((draws, 1, len(SIZES)), dtype=np.float32)
-        right.append(rng.binomial(SIZES, ndtr(mean + seed_RS + shared_RC + own_RC)))
+        seed_rs = deviation * rng.standard_normal((draws, seeds, 1), dtype=np.float32)
+        own_rG = OWN * rng.standard_normal((draws, 1, len(SIZES)), dtype=np.float32)
+        right.append(rng.binomial(SIZES, ndtr(mean + seed_rs + shared_rG + own_rG)))
     return right

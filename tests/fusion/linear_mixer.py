@@ -4,7 +4,7 @@
 
 (gated linear attention, arXiv:2312.06635, with one gate a token). A group of tokens has a state of its own.
 
-Shape legend: B rows, L tokens in a row, K keys' width, D `d_model`.
+Shape legend: B rows of a batch, L tokens in a row, K `head_dim` (of keys), D `d_model`, N items (numbers of rows).
 """
 
 from __future__ import annotations
@@ -96,33 +96,33 @@ class LinearStates(Cache):
                 out_BLD[row, token] = q_BLK[row, token] @ self._step(row, groups[token], *parts)
         return alone(q_BLK, k_BLK, v_BLD, log_gate_BL1, visibility) if empty else out_BLD
 
-    def _step(self, row: int, group: int, key: Tensor, value: Tensor, gate: Tensor) -> Tensor:
-        state = self.rows[row].get(group, torch.zeros(len(key), len(value), dtype=value.dtype))
-        self.rows[row][group] = gate * state + torch.outer(key, value)
+    def _step(self, row: int, group: int, key_K: Tensor, value: Tensor, gate_1: Tensor) -> Tensor:
+        state = self.rows[row].get(group, torch.zeros(len(key_K), len(value), dtype=value.dtype))
+        self.rows[row][group] = gate_1 * state + torch.outer(key_K, value)
         return self.rows[row][group]
 
-    def reset(self, rows: Tensor) -> None:
+    def reset(self, rows_N: Tensor) -> None:
         """No state, no token."""
-        for row in rows.tolist():
+        for row in rows_N.tolist():
             self.rows[row], self.began[row], self.latest[row], self.num_before[row] = {}, {}, [], 0
 
-    def copy_rows(self, source: Tensor, target: Tensor) -> None:
+    def copy_rows(self, source_N: Tensor, target_N: Tensor) -> None:
         """With the way back."""
         held = [
             (dict(self.rows[row]), dict(self.began[row]), list(self.latest[row]), self.num_before[row])
-            for row in source.tolist()
+            for row in source_N.tolist()
         ]
-        for row, (states, began, latest, num_before) in zip(target.tolist(), held, strict=True):
+        for row, (states, began, latest, num_before) in zip(target_N.tolist(), held, strict=True):
             self.rows[row], self.began[row], self.latest[row], self.num_before[row] = states, began, latest, num_before
 
-    def trim(self, lengths: Tensor) -> None:
+    def trim(self, lengths_B: Tensor) -> None:
         """From the beginning of the latest call, the tokens that stay are run again."""
-        for row, length in enumerate(lengths.tolist()):
+        for row, length in enumerate(lengths_B.tolist()):
             if length < self.num_before[row]:
                 raise ValueError(
                     f"lengths[{row}]={length} must be {self.num_before[row]} or more: states are kept no longer"
                 )
-        for row, length in enumerate(lengths.tolist()):
+        for row, length in enumerate(lengths_B.tolist()):
             self.rows[row] = dict(self.began[row])
             self.latest[row] = [token for token in self.latest[row] if token[0] < length]
             for _, group, *parts in self.latest[row]:

@@ -1,7 +1,8 @@
 """Contrastive objectives over the segments of aligned samples, for every pair of modalities.
 
-Shape legend: R aligned samples of this process, M modalities, E width of the shared space, n samples of this process
-that have both modalities of a pair, N those of all processes.
+Shape legend: B rows of a batch, L tokens in a row, D `d_model`, S segments, R rows laid out anew (aligned samples of
+this process), M modalities, E width of the shared space, n those of N that have it (samples of this process with both
+modalities of a pair), N items (those of all processes).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Next-token prediction on supervised positions.
 
-Shape legend: S supervised positions of the batch, G label groups.
+Shape legend: B rows of a batch, L tokens in a row, D `d_model`, U supervised positions, G groups (label groups).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ class NextToken(Objective):
 
     def terms(self, model: nn.Module, hidden_BLD: Tensor, batch: InterleavedBatch) -> LossTerms:
         """The summed loss."""
-        loss_S = token_losses(model, hidden_BLD, batch)
-        group_S = batch.label_groups[batch.labels != UNSUPERVISED]
-        groups = sum_by_group(loss_S.detach(), group_S, batch.group_names)
-        return LossTerms(loss_S.sum(), len(loss_S), groups)
+        loss_U = token_losses(model, hidden_BLD, batch)
+        group_U = batch.label_groups[batch.labels != UNSUPERVISED]
+        groups = sum_by_group(loss_U.detach(), group_U, batch.group_names)
+        return LossTerms(loss_U.sum(), len(loss_U), groups)
 
 
-def sum_by_group(loss_S: Tensor, group_S: Tensor, names: tuple[str, ...]) -> dict[str, tuple[Tensor, int]]:
+def sum_by_group(loss_U: Tensor, group_U: Tensor, names: tuple[str, ...]) -> dict[str, tuple[Tensor, int]]:
     """Sum and count of each named group; positions without a group (-1) belong to none."""
-    grouped = group_S >= 0
-    group_S = group_S[grouped]
-    sums_G = torch.zeros(len(names), device=loss_S.device, dtype=loss_S.dtype).index_add(0, group_S, loss_S[grouped])
-    counts = torch.bincount(group_S, minlength=len(names)).tolist()
+    grouped = group_U >= 0
+    group_U = group_U[grouped]
+    sums_G = torch.zeros(len(names), device=loss_U.device, dtype=loss_U.dtype).index_add(0, group_U, loss_U[grouped])
+    counts = torch.bincount(group_U, minlength=len(names)).tolist()
     return {name: (sums_G[index], counts[index]) for index, name in enumerate(names) if counts[index]}

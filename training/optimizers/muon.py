@@ -1,6 +1,6 @@
 """Muon: momentum whose matrices are orthogonalised before they are applied.
 
-Shape legend: N matrices of one shape, R rows, C columns.
+Shape legend: N items (matrices of one shape), O outputs, I inputs.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 SCALES = ("spectral", "match_rms_adamw", "none")
 
 
-def orthogonalize(x_NRC: Tensor, steps: int = 5, eps: float = 1e-7) -> Tensor:
+def orthogonalize(x_NOI: Tensor, steps: int = 5, eps: float = 1e-7) -> Tensor:
     """The nearest (semi-)orthogonal matrices, approximately: singular values go to about 0.7 to 1.2.
 
-    Newton-Schulz iteration in the precision of `x_NRC`, on a whole batch of matrices at once.
+    Newton-Schulz iteration in the precision of `x_NOI`, on a whole batch of matrices at once.
     """
-    wide_NRC = x_NRC.mT if x_NRC.shape[-2] > x_NRC.shape[-1] else x_NRC
-    x = wide_NRC / (wide_NRC.norm(dim=(-2, -1), keepdim=True) + eps)
+    wide_NOI = x_NOI.mT if x_NOI.shape[-2] > x_NOI.shape[-1] else x_NOI
+    x = wide_NOI / (wide_NOI.norm(dim=(-2, -1), keepdim=True) + eps)
     a, b, c = COEFFICIENTS
     for _ in range(steps):
-        gram_NRR = x @ x.mT
-        polynomial_NRR = torch.baddbmm(gram_NRR, gram_NRR, gram_NRR, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial_NRR, x, beta=a)
-    return x.mT if x_NRC.shape[-2] > x_NRC.shape[-1] else x
+        gram_NOO = x @ x.mT
+        polynomial_NOO = torch.baddbmm(gram_NOO, gram_NOO, gram_NOO, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial_NOO, x, beta=a)
+    return x.mT if x_NOI.shape[-2] > x_NOI.shape[-1] else x
 
 
 def orthogonalize_flops(shape: tuple[int, int, int], steps: int) -> int:

@@ -1,7 +1,7 @@
 """Fits a shared space that starts from frozen features (`fusion.spaces.ridge_space.RidgeSpace`) before the training
 begins.
 
-Shape legend: n samples with a modality, C width of the features.
+Shape legend: n those of N that have it, C width of the features.
 """
 
 from __future__ import annotations

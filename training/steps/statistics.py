@@ -1,6 +1,6 @@
 """What the layers of a model say in a training, summed over the micro-batches of an update.
 
-Shape legend: M modalities, E experts or whatever else is counted.
+Shape legend: M modalities, X experts (or whatever else is counted).
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ class Statistics:
         self._terms += num_terms
         for name, loss in aux.losses.items():
             self._losses[name] = self._losses.get(name, 0.0) + loss.detach() * num_terms
-        for name, counts_ME in aux.counts.items():
-            if counts_ME.ndim != 2 or len(counts_ME) != len(self.modalities):
+        for name, counts_MX in aux.counts.items():
+            if counts_MX.ndim != 2 or len(counts_MX) != len(self.modalities):
                 raise ValueError(
-                    f"counts {name!r} have the shape {tuple(counts_ME.shape)}; it must be [modalities, what is "
+                    f"counts {name!r} have the shape {tuple(counts_MX.shape)}; it must be [modalities, what is "
                     f"counted], with {len(self.modalities)} modalities"
                 )
-            self._counts[name] = self._counts.get(name, 0) + counts_ME.detach()
+            self._counts[name] = self._counts.get(name, 0) + counts_MX.detach()
 
     def pairs(self) -> Pairs:
         """What to add up and to divide; nothing of a modality of which nothing was counted."""
         result = {f"train/aux/{name}": (float(loss), float(self._terms)) for name, loss in self._losses.items()}
-        for name, counts_ME in self._counts.items():
-            for modality, counts in zip(self.modalities, counts_ME.tolist(), strict=True):
+        for name, counts_MX in self._counts.items():
+            for modality, counts in zip(self.modalities, counts_MX.tolist(), strict=True):
                 total = float(sum(counts))
                 if total:
                     result |= {f"{name}/{modality}/{e}": (float(n), total) for e, n in enumerate(counts)}

@@ -4,7 +4,7 @@ The hash has 64 bits, the signs of the lowest frequencies of the grey picture (p
 pictures look the same if at most `MAX_DISTANCE` bits differ, and their copies of 8 x 8 pixels by `MAX_COLOUR` of 255 on
 average and by `MAX_SPOT` nowhere. A picture of one colour has no frequencies, and is compared with none.
 
-Shape legend: N pictures, P pairs.
+Shape legend: N items (pictures), P pairs.
 """
 
 from __future__ import annotations

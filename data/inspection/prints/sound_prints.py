@@ -6,7 +6,7 @@ neighbour, compared with a moment before (Haitsma and Kalker, "A Highly Robust A
 most `MAX_ERRORS` of their bits differ, and in no stretch of `STRETCH` frames more than `MAX_STRETCH_ERRORS`: of a word
 that replaces another one in a sentence, all else spoken alike by a synthesiser, a third of the bits differ or more.
 
-Shape legend: S samples, F frames, K bits of a frame, N sounds, P pairs.
+Shape legend: a samples of a signal, T places in an item (frames), b bits of a print, N items (sounds), P pairs.
 """
 
 from __future__ import annotations
@@ -35,39 +35,39 @@ FRAMES_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class SoundPrint:
-    """codes: [F] uint32, the fingerprints of the frames; loud: [F], whether a frame holds more than noise."""
+    """codes: [T] uint32, the fingerprints of the frames; loud: [T], whether a frame holds more than noise."""
 
     codes: np.ndarray
     loud: np.ndarray
 
 
-def sound_print(samples_S: np.ndarray, rate: int) -> SoundPrint:
+def sound_print(samples_a: np.ndarray, rate: int) -> SoundPrint:
     """The fingerprint of a sound of one channel; one that is shorter than 0.2 s has no frames."""
-    samples_S = samples_S[: min(int(MAX_SECONDS * rate), MAX_SAMPLES)]
+    samples_a = samples_a[: min(int(MAX_SECONDS * rate), MAX_SAMPLES)]
     window = max(round(WINDOW_SECONDS * rate), 2)
-    count = int((len(samples_S) - window) / (HOP_SECONDS * rate)) + 1 if len(samples_S) >= window else 0
+    count = int((len(samples_a) - window) / (HOP_SECONDS * rate)) + 1 if len(samples_a) >= window else 0
     if count <= LAG:
         return SoundPrint(np.zeros(0, np.uint32), np.zeros(0, bool))
     starts = (np.arange(count) * HOP_SECONDS * rate).astype(np.int64)
-    energies_FB = _energies(samples_S, starts, window, rate)
-    total_F = energies_FB.sum(axis=1)
+    energies_Tb = _energies(samples_a, starts, window, rate)
+    total_T = energies_Tb.sum(axis=1)
     # Silence of zeros has no logarithm; what is so far below the loudest counts as nothing.
-    log_FB = np.log(energies_FB + 1e-12 * energies_FB.max() + 1e-30)
-    slopes_FK = np.diff(log_FB, axis=1)
-    rises_FK = slopes_FK[LAG:] > slopes_FK[:-LAG]
-    codes = (rises_FK * (1 << np.arange(NUM_BITS, dtype=np.uint64))).sum(axis=1).astype(np.uint32)
-    return SoundPrint(codes, np.minimum(total_F[LAG:], total_F[:-LAG]) > QUIET * total_F.max())
+    log_Tb = np.log(energies_Tb + 1e-12 * energies_Tb.max() + 1e-30)
+    slopes_Tb = np.diff(log_Tb, axis=1)
+    rises_Tb = slopes_Tb[LAG:] > slopes_Tb[:-LAG]
+    codes = (rises_Tb * (1 << np.arange(NUM_BITS, dtype=np.uint64))).sum(axis=1).astype(np.uint32)
+    return SoundPrint(codes, np.minimum(total_T[LAG:], total_T[:-LAG]) > QUIET * total_T.max())
 
 
-def _energies(samples_S: np.ndarray, starts: np.ndarray, window: int, rate: int) -> np.ndarray:
+def _energies(samples_a: np.ndarray, starts_T: np.ndarray, window: int, rate: int) -> np.ndarray:
     """Energy of each frame in each band, whatever the rate; bands above half of the rate hold nothing."""
     edges = np.geomspace(LOW_HZ, HIGH_HZ, NUM_BITS + 2) * window / rate + 0.5
     lower = np.minimum(edges.astype(np.int64), window // 2)
     share = np.clip(edges - lower, 0, 1)
-    windows = np.lib.stride_tricks.sliding_window_view(samples_S, window)
+    windows = np.lib.stride_tricks.sliding_window_view(samples_a, window)
     shape, found = np.hanning(window).astype(np.float32), []
-    for first in range(0, len(starts), FRAMES_AT_ONCE):
-        power = np.abs(np.fft.rfft(windows[starts[first : first + FRAMES_AT_ONCE]] * shape, axis=1)) ** 2
+    for first in range(0, len(starts_T), FRAMES_AT_ONCE):
+        power = np.abs(np.fft.rfft(windows[starts_T[first : first + FRAMES_AT_ONCE]] * shape, axis=1)) ** 2
         below = np.concatenate([np.zeros((len(power), 1)), np.cumsum(power, axis=1)], axis=1)
         found.append(np.diff(below[:, lower] * (1 - share) + below[:, lower + 1] * share, axis=1))
     return np.concatenate(found)

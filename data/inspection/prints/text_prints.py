@@ -5,7 +5,7 @@ in common (Broder, "On the resemblance and containment of documents", 1997), fou
 are near if rapidfuzz's ratio of their letters (2 x common / both, in the best alignment) is `MIN_RATIO` percent or
 more. Of longer texts the first `MAX_LETTERS` letters are compared.
 
-Shape legend: G runs of letters, H hash functions, N texts, P pairs.
+Shape legend: T places in an item (runs of letters), b bits of a print (hash functions), N items (texts), P pairs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BANDS, ROWS = 16, 4
 REACH = 16
 WORD = re.compile(r"\w+")
 _DRAWS = generator(0, "minhash").integers(1, 1 << 63, (2, BANDS * ROWS), dtype=np.uint64)
-FACTORS_H, OFFSETS_H = _DRAWS[0] | np.uint64(1), _DRAWS[1]
+FACTORS_b, OFFSETS_b = _DRAWS[0] | np.uint64(1), _DRAWS[1]
 
 
 def plain(text: str) -> str:
@@ -45,9 +45,9 @@ def text_print(text: str) -> np.ndarray:
     runs = np.zeros(len(letters) - RUN + 1, dtype=np.uint64)
     for place in range(RUN):
         runs = runs * np.uint64(0x9E3779B97F4A7C15) + letters[place : len(letters) - RUN + 1 + place]
-    runs_G = np.unique(runs ^ (runs >> np.uint64(29)))
-    smallest_H = (runs_G[:, None] * FACTORS_H + OFFSETS_H >> np.uint64(16)).min(axis=0)
-    rows = smallest_H.reshape(BANDS, ROWS)
+    runs_T = np.unique(runs ^ (runs >> np.uint64(29)))
+    smallest_b = (runs_T[:, None] * FACTORS_b + OFFSETS_b >> np.uint64(16)).min(axis=0)
+    rows = smallest_b.reshape(BANDS, ROWS)
     bands = rows[:, 0]
     for row in range(1, ROWS):
         bands = bands * np.uint64(0x9E3779B97F4A7C15) + rows[:, row]
@@ -58,8 +58,8 @@ def near_texts(texts: Sequence[str], prints: Sequence[np.ndarray]) -> list[tuple
     """Pairs of places of different texts that say nearly the same, with their ratio in percent."""
     if len(texts) < 2:
         return []
-    bands_NB = np.stack(prints)
-    pairs = unique_pairs(np.concatenate([pairs_of_equal(band_N, REACH) for band_N in bands_NB.T]))
+    bands_Nb = np.stack(prints)
+    pairs = unique_pairs(np.concatenate([pairs_of_equal(band_N, REACH) for band_N in bands_Nb.T]))
     found = []
     for first, second in pairs.tolist():
         ratio = fuzz.ratio(texts[first][:MAX_LETTERS], texts[second][:MAX_LETTERS], score_cutoff=MIN_RATIO)
