@@ -82,7 +82,7 @@ class Text:
 class Media:
     """One item of any other modality: an image, a clip of sound, a reading of a sensor.
 
-    `source` is a file, encoded bytes, a raw tensor (image: uint8 [3, H, W]; audio: float [samples] at the
+    `source` is a file, encoded bytes, a raw tensor (image: uint8 [3, h, w]; audio: float [samples] at the
     processor's rate), or a stored clip.
     """
 

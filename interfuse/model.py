@@ -25,7 +25,7 @@ class Model:
 
     A question is given by keywords, each the name of a modality of the model; their order is the order in which the
     model reads them. Values are what `serving.segments.given` takes: a string for `text`; for any medium a path or the
-    bytes of a file; for `image` also a picture of PIL or an array, uint8 [H, W, 3]; for `audio` also a pair of samples
+    bytes of a file; for `image` also a picture of PIL or an array, uint8 [h, w, 3]; for `audio` also a pair of samples
     and their rate.
     """
 

@@ -164,7 +164,7 @@ def accepts(encoder: Encoder, shape: tuple[int, ...]) -> bool:
 
 
 def tokens_of(x: Tensor, channels_last: bool = False) -> Tensor:
-    """Features of any layout as [N, T, C]: maps [N, C, H, W] row by row, vectors [N, C] as one feature."""
+    """Features of any layout as [N, T, C]: maps [N, C, h, w] row by row, vectors [N, C] as one feature."""
     if x.ndim == 4:
         return (x.flatten(1, 2) if channels_last else x.flatten(2).transpose(1, 2)).contiguous()
     return x[:, None] if x.ndim == 2 else x

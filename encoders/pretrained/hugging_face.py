@@ -35,7 +35,7 @@ SPREAD = 1000
 class TransformersEncoder(PretrainedEncoder):
     """values [N, ...] -> backbone -> features [N, T, C]: `last_hidden_state`, or the output of an earlier block.
 
-    What the values are is decided by the backbone's first input: pixels [3, S, S], a waveform [samples] (wav2vec 2.0,
+    What the values are is decided by the backbone's first input: pixels [3, h, w], a waveform [samples] (wav2vec 2.0,
     HuBERT, WavLM), the features of the model's own extractor (Whisper, AST: see `data.media.waveform`), or
     token ids [L] (see `data.media.sentence`); ids of floating point, as certification draws them, are taken modulo the
     vocabulary.

@@ -22,7 +22,7 @@ HUB = "hub"
 
 
 class TimmEncoder(PretrainedEncoder):
-    """[N, 3, S, S] -> backbone -> features [N, T, C]: `forward_features`, or the output of an earlier layer.
+    """[N, 3, h, w] -> backbone -> features [N, T, C]: `forward_features`, or the output of an earlier layer.
 
     Tokens of a transformer are taken as they are, its class token included; maps become features row by row.
 
@@ -70,7 +70,7 @@ class TimmEncoder(PretrainedEncoder):
             raise ValueError(f"image_size={image_size} does not fit {model}: {first_line(error)}") from error
 
     def extract(self, values: Tensor) -> Tensor:
-        """Features [N, T, C] of images [N, 3, S, S]."""
+        """Features [N, T, C] of images [N, 3, h, w]."""
         backbone: Any = self.backbone
         if self.layer is None:
             return tokens_of(backbone.forward_features(values), self.channels_last)

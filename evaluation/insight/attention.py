@@ -35,7 +35,7 @@ ROLLOUT = "rollout"
 class Attended:
     """One medium of a prompt and the attention that it gets.
 
-    shown: what to draw: uint8 [H, W, 3] where its features lie on a grid, else its values with time first.
+    shown: what to draw: uint8 [h, w, 3] where its features lie on a grid, else its values with time first.
     weights: layer -> [T], attention of the position that gives the first token of the answer, mean over heads.
     layout: how the features of its encoder lie; where a projector has made other tokens of them, as many as it likes.
     """
@@ -80,7 +80,7 @@ def _reaching(layers: Mapping[str, Tensor], is_medium_L: Tensor) -> dict[str, np
 
 
 def draw_attention(examples: Sequence[tuple[str, Sequence[Attended]]]) -> np.ndarray:
-    """A picture uint8 [H, W, 3]: for every example a title, and a row per medium: itself, then each layer's weights."""
+    """A picture uint8 [h, w, 3]: for every example a title, and a row per medium: itself, then each layer's weights."""
     examples = [(title, media[:MAX_MEDIA]) for title, media in examples[:MAX_EXAMPLES]]
     names = list(dict.fromkeys(name for _, media in examples for medium in media for name in medium.weights))
     places = np.unique(np.linspace(0, len(names) - 1, min(len(names), MAX_LAYERS)).round().astype(int))

@@ -53,6 +53,9 @@ class Objective(nn.Module):
 
     reads: tuple[str, ...] = (MESSAGES,)
 
+    def __init__(self) -> None:
+        super().__init__()  # a signature without options: those of a subclass are its own
+
     def prepare(self, processes: Processes, tokenizer: Tokenizer, model: nn.Module) -> None:
         """Told once, before the training starts or goes on, for what model it is; makes what depends on that.
 
