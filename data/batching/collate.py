@@ -27,8 +27,9 @@ from data.types import (
 # Rows end at a multiple of this, which vector units like and which keeps the number of different widths small.
 WIDTH_MULTIPLE = 8
 PAD_TOKEN = 0
-# Media are padded to at most as many times their size.
-MOST_PADDING = 2
+# All items are padded together where that makes them at most so many times as large; else each at most so many times.
+# Speech of single words and of sentences is below the first: its encoder sorts clips by length itself.
+ALL_TOGETHER, IN_BUCKETS = 4, 2
 
 
 def collate(
@@ -107,9 +108,10 @@ def _collate_media(documents: Sequence[Document]) -> dict[Modality, MediaItems]:
 
 
 def pad_media(modality: Modality, items: Sequence[tuple[int, Tensor]]) -> MediaItems:
-    """Items of one modality, each with the number of its document, padded with zeros, at most to twice their size.
+    """Items of one modality, each with the number of its document, padded with zeros at the end of every axis.
 
-    As one tensor where that is true of all of them together, else in buckets of similar shape.
+    As one tensor where that makes them at most four times as large, else in buckets of similar shape, in which it makes
+    each item at most twice as large.
     """
     tensors = [values for _, values in items]
     first = tensors[0]
@@ -137,18 +139,17 @@ def _padded(items: Sequence[tuple[int, Tensor]]) -> MediaBatch:
 def _buckets(shapes: Sequence[tuple[int, ...]]) -> list[list[int]]:
     """Numbers of items that are padded together, in their order; what holds the first item comes first.
 
-    All together, if that at most doubles their size. Else, from the largest to the smallest, an item joins the first
-    bucket in which padding at most doubles each item.
+    All together, or else from the largest to the smallest: an item joins the first bucket in which it fits.
     """
     largest = [max(sizes) for sizes in zip(*shapes, strict=True)]
-    if len(shapes) * math.prod(largest) <= MOST_PADDING * sum(math.prod(shape) for shape in shapes):
+    if len(shapes) * math.prod(largest) <= ALL_TOGETHER * sum(math.prod(shape) for shape in shapes):
         return [list(range(len(shapes)))]
     buckets: list[tuple[tuple[int, ...], list[int]]] = []
     for number in sorted(range(len(shapes)), key=lambda n: (-math.prod(shapes[n]), shapes[n], n)):
         shape = shapes[number]
         for place, (widest, numbers) in enumerate(buckets):
             together = tuple(map(max, widest, shape))
-            if math.prod(together) <= MOST_PADDING * math.prod(shape):
+            if math.prod(together) <= IN_BUCKETS * math.prod(shape):
                 buckets[place] = (together, [*numbers, number])
                 break
         else:

@@ -11,7 +11,7 @@ from encoders.projectors.perceiver_resampler import PerceiverResampler
 from encoders.scratch.audio import AudioEncoder
 from fusion.cost.flops import _items
 
-FRAMES = [9, 300, 6, 14, 280, 7, 30]
+FRAMES = [9, 300, 6, 14, 7, 30, 12, 5]
 
 
 def encoder(projector=LinearProjector) -> MediaEncoder:
