@@ -10,6 +10,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# ```language name-of-file, the content, ```
+FILE = re.compile(r"^```\w+ (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # ```language, the content, ```
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^ {4}.*\n)+", re.MULTILINE)
@@ -48,6 +50,11 @@ def examples(page: str) -> list[Example]:
 def json_blocks(page: str) -> list[str]:
     """The JSON on a page."""
     return [content for language, content in BLOCK.findall(read(page)) if language == "json"]
+
+
+def files(text: str) -> dict[str, str]:
+    """The files in a text, by their names, which blocks have after their language."""
+    return dict(FILE.findall(text))
 
 
 def python_blocks(text: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from fusion.checkpoint import OBJECTIVE, WEIGHTS, read_tensors, read_weights, resolve
 from scripts.generate import main as generate
 from scripts.train import main
 from tests.scripts.in_process import run_command
@@ -22,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "extending.md"
 # ```language name-of-file
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PACKAGES = "vibration,alternating"
+PACKAGES = "vibration,alternating,linear_attention,turning_rate"
 
 
 def blocks() -> list[tuple[str, str, str]]:
@@ -51,6 +54,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=900,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (folder / "printed").write_text(done.stdout, encoding="utf-8")
     return folder
 
 
@@ -64,15 +68,16 @@ def test_the_page_has_files_and_commands() -> None:
     assert {language for language, name, _ in blocks() if not name} == {"bash"}
 
 
-def test_the_extension_is_certified(followed: Path) -> None:
-    certificate = read(followed / "certificate" / "certify.json")
+@pytest.mark.parametrize("folder", ["certificate", "certificate_mixer"])
+def test_the_extension_is_certified(followed: Path, folder: str) -> None:
+    certificate = read(followed / folder / "certify.json")
     assert certificate["passed"] is True
     details = " ".join(check["detail"] for check in certificate["checks"])
     assert "vibration-text" in details
     assert "without vibration" in details
 
 
-@pytest.mark.parametrize("method", ["early", "alternating"])
+@pytest.mark.parametrize("method", ["early", "alternating", "linear", "rate"])
 def test_the_extension_learns(followed: Path, method: str) -> None:
     run_folder = followed / "runs" / "vibration" / method
     losses = [row["train/loss"] for row in read_metrics(run_folder / "metrics.jsonl") if "train/loss" in row]
@@ -86,6 +91,30 @@ def test_the_extension_learns(followed: Path, method: str) -> None:
 def test_a_size_was_found(followed: Path) -> None:
     report = read(followed / "runs" / "vibration" / "alternating" / "report.json")
     assert report["model"]["parameters"] == pytest.approx(150_000, rel=0.02)
+
+
+def test_layers_have_the_mixers_of_the_list_and_weights_for_each_modality(followed: Path) -> None:
+    config = OmegaConf.load(followed / "runs" / "vibration" / "linear" / "config.yaml")
+    assert [mixer["_target_"].rpartition(".")[2] for mixer in config.fusion.mixer] == [
+        "GatedLinearAttention",
+        "SelfAttention",
+    ]
+    weights = read_weights(resolve(followed / "runs" / "vibration" / "linear"), averaged=False)
+    gates = [name for name in weights if name.endswith("gate.weight")]
+    assert gates == [f"fusion.blocks.0.experts.{modality}.mixer.gate.weight" for modality in (0, 1)]
+
+
+def test_the_head_has_learned_and_stays_out_of_the_model(followed: Path) -> None:
+    """Guessing the mean of the rates would be off by more than half a turn."""
+    run = followed / "runs" / "vibration" / "rate"
+    errors = [row["train/loss/rate/error"] for row in read_metrics(run / "metrics.jsonl") if "train/loss" in row]
+    assert errors[-1] < 0.2 * errors[0]
+    measured = float(re.findall(r"^rate: off by ([\d.]+) ", (followed / "printed").read_text(), re.MULTILINE)[0])
+    assert measured < 0.2
+    assert set(read_tensors(resolve(run) / OBJECTIVE)) == {
+        f"parts.1.{name}" for name in ("log_variance", "head.weight", "head.bias")
+    }
+    assert not [name for name in read_weights(resolve(run), averaged=False) if "head" in name]
 
 
 def test_the_checkpoint_is_rebuilt_outside(followed: Path) -> None:
@@ -112,6 +141,21 @@ def test_the_new_modality_is_asked_about_by_its_name(outside: Path, capsys: pyte
         right += capsys.readouterr().out.strip() == row["messages"][1]["content"][0]["text"]
     assert right >= 8
     assert (outside / "explanation.png").is_file()
+
+
+def test_the_objective_goes_on_to_the_bit(outside: Path) -> None:
+    """A run without its last checkpoint is resumed from the one before."""
+    runs = outside / "resumed" / "vibration"
+    options = [f"hydra.searchpath=[file://{outside}/conf]", "experiment=vibration", "objective=next_token_rate"]
+    options += ["d_model=32", "trainer.max_steps=4", "trainer.checkpoint_every=2", "evaluation=null"]
+    assert run_command(main, [*options, f"runs={outside}/resumed", "run=whole"]) == 0
+    shutil.copytree(runs / "whole", runs / "broken")
+    shutil.rmtree(runs / "broken" / "checkpoints" / "step_4")
+    assert run_command(main, [f"resume={runs}/broken"]) == 0
+    for name in (WEIGHTS, OBJECTIVE):
+        one, other = (read_tensors(resolve(runs / run) / name) for run in ("whole", "broken"))
+        assert one
+        assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +195,7 @@ def test_what_cannot_be_asked_about_ends_in_one_line(
             PACKAGES,
             "num_heads=5 of the projector must divide d_model=64",
         ),
+        (["mixer=linear_attention", "mixer.d_key=0"], PACKAGES, "d_key=0 must be 1 or more"),
         (["target.flops=1"], PACKAGES, "target.flops=1 cannot be met within 2%: the nearest is"),
         (["target.flops=1e9", "target.parameters=1e6"], PACKAGES, "target: only one of flops, parameters may be given"),
     ],

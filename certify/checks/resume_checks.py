@@ -151,7 +151,10 @@ def last_step(run_folder: Path) -> int:
 
 
 def differences(unbroken: Path, resumed: Path) -> list[str]:
-    """What differs between two runs: logged numbers other than measurements, and the bytes of the last weights."""
+    """What differs between two runs: logged numbers other than measurements, and the bytes of the last weights.
+
+    Weights are those of the model, and of the objective if it has some.
+    """
     expected, found = (_numbers(folder) for folder in (unbroken, resumed))
     names = [
         f"step {step} {name}: {found.get((step, name))} not {value}"
@@ -159,9 +162,11 @@ def differences(unbroken: Path, resumed: Path) -> list[str]:
         if not _same(found.get((step, name)), value)
     ]
     names += [f"step {step} {name}: logged only when resumed" for step, name in found.keys() - expected.keys()]
-    weights = [folder / "checkpoints" / f"step_{STEPS}" / "model.safetensors" for folder in (unbroken, resumed)]
-    if weights[0].read_bytes() != weights[1].read_bytes():
-        names.append("the final weights differ")
+    for owner in ("model", "objective"):
+        weights = [folder / "checkpoints" / f"step_{STEPS}" / f"{owner}.safetensors" for folder in (unbroken, resumed)]
+        one, other = (path.read_bytes() if path.exists() else b"" for path in weights)
+        if one != other:
+            names.append(f"the final weights of the {owner} differ")
     return names if expected else ["nothing was logged"]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from certify.context import Context
-from certify.result import EXACT, FLOAT32_LOSS, Result, at_most, deviation
+from certify.result import EXACT, FLOAT32_LOSS, Result, at_most, largest_deviation
 from data.batching.document import Document
 from data.types import TEXT, UNSUPERVISED
 from fusion.mode import switched
@@ -21,21 +21,23 @@ from training.steps.accumulation import accumulate
 def accumulated_equals_large_batch(context: Context) -> Result:
     """Gradients of micro-batches of uneven supervision, one without any, against a mean over all terms at once.
 
-    The reference is written out here: the sum of the objective over one batch, over the number of its terms.
+    The reference is written out here: the sum of the objective over one batch, over the number of its terms. The
+    gradients are those of the model, and of what the objective learns itself.
     """
     documents = context.documents()
     documents.append(_unsupervised(documents[0]))
     groups = [documents[:1], documents[-1:], documents[1:3], documents[3:-1]]
     micro_batches = [context.packed(group) for group in groups if group]
+    learning = nn.ModuleList([context.model, context.objective])
     with switched(context.model, training=False):
-        context.model.zero_grad()
+        learning.zero_grad()
         terms = context.objective(context.model, context.batched(documents))
         (terms.sum / terms.count).backward()
-        reference = _gradients(context.model)
-        context.model.zero_grad()
+        reference = [_gradients(module) for module in learning]
+        learning.zero_grad()
         totals = accumulate(context.model, context.objective, micro_batches)
-        largest = deviation(_gradients(context.model), reference)
-        context.model.zero_grad()
+        largest = largest_deviation(zip(map(_gradients, learning), reference, strict=True))
+        learning.zero_grad()
     counts = " + ".join(str(batch.num_supervised) for batch in micro_batches)
     if totals.count != terms.count:
         largest = max(largest, abs(totals.count - terms.count))
@@ -118,4 +120,5 @@ def _gradients(model: nn.Module) -> Tensor:
     """All gradients as one vector; a missing one is not a number, so that it never equals another."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     missing = torch.nan
-    return torch.cat([(torch.full_like(p, missing) if p.grad is None else p.grad).flatten() for p in parameters])
+    gradients = [torch.full_like(p, missing) if p.grad is None else p.grad for p in parameters]
+    return torch.cat([gradient.flatten() for gradient in gradients] or [torch.zeros(0)])

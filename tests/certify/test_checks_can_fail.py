@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,10 @@ from tests.certify.media_sabotage import (
     media_look_both_ways_unasked,
     mixers_ignore_media,
 )
+from tests.data.memory import tokenizer
+from tests.training.probed import Probed
+from training.distributed import Processes
+from training.steps import gradients
 from training.steps.accumulation import StepTotals
 
 Patch = pytest.MonkeyPatch
@@ -293,6 +298,21 @@ def test_a_broken_model_is_caught(context: Context, monkeypatch: Patch, check: s
     sabotage(context, monkeypatch)
     result = check(context)
     assert not result.passed, result
+
+
+def test_gradients_of_what_an_objective_owns_are_checked(context: Context, monkeypatch: Patch) -> None:
+    objective = Probed()
+    objective.prepare(Processes(0, 1, torch.device("cpu")), tokenizer(), context.model)
+    context = replace(context, objective=objective.double())
+    assert accumulated_equals_large_batch(context).passed
+    scale = gradients.scale
+
+    def of_models(module: nn.Module, factor: float) -> None:
+        if module is not objective:
+            scale(module, factor)
+
+    monkeypatch.setattr(gradients, "scale", of_models)
+    assert not accumulated_equals_large_batch(context).passed
 
 
 def test_every_check_has_been_seen_to_fail() -> None:

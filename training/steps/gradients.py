@@ -68,9 +68,10 @@ def used(parameters: Sequence[Tensor], numbers: Sequence[int]) -> list[Tensor]:
 def _nonzeros(parameter: Tensor, number: int) -> Tensor:
     """How many entries of the gradient that lie in this process are not 0, of each matrix of the whole, [number]."""
     assert parameter.grad is not None
-    gradient, rows = local(parameter.grad), len(parameter)
-    if number == 1:
+    gradient = local(parameter.grad)
+    if number == 1:  # perhaps a single number, which has no rows
         return gradient.count_nonzero()[None]
+    rows = len(parameter)
     # A row holds some matrices, or a matrix some rows. Processes hold whole rows.
     each = max(number // rows, 1)
     counts = gradient.reshape(len(gradient), each, parameter[0].numel() // each).count_nonzero(-1)

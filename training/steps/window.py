@@ -60,7 +60,7 @@ class Window:
             source, _, modality = name.rpartition("/")
             for key in (f"loss/{name}", f"loss_by_source/{source}", f"loss_by_modality/{modality}"):
                 sums[key] = [total + part for total, part in zip(sums[key], pair, strict=True)]
-        result |= {f"train/{key}": loss / count for key, (loss, count) in sums.items()}
+        result |= {f"train/{key}": loss / count for key, (loss, count) in sums.items() if count}
         result |= {name: total / count for name, (total, count) in sorted(self.statistics.items()) if count}
         return result | {
             "train/tokens_per_second": self.tokens / max(self.seconds, 1e-9),

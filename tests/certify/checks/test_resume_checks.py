@@ -76,7 +76,7 @@ def test_every_step_was_logged(runs: dict[str, Path]) -> None:
 def test_forgetting_the_optimizer_is_caught(runs: dict[str, Path]) -> None:
     names = differences(runs["unbroken"], runs["forgetful"])
     assert any("train/loss" in name for name in names)
-    assert "the final weights differ" in names
+    assert "the final weights of the model differ" in names
     assert not any(name.startswith(("step 1 ", "step 2 ", "step 3 ")) for name in names)
 
 
@@ -110,3 +110,12 @@ def test_differences(tmp_path: Path, rows: list[dict[str, Any]], weights: bytes,
     names = differences(write_run(tmp_path / "unbroken", ROWS), write_run(tmp_path / "resumed", rows, weights))
     assert len(names) == len(found)
     assert all(any(name.startswith(start) for name in names) for start in found)
+
+
+def test_the_weights_of_an_objective_are_compared_where_it_has_some(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, ROWS) for name in ("unbroken", "resumed")]
+    for folder, weights in zip(runs, (b"one", b"other"), strict=True):
+        (folder / "checkpoints" / f"step_{STEPS}" / "objective.safetensors").write_bytes(weights)
+        assert differences(*runs) == ["the final weights of the objective differ"]
+    (runs[1] / "checkpoints" / f"step_{STEPS}" / "objective.safetensors").write_bytes(b"one")
+    assert differences(*runs) == []

@@ -23,6 +23,7 @@ from certify.context import Context, randomise
 from data.types import PADDING_DOCUMENT, InterleavedBatch
 from fusion.generation.cache import AttentionCache, Cache, MemoryCache
 from fusion.generation.decoding import next_step
+from fusion.generation.states import GroupStates
 from fusion.methods.bottleneck import BottleneckFusion
 from fusion.methods.concat import ConcatFusion
 from fusion.methods.cross_attention import CrossAttentionFusion
@@ -34,7 +35,7 @@ from fusion.model import FusionModel
 from fusion.positions.rope import Rope
 from fusion.sequence import Visibility
 from tests.fusion.builders import VOCAB_SIZE, batch_of, small_model
-from tests.fusion.linear_mixer import LinearMixer, LinearStates
+from tests.fusion.linear_mixer import LinearMixer
 from tests.fusion.methods.test_methods import CROSS
 from training.objectives.next_token import NextToken
 
@@ -210,11 +211,11 @@ def test_states_are_kept_for_each_row_and_group() -> None:
     """In mid fusion a row has a group for each modality below, and tokens of one do not read the state of another."""
     model = small_model(fusion=METHODS["mid"], mixer=[LinearMixer, ATTENTION]).eval()
     cache, batch, _ = prefilled(model)
-    assert isinstance(cache[0], LinearStates)
+    assert isinstance(cache[0], GroupStates)
     kinds = [
         len(set(ids[docs >= 0].tolist())) for ids, docs in zip(batch.modality_ids, batch.document_ids, strict=True)
     ]
-    assert [len(states) for states in cache[0].rows] == kinds == [3, 1, 2]
+    assert [len(row.tokens) for row in cache[0].rows] == kinds == [3, 1, 2]
 
 
 def test_states_refuse_to_go_back_further_than_they_are_kept() -> None:

@@ -30,7 +30,9 @@ HEADS: dict[str, Any] = CROSS["cross_attention"].keywords
 
 def test_a_mixer_that_looks_one_way_refuses_media_that_look_both() -> None:
     EarlyFusion(**OPTIONS, mixer=LinearMixer)
-    with pytest.raises(ValueError, match=r"bidirectional_media=True needs .* LinearMixer does not .*mixer=attention"):
+    with pytest.raises(
+        ValueError, match=r"bidirectional_media=True needs .* GatedLinearAttention does not .*mixer=attention"
+    ):
         EarlyFusion(**OPTIONS, mixer=LinearMixer, bidirectional_media=True)
 
 
@@ -62,14 +64,17 @@ def test_a_list_of_mixers_is_repeated_over_the_layers() -> None:
         return classes(EarlyFusion(**OPTIONS | {"num_layers": 5}, mixer=mixer).blocks)
 
     assert names(ATTENTION) == names([ATTENTION]) == ["SelfAttention"] * 5
-    assert names([LinearMixer, LinearMixer, ATTENTION]) == ["LinearMixer"] * 2 + ["SelfAttention"] + ["LinearMixer"] * 2
-    assert names([LinearMixer] * 4 + [ATTENTION]) == ["LinearMixer"] * 4 + ["SelfAttention"]
+    assert (
+        names([LinearMixer, LinearMixer, ATTENTION])
+        == ["GatedLinearAttention"] * 2 + ["SelfAttention"] + ["GatedLinearAttention"] * 2
+    )
+    assert names([LinearMixer] * 4 + [ATTENTION]) == ["GatedLinearAttention"] * 4 + ["SelfAttention"]
 
 
 def test_media_layers_begin_with_the_first_of_the_list() -> None:
     method = CrossAttentionFusion(**OPTIONS, **CROSS, mixer=[LinearMixer, ATTENTION], media_layers=3)
-    assert classes(method.blocks) == ["LinearMixer", "SelfAttention"]
-    assert classes(method.media.blocks) == ["LinearMixer", "SelfAttention", "LinearMixer"]
+    assert classes(method.blocks) == ["GatedLinearAttention", "SelfAttention"]
+    assert classes(method.media.blocks) == ["GatedLinearAttention", "SelfAttention", "GatedLinearAttention"]
 
 
 def test_a_list_that_does_not_fit_the_layers_is_refused() -> None:
@@ -81,7 +86,7 @@ def test_a_list_that_does_not_fit_the_layers_is_refused() -> None:
 
 @pytest.mark.parametrize("mixer", [[ATTENTION, LinearMixer], [LinearMixer, ATTENTION]])
 def test_every_layer_must_see_both_ways_if_media_do(mixer: Any) -> None:
-    with pytest.raises(ValueError, match=r"bidirectional_media=True needs .* LinearMixer does not"):
+    with pytest.raises(ValueError, match=r"bidirectional_media=True needs .* GatedLinearAttention does not"):
         EarlyFusion(**OPTIONS, mixer=mixer, bidirectional_media=True)
 
 

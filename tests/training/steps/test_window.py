@@ -22,3 +22,9 @@ def test_the_loss_is_split_by_source_by_modality_and_by_both() -> None:
             "train/loss_by_modality/audio": 4.0,
         }
     )
+
+
+def test_a_group_without_terms_has_no_mean() -> None:
+    window = Window()
+    window.add(StepTotals(6.0, 3, 10, 12, 0, (), {"a/text": (6.0, 3), "rate/error": (0.0, 0)}), 1.0, 0.1, accepted=True)
+    assert {name for name in window.metrics() if name.startswith("train/loss/")} == {"train/loss/a/text"}
