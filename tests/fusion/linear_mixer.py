@@ -11,7 +11,7 @@ import sys
 from functools import partial
 from types import ModuleType
 
-from tests.examples import files, read
+from tests.pages.examples import files, read
 
 PAGE, FILE = "docs/extending.md", "linear_attention.py"
 D_KEY = 8

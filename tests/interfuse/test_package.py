@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import interfuse
-from tests.test_imports import ALLOWED
+from tests.tree.test_imports import ALLOWED
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

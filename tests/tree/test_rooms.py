@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_imports import ALLOWED, REPOSITORY, imported
+from tests.tree.test_imports import ALLOWED, REPOSITORY, imported
 
 MOST_FILES = 13  # of Python in one folder, its `__init__.py` aside
 PACKAGES = [name for name in ALLOWED if name not in ("conf", "scripts", "interfuse")]

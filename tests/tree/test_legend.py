@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_tree import PYTHON, REPOSITORY, name
+from tests.tree.test_tree import PYTHON, REPOSITORY, name
 
 SECTION = "## Letters of shapes"
 ROW = re.compile(r"^\| `(\w)` \| (.+?) \|$", re.MULTILINE)

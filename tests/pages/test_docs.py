@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.examples import BLOCK, INDENTED, INLINE, LINK, REPOSITORY, anchors, links, read
+from tests.pages.examples import BLOCK, INDENTED, INLINE, LINK, REPOSITORY, anchors, links, read
 
 PAGES = tuple(
     path.relative_to(REPOSITORY).as_posix()

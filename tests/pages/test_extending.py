@@ -21,7 +21,7 @@ from scripts.train import main
 from tests.scripts.in_process import run_command
 from training.trackers.jsonl import read_metrics
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "extending.md"
 # ```language name-of-file
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.examples import REPOSITORY
+from tests.pages.examples import REPOSITORY
 
 FORMS = sorted((REPOSITORY / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 FORM = {"name", "description", "title", "labels", "assignees", "body"}

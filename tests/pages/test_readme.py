@@ -41,9 +41,9 @@ from data.synthesisers.piper import PiperVoices
 from data.types import NotInstalledError
 from scripts.error_lines import CONF
 from tests.data.emoji_packages import fill_cache
-from tests.examples import REPOSITORY, Example, examples, json_blocks, python_blocks, read
+from tests.pages.examples import REPOSITORY, Example, examples, json_blocks, python_blocks, read
+from tests.pages.small_examples import small
 from tests.scripts.in_process import run_command
-from tests.small_examples import small
 
 PAGES = ("README.md", "docs/usage.md", "docs/data.md", "docs/data_reference.md")
 # A command that stands on several pages is run once.

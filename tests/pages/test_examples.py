@@ -15,7 +15,7 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "examples").glob("*.ipynb"))
 LARGEST = 300_000  # bytes of a notebook with its outputs
 MOST_SECONDS = 600  # of a cell, far above what the slowest takes
