@@ -129,7 +129,7 @@ def test_it_trains_and_answers() -> None:
     batch = collate([[interleaver.document(item)] for item in samples])
     optimizer, objective = torch.optim.AdamW(model.parameters(), lr=1e-2), NextToken()
     for _ in range(60):
-        found = objective.terms(model, model(batch), batch)
+        found = objective.terms(model, model(batch).states, batch)
         optimizer.zero_grad()
         (found.sum / found.count).backward()
         optimizer.step()

