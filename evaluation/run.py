@@ -39,7 +39,7 @@ from fusion.checkpoint import LoadedModel, load_model, resolve
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A report, and the folder in which it lies."""
+    """A report, and the folder that it lies in."""
 
     report: dict[str, Any] = field(repr=False)
     folder: Path

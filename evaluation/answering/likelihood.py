@@ -34,8 +34,8 @@ def likelihoods(
 ) -> list[Likelihood | None]:
     """The likelihood of the candidates of each sample, the expected answer first, in the order of the samples.
 
-    None for a sample that cannot be read, or whose answer does not fit behind its prompt, if `on_bad_sample` is "skip".
-    `advance` is told how many samples are done.
+    None for a sample that cannot be read, or with an answer that does not fit after its prompt, if `on_bad_sample` is
+    "skip". `advance` is told how many samples are done.
 
     Raises:
         BadSampleError: there is such a sample, and `on_bad_sample` is "error".

@@ -102,7 +102,7 @@ class Questions:
 
     @property
     def main(self) -> AnswerMetric:
-        """By which the audit, breakdowns and curves are scored."""
+        """The audit, breakdowns and curves are scored by it."""
         return self.metrics[0]
 
     @property
