@@ -89,7 +89,7 @@ class CacheList(list[Any], Cache):
 class TokenSlots(Cache):
     """Tensors of tokens, `kept` [B, J, ..] each, in slots that are set aside once.
 
-    Rows may have different lengths: each writes behind its own last token, so prompts of mixed length decode together
+    Rows may have different lengths: each writes after its own last token. So prompts of mixed length decode together
     although they are padded on the right. Padding is not kept: it goes to a slot after the last, which nobody reads.
 
     shapes: of what is kept of one token. like: its type and device.

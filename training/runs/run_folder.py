@@ -89,7 +89,7 @@ def resumed_run(path: str, overrides: Sequence[str]) -> tuple[Path, Path, DictCo
 
 
 def environment(seed: int) -> dict[str, Any]:
-    """What a result depends on besides its configuration: versions, commit, machine, seed."""
+    """What a result depends on in addition to its configuration: versions, commit, machine, seed."""
     return {
         "seed": seed,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
