@@ -1,7 +1,7 @@
 """How likely a model finds the expected answer, and other answers: teacher-forced, as in training.
 
 Documents are those of the interleaver and losses those of the training objective (`fusion.token_loss`), so that the
-loss of an answer is what a training would minimise; the token that ends the answer counts.
+loss of an answer is what a training would minimise. The token that ends the answer counts.
 """
 
 from __future__ import annotations

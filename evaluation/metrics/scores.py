@@ -52,9 +52,9 @@ def bootstrap(
 
     Questions about one image stand or fall together. So answers that share an entry of `clusters` [N] are drawn
     together: C clusters are drawn with replacement, R times, and the mean is taken over all answers in the draw.
-    Without `clusters` every answer is its own. Percentile interval after Efron and Tibshirani (1993), chapter 13; where
-    fewer than 30 clusters hold a wrong answer, or a right one, which such an interval takes too lightly, the exact one
-    of `evaluation.metrics.proportions` instead.
+    Without `clusters` every answer is its own. Percentile interval after Efron and Tibshirani (1993), chapter 13. Such
+    an interval takes wrong answers, or right ones, too lightly where fewer than 30 clusters hold one. There it is the
+    exact one of `evaluation.metrics.proportions` instead.
 
     Raises:
         ValueError: no answers, one outside 0 to 1, an unequal number of clusters, or fewer than 1,000 resamples.

@@ -127,7 +127,7 @@ def all_pictures(report: Mapping[str, Any], metrics: Path | None) -> dict[str, t
 
 
 def keep_old_report(folder: Path, report: Mapping[str, Any]) -> None:
-    """Moves what lies in `folder` to `evaluations/step_M` there, or `step_M-2` and so on, so that nothing is lost; a
+    """Moves what lies in `folder` to `evaluations/step_M` there, or `step_M-2` and so on, so that nothing is lost. A
     report of the same checkpoint that found the same is left to be replaced.
     """
     old = read_report(folder)

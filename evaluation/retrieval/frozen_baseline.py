@@ -81,7 +81,7 @@ def pooled_features(
 ) -> dict[Modality, Embedded]:
     """What the encoders make of the samples at `places`, without projector: the mean over each item's features.
 
-    As in `evaluation.retrieval.embedding.embed`, a sample that cannot be read is left out as a whole and the reason
+    As in `evaluation.retrieval.embedding.embed`, a sample that cannot be read is left out as a whole. The reason is
     added to `skipped`, or raised as `BadSampleError` where that is None.
     """
     found: dict[Modality, list[tuple[int, int, np.ndarray]]] = {name: [] for name in modalities}

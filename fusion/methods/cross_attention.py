@@ -74,11 +74,11 @@ class CrossAttentionFusion(FusionMethod):
     and from its start over the media layers.
 
     gate_init: 0 as in Flamingo, where the language model is pretrained and must not be disturbed. Another value leaves
-    the gates open; the output projections then start at zero, as in every other method, and open at the rate of the
+    the gates open. The output projections then start at zero, as in every other method, and open at the rate of the
     optimizer's matrices instead of that of its scalars.
 
-    Differs from Flamingo in that nothing is pretrained or frozen, that a token sees all earlier media of
-    its document and not the last image only, and that resampling is left to the projector.
+    Three things differ from Flamingo. Nothing is pretrained or frozen. A token sees all earlier media of its document
+    and not the last image only. Resampling is left to the projector.
     """
 
     def __init__(
