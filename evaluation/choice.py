@@ -21,7 +21,7 @@ from evaluation.settings import OPTIONAL_SOURCES, has_tasks
 BY_KIND = {MESSAGES: "manifest", ALIGNED: "retrieval_manifest"}
 FILE, TRAIN, WORDS, VALIDATION = "data.evaluation", "data.train", "data.words", "data.validation_file"
 BY_FILE = "evaluation=manifest for conversations, evaluation=retrieval_manifest for aligned rows"
-# What may be given beside a checkpoint, and how it is read.
+# What may be given with a checkpoint, and how it is read.
 REMEDIES = {
     FILE: f"leave evaluation out, and the rows of the file decide; or choose {BY_FILE}",
     TRAIN: f"give it with {FILE}=FILE or evaluation=manifest",
@@ -32,9 +32,9 @@ REMEDIES = {
 def asked_of_checkpoint(config: DictConfig, stored: DictConfig, name: str = "the chosen evaluation") -> Any:
     """The `evaluation` node that a configuration of evaluate.py asks for; None for what the checkpoint stored.
 
-    Where `data.evaluation` is given alone, its rows decide which it is, with the settings that the checkpoint stored if
-    these are of that kind. stored: the configuration of the checkpoint. name: what the chosen evaluation is called in
-    messages.
+    Where `data.evaluation` is given alone, its rows decide which it is. It has the settings that the checkpoint stored,
+    if these are of that kind. stored: the configuration of the checkpoint. name: what the chosen evaluation is called
+    in messages.
 
     Raises `BadInputError` for a value that the evaluation would not read, and a file with rows of both kinds or none.
     """

@@ -56,7 +56,7 @@ def training_environment(run_folder: Path) -> dict[str, Any] | None:
 
 
 def training_data(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the sources of the training held, by their place in the configuration, and at which steps that changed.
+    """What the sources of the training held, by their place in the configuration, and the steps where that changed.
 
     Nothing of a checkpoint that is too old to say it.
     """

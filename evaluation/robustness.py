@@ -56,8 +56,8 @@ def curves(
     background: on what the model sees transparent pictures.
 
     n: questions per point. metric: its name. clean: the score on them. corruptions: name -> modality,
-    unit, levels, the score at each severity (under the name of the metric), and relative and effective robustness; the
-    latter two also over all corruptions together, as a mean.
+    unit, levels, the score at each severity (under the name of the metric), and relative and effective robustness.
+    These two are also given over all corruptions together, as a mean.
     """
     robustness = settings.robustness
     assert robustness is not None
@@ -113,14 +113,14 @@ class Damaged:
 
 
 def holding(predictions: Sequence[Prediction], modality: str) -> list[int]:
-    """The places of those whose user gives something of this modality."""
+    """The places of those where the user gives something of this modality."""
     return [place for place, item in enumerate(predictions) if modality in user_modalities(item.sample)]
 
 
 def robustness_of(
     parts: Sequence[Damaged], places: Sequence[int], resampled: Sequence[str], metric: AnswerMetric, boot: Bootstrap
 ) -> dict[str, Any]:
-    """Relative and effective robustness over all parts together, whose questions are those at `places`.
+    """Relative and effective robustness over all parts together. Their questions are those at `places`.
 
     None of metrics that are better when lower: no share of a loss or of errors is left.
     """

@@ -39,7 +39,7 @@ from fusion.checkpoint import LoadedModel, load_model, resolve
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A report, and the folder in which it lies."""
+    """A report, and the folder that it lies in."""
 
     report: dict[str, Any] = field(repr=False)
     folder: Path
@@ -58,8 +58,8 @@ def evaluate_checkpoint(
     """Evaluates a run's checkpoint (`which`: newest or best) or a given step, and writes the report.
 
     `evaluation` is the config node, and `on_bad_sample` "error" or "skip"; None takes the one that the checkpoint was
-    trained with, and an evaluation without tasks is laid over that one. `report.choose_folder` says where the report
-    goes; `in_run_folder` that it is the report of the run, whichever of its checkpoints was chosen.
+    trained with. An evaluation without tasks is laid over that one. `report.choose_folder` says where the report goes;
+    `in_run_folder` that it is the report of the run, whichever of its checkpoints was chosen.
 
     Raises:
         BadInputError: the checkpoint, the evaluation or a sample cannot be used, or a report would be overwritten.

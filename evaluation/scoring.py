@@ -39,7 +39,7 @@ TASK_KEYS = (
 )  # fmt: skip
 FLOPS_SAMPLES = 16
 MAX_REASONS = 20
-# A task that expects more distinct answers has no table of which are confused.
+# A task that expects more distinct answers has no table of those that are confused.
 MOST_CLASSES = 100
 # The field of metadata that says which family of synthesisers spoke.
 FAMILY = "synthesiser"
@@ -114,7 +114,7 @@ def evaluate(
 
 
 def extra_size(samples: Sequence[Sample], settings: Settings) -> int:
-    """Questions that robustness and attribution ask beside the others."""
+    """Questions that robustness and attribution ask in addition to the others."""
     asked = points(samples, settings.robustness) if settings.robustness else 0
     if settings.attribution is not None:
         asked += min(settings.attribution.max_samples or len(samples), len(samples))
@@ -143,7 +143,7 @@ def task_scores(
 
 
 def describe(report: dict[str, Any], name: str, task: Questions, answered: Sequence[Prediction]) -> None:
-    """What a reader looks at beside the numbers: which answers are confused, or how the scores of free text spread."""
+    """What a reader looks at next to the numbers: which answers are confused, or how the scores of free text spread."""
     if task.main.is_mean_of_hits:
         found = confusion(answered) if task.main.uses_answer else {}
         report["confusion"][name] = found if len(found) <= MOST_CLASSES else {}
@@ -162,8 +162,8 @@ def audit(
     settings: Settings,
     ask: Asker,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
-    """Scores of the blind baselines and of the model under every condition; what the model scores on the same rows
-    as they are, `predictions` being those of all rows; and what was left out, and why.
+    """Scores of the blind baselines and of the model under every condition; what the model scores on the same rows as
+    they are; and what was left out, and why. `predictions` are those of all rows.
     """
     if not settings.audit:
         return {}, {}, {}

@@ -35,7 +35,7 @@ class Bootstrap:
 class Robustness:
     """Which corruption curves are measured (see `evaluation.robustness`).
 
-    corruptions: name -> corruption; those whose modality a task does not have are passed over.
+    corruptions: name -> corruption; those of a modality that a task does not have are passed over.
     max_samples: questions per point of a curve, drawn at random; None takes all.
     seed: of what is drawn for the damage, and of the choice of questions.
     """
@@ -78,15 +78,15 @@ class Settings:
     """One evaluation.
 
     tasks: name -> source of questions; the last message of each sample is the expected answer.
-    prior: training questions and answers, from which the blind baselines are counted; None leaves them out.
+    prior: training questions and answers. The blind baselines are counted from them; None leaves them out.
     audit_samples: questions per condition of the audit, drawn at random; None takes all.
-    metrics: some of `evaluation.answering.answer_metrics`, the main one first, which audit, breakdowns and curves are
-    scored by;
+    metrics: some of `evaluation.answering.answer_metrics`, the main one first. Audit, breakdowns and curves are
+        scored by the main one.
         None chooses by the answers that a task expects (see `evaluation.answering.metric_choice`).
     choices: candidates of a question that names none, for the metric `choice`.
-    breakdown: fields of a sample's metadata by which scores are split.
-    cluster: the field of metadata whose equal values are drawn together for intervals; samples without it are, if
-        their questions are about an equal medium (see `evaluation.answering.clusters`).
+    breakdown: scores are split by these fields of a sample's metadata.
+    cluster: a field of metadata. Samples with equal values of it are drawn together for intervals; samples without it
+        are, if their questions are about an equal medium (see `evaluation.answering.clusters`).
     robustness: corruption curves; attribution: deletion curves; None leaves them out.
     """
 
@@ -143,7 +143,8 @@ def check_tasks(tasks: Mapping[str, Source]) -> None:
 def build_settings(config: Any) -> Any:
     """The settings that the `evaluation` node describes, `Settings` or those of another kind of evaluation.
 
-    Sources whose `path` is null, a file that was not given, are left out, and optional tasks that are not installed.
+    Sources with a `path` that is null, a file that was not given, are left out. Optional tasks that are not installed
+    are left out, too.
 
     Raises:
         BadInputError: there is nothing to evaluate, or an option is unknown or refused, in one line.
@@ -167,5 +168,5 @@ def has_tasks(config: Any) -> bool:
 
 
 def given_tasks(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The tasks whose source is there."""
+    """The tasks with a source that is there."""
     return {name: source for name, source in (content.get("tasks") or {}).items() if is_given(source)}

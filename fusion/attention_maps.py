@@ -42,18 +42,18 @@ class AttentionMap:
     keys: Tensor
 
 
-# Weights, queries and keys of some groups: what an `AttentionMap` holds beside the layer.
+# Weights, queries and keys of some groups: what an `AttentionMap` holds in addition to the layer.
 Groups = tuple[Tensor, Tensor, Tensor]
 
 
 @torch.no_grad()
 def attention_maps(model: FusionModel, batch: InterleavedBatch) -> list[AttentionMap]:
-    """All maps, in the order in which the layers are computed; none of a layer whose mixer has no attention weights.
+    """All maps, in the order that the layers are computed in; none of a layer with a mixer without attention weights.
 
     A layer has one map or more: for each size of its groups, and for each of its calls, if there are several. The
     forward pass runs uncompiled, with hooks that are gone afterwards.
 
-    Raises `ValueError` for rows of tokens of which is not known what tokens they are (see `Visibility`).
+    Raises `ValueError` for rows of tokens if it is not known what tokens they are (see `Visibility`).
     """
     maps: list[AttentionMap] = []
 

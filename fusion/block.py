@@ -40,7 +40,7 @@ class Block(nn.Module):
         return self.fed_forward(x_BLD, visibility.modality_ids)
 
     def fed_forward(self, x_BLD: Tensor, modality_ids_BL: Tensor) -> Hidden:
-        """x + feed_forward(norm(x)), and what the layer says beside it."""
+        """x + feed_forward(norm(x)), and what the layer says in addition to it."""
         y_BLD, aux = as_hidden(self.feed_forward(self.feed_forward_norm(x_BLD), modality_ids_BL))
         return Hidden(x_BLD + y_BLD, aux)
 
@@ -85,7 +85,7 @@ class ModalityBlock(nn.Module):
     ) -> Hidden:
         """Hidden states [B, L, D]; zero at padding.
 
-        `visibility` must have its `by_modality`, unless `only` says whose weights all tokens use.
+        `visibility` must have its `by_modality`, unless `only` names the modality with the weights that all tokens use.
         """
         if only is not None:
             return self.by_modality()[only](x_BLD, visibility, positions, cache)

@@ -36,7 +36,7 @@ from fusion.moved_targets import moved
 MANIFEST, CONFIG, TOKENIZER = "manifest.json", "config.yaml", "tokenizer.json"
 WEIGHTS, AVERAGED_WEIGHTS, TRAINING = "model.safetensors", "ema.safetensors", "training.pt"
 OBJECTIVE = "objective.safetensors"
-# The only packages whose classes a stored configuration may name, beside those that the user trusts by naming them in
+# A stored configuration may name classes of these packages only, and of those that the user trusts by naming them in
 # the environment, separated by commas. A checkpoint cannot say it of itself.
 PACKAGES = ("data", "encoders", "fusion", "training", "evaluation", "serving", "certify")
 TRUSTED_PACKAGES = "INTERFUSE_PACKAGES"

@@ -61,7 +61,7 @@ class Folding:
 
 
 def fold(group_ids_BL: Tensor, places_BL: Tensor | None = None) -> Folding:
-    """Lays groups out as rows, in buckets whose lengths differ by less than a factor of two; -1 is left out.
+    """Lays groups out as rows, in buckets of lengths that differ by less than a factor of two; -1 is left out.
 
     A row has its tokens in the order of its `places_BL`; equals, or all where there are none, in that of the batch.
     """
@@ -70,7 +70,7 @@ def fold(group_ids_BL: Tensor, places_BL: Tensor | None = None) -> Folding:
 
 
 def fold_pairs(query_groups_BL: Tensor, key_groups_BJ: Tensor) -> tuple[Folding, Folding]:
-    """Two layouts whose rows belong to the same groups: those that have both queries and keys.
+    """Two layouts with rows that belong to the same groups: those that have both queries and keys.
 
     Buckets are of similar numbers of keys. Each may have several rows; -1 is left out.
     """
@@ -142,7 +142,7 @@ def fold_by_modality(modality_ids_BL: Tensor, padding_BL: Tensor, num_modalities
 
 
 def folding(shapes: tuple[tuple[int, int], ...], tokens_Z: Tensor, num_tokens: int) -> Folding:
-    """A `Folding` whose way back follows from the way there."""
+    """A `Folding` with a way back that follows from the way there."""
     slots_F = torch.full((num_tokens + 1,), len(tokens_Z), device=tokens_Z.device)
     slots_F[tokens_Z] = torch.arange(len(tokens_Z), device=tokens_Z.device)
     return Folding(shapes, tokens_Z, slots_F[:-1])

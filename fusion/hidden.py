@@ -18,7 +18,7 @@ class Aux(NamedTuple):
     It is returned, never kept on a module: what is kept is counted again when activations are recomputed, and has no
     gradient where parameters are sharded.
 
-    losses: name -> scalar with gradient, already weighted; those of all layers are added up, and are added to the loss
+    losses: name -> scalar with gradient, already weighted. Those of all layers are added up, and are added to the loss
     of each term of the objective. counts: name -> numbers without gradient [M, X], such as tokens of a modality that an
     expert got.
     """
@@ -43,7 +43,7 @@ def as_hidden(x: Tensor | tuple[Tensor, Aux | None]) -> Hidden:
 
 
 def of_layer(aux: Aux | None, layer: str) -> Aux | None:
-    """The same with the name of the layer behind that of each count: `experts/layer_1`."""
+    """The same with the name of the layer after that of each count: `experts/layer_1`."""
     return None if aux is None else Aux(aux.losses, {f"{name}/{layer}": count for name, count in aux.counts.items()})
 
 

@@ -72,7 +72,7 @@ class FusionModel(nn.Module):
 
     @property
     def frozen_modalities(self) -> list[Modality]:
-        """The media whose encoders have no weight that is trained, in the order of `modalities`."""
+        """The media with encoders that have no trained weight, in the order of `modalities`."""
         encoders = {name: encoder.encoder for name, encoder in self._encoders().items()}
         return [name for name, found in encoders.items() if not any(w.requires_grad for w in found.parameters())]
 
@@ -91,7 +91,7 @@ class FusionModel(nn.Module):
         return self._embed(batch)[0]
 
     def _embed(self, batch: InterleavedBatch) -> tuple[EmbeddedSequence, Tensor | None]:
-        """The sequence, and the anchors of its media beside it, [B, L, E], if the shared space has any."""
+        """The sequence, and with it the anchors of its media, [B, L, E], if the shared space has any."""
         anchors, size = self._anchors(), 0 if self.shared_space is None else self.shared_space.d_anchor
         brought = None
         hidden = self.text(batch.token_ids)  # [B, L, D]
@@ -132,7 +132,7 @@ class FusionModel(nn.Module):
         return marks_BLD if self.text.is_marked else marks_BLD * (modality_ids_BL != 0)[..., None]
 
     def forward(self, batch: InterleavedBatch, cache: list[Any] | None = None) -> Hidden:
-        """Normalised hidden states [B, L, D], which `logits` turns into scores, and what the layers say beside them.
+        """Normalised hidden states [B, L, D], which `logits` turns into scores, and what the layers say in addition.
 
         Where the shared space has anchors, those of a token's medium follow its hidden state: [B, L, D + E].
         """
@@ -165,7 +165,7 @@ def _numbers(counts: list[int], first: int) -> Tensor:
 
 
 def _mismatch(batch: InterleavedBatch, name: Modality, counts: list[int], place_BL: Tensor) -> str:
-    """The first document whose placeholders and features differ in number, named with both counts."""
+    """The first document where placeholders and features differ in number, named with both counts."""
     placeholders = Counter(batch.document_ids[place_BL].tolist())
     features: Counter[int] = Counter()
     for document, count in zip(batch.media[name].documents.tolist(), counts, strict=True):

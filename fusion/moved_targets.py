@@ -44,7 +44,7 @@ CLASSES = {"data.audio.SpectrogramAugmentation": "data.media.audio_augmentation.
 
 
 def moved(node: Any) -> Any:
-    """A copy of a plain configuration in which every `_target_` names the module of today."""
+    """A copy of a plain configuration where every `_target_` names the module of today."""
     if isinstance(node, list):
         return [moved(item) for item in node]
     if not isinstance(node, Mapping):

@@ -53,14 +53,14 @@ class Visibility:
     [B, L] say who comes after whom: the larger one, and of equals the one that is later in the row. None: as in the
     row.
     This one mechanism gives isolation of packed documents (group = document) and of modalities (group = document and
-    modality), and the fast path: `folding` lays each group out as a row of its own, so that plain causal
-    attention needs no mask and no work is spent on pairs that may not see one another.
+    modality). It also gives the fast path: `folding` lays each group out as a row of its own. So plain causal attention
+    needs no mask, and no work is spent on pairs that may not see one another.
 
     With `segment_ids` [B, L] (0: none), the tokens of one segment see one another in both directions, as far as
     they are of one group: a prefix language model over media (arXiv:1910.10683). `by_modality` has a row for the
-    tokens of each modality, for layers whose weights differ by modality. `tokens` [B, L] says which tokens these are,
-    as places in the flattened batch, for whoever looks at attention (`fusion/attention_maps.py`); None: all of them.
-    `modality_ids` [B, L] says what they are, for feed-forward layers that treat modalities differently.
+    tokens of each modality, for layers with weights that differ by modality. `tokens` [B, L] says which tokens these
+    are, as places in the flattened batch, for whoever looks at attention (`fusion/attention_maps.py`); None: all of
+    them. `modality_ids` [B, L] says what they are, for feed-forward layers that treat modalities differently.
     """
 
     def __init__(

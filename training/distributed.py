@@ -107,7 +107,7 @@ def replicate(module: nn.Module, processes: Processes) -> None:
 
 
 def units(model: nn.Module) -> list[nn.Module]:
-    """The modules whose parameters are gathered together: encoders (members of module dictionaries) and blocks."""
+    """The modules that gather their parameters together: encoders (members of module dictionaries) and blocks."""
     dictionaries = [module for module in model.children() if isinstance(module, nn.ModuleDict)]
     return [part for dictionary in dictionaries for part in dictionary.values()] + blocks(model)
 
@@ -144,8 +144,8 @@ class _Gathered(torch.autograd.Function):
 def gather_rows(x: Tensor) -> tuple[Tensor, int]:
     """The rows of all processes, by rank, and the place where those of this process begin; with gradient.
 
-    Every process must call this with rows of one shape, whose number may differ, and must go backward through the
-    result if one does.
+    Every process must call this with rows of one shape; their number may differ. Every process must go backward through
+    the result if one does.
     """
     if not dist.is_initialized():
         return x, 0

@@ -17,12 +17,12 @@ HIGHER_IS_BETTER = ("accuracy", "chrf", "choice", "recall@10")
 class TrainerOptions:
     """How long, how precisely and how carefully to train.
 
-    max_steps: updates; the schedule refers to it. max_epochs: passes over the samples, of which
-    `training.preparation.length` makes steps. None for both: as many as the samples need. max_seconds: stops earlier;
-    time before a resume counts. accumulation_steps: micro-batches in one update. clip_norm: largest norm of the whole
-    gradient; None: no clipping. precision: `bfloat16` runs the model under autocast, with weights and optimizer in
-    float32. recompute: `blocks` keeps the inputs of the blocks of the fusion method alone, and computes the rest again
-    for the gradients: less memory, more time, the same numbers; `none`.
+    max_steps: updates; the schedule refers to it. max_epochs: passes over the samples; `training.preparation.length`
+    makes steps of them. None for both: as many as the samples need. max_seconds: stops earlier; time before a resume
+    counts. accumulation_steps: micro-batches in one update. clip_norm: largest norm of the whole gradient; None: no
+    clipping. precision: `bfloat16` runs the model under autocast, with weights and optimizer in float32. recompute:
+    `blocks` keeps the inputs of the blocks of the fusion method alone, and computes the rest again for the gradients:
+    less memory, more time, the same numbers; `none`.
     compile: compile the blocks of the fusion method with torch.compile, for rows of any length.
     ema_decay: keep an exponential moving average of the weights and evaluate with it; None: no average.
     evaluate_every, checkpoint_every: in steps; None: at the end only. keep_checkpoints: how many of the newest stay.

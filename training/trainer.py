@@ -292,7 +292,7 @@ class Trainer:
             )
 
     def _restore(self, step_folder: Path) -> None:
-        """Continues from a checkpoint. Refuses one that this run has already left behind."""
+        """Continues from a checkpoint. Refuses one if this run already has a newer one."""
         newest = max([step_folder, *step_folders(self.checkpoints)], key=lambda folder: int(folder.name[5:]))
         if newest.name != step_folder.name:
             raise BadInputError(f"{newest} is newer than {step_folder.name}: go on from it, or move it away first")

@@ -24,7 +24,7 @@ class Validation:
     """Calls `evaluate(model, step)` in the first process, with a whole model in evaluation mode.
 
     Sharded weights cannot generate, averaged ones must not be trained, and compiled blocks would be compiled anew for
-    every length: in these cases a copy of the model is evaluated, so make this before the model is changed.
+    every length. In these cases a copy of the model is evaluated. So make this before the model is changed.
     """
 
     def __init__(

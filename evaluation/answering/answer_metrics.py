@@ -31,9 +31,9 @@ CHRF_SCORER = sacrebleu_chrf.CHRF()  # characters of order 1 to 6, beta 2, as `s
 class AnswerMetric:
     """A metric of answers.
 
-    name: its key in reports. uses_answer: whether it reads what the model answers; it reads the likelihood of the
-    expected answer otherwise, and of others too if `uses_candidates`. statistics: [x] of one answer, zeros of one that
-    cannot be measured. value: the score of their sums, [..., x] -> [...]. is_share: whether it goes from 0 to 1.
+    name: its key in reports. uses_answer: whether it reads what the model answers. Otherwise it reads the likelihood of
+    the expected answer, and of others too if `uses_candidates`. statistics: [x] of one answer, zeros of one that cannot
+    be measured. value: the score of their sums, [..., x] -> [...]. is_share: whether it goes from 0 to 1.
     """
 
     name: str
@@ -53,7 +53,7 @@ class AnswerMetric:
         return self.value(self.table(predictions))
 
     def measurable(self, predictions: Sequence[Prediction]) -> list[Prediction]:
-        """Those of which the metric says something."""
+        """Those that the metric says something about."""
         return [item for item in predictions if self.uses_answer or self.statistics(item)[-1] > 0]
 
 

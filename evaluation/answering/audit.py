@@ -108,7 +108,7 @@ def shuffled(samples: Sequence[Sample], modality: str, rng: np.random.Generator)
 
 
 def derangement(keys: Sequence[object], rng: np.random.Generator) -> np.ndarray:
-    """A random permutation [N] under which no place receives a key equal to its own (see `shuffled`).
+    """A random permutation [N]: no place receives a key equal to its own (see `shuffled`).
 
     Raises:
         ValueError: impossible, because more than half of the keys are equal.
@@ -154,8 +154,8 @@ class Condition:
 def conditions(samples: Sequence[Sample], rng: np.random.Generator) -> tuple[dict[str, Condition], dict[str, str]]:
     """All conditions that any of these samples allow, each of those that do; and why others do not apply.
 
-    `question_only` and `image_only` need samples that have a question and a context; `<modality>_removed` stands for
-    every modality, text too, whose absence is neither of these, and needs samples that hold it beside another;
+    `question_only` and `image_only` need samples that have a question and a context. `<modality>_removed` stands for
+    every modality, text too, if its absence is neither of these two. It needs samples that hold it and another.
     `<modality>_shuffled` needs samples to exchange with (see `exchanged`).
     """
     found: dict[str, Condition] = {}

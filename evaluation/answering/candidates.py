@@ -16,8 +16,8 @@ def candidates_of(
     """The candidates of each sample, the expected answer first.
 
     A row that names `choices` has these. For any other, `count` - 1 distinct answers are drawn from those that the task
-    expects elsewhere, or all if they are fewer; none that a question of the same cluster expects, for another caption
-    of the same picture is right as well. The same for the same seed and task name.
+    expects elsewhere, or all if they are fewer. None is drawn that a question of the same cluster expects: another
+    caption of the same picture is right as well. The same for the same seed and task name.
     """
     pool: dict[str, Message] = {}
     expected_in: dict[str, set[str]] = {}

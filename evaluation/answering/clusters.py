@@ -1,8 +1,8 @@
 """Which answers stand or fall together, so that an interval must draw them together.
 
-Answers about the same picture are not independent, nor are those about the same clip. Rows whose context holds a medium
-of equal content are one cluster, and so are rows that are linked through others. The question is not the context: that
-many rows ask in the same words, typed or in one stored clip, makes them no cluster. (See
+Answers about the same picture are not independent. The same holds for those about the same clip. Rows are one cluster
+if their contexts hold a medium of equal content. Rows that are linked through others are one cluster, too. The question
+is not the context: that many rows ask in the same words, typed or in one stored clip, makes them no cluster. (See
 `evaluation.answering.context`. All media of an aligned sample are its context, except sentences.) A row may say
 otherwise: rows with an equal value of a chosen field of their metadata are one cluster, whatever they show. All others
 are alone, even if their ids are equal.

@@ -1,11 +1,11 @@
 """What the question of a sample is, and the context that it is about.
 
-The question is how the last user turn asks: by its typed text; without any, by its last sentence or its last clip of
-sound, where the user gives something else beside it. Pictures, readings and the like ask nothing. The context is all
-other media that the user gives, whatever their modality, but for the questions of earlier turns. So a clip is the
+The question is how the last user turn asks: by its typed text. Without any, it asks by its last sentence or its last
+clip of sound, where the user gives something else with it. Pictures, readings and the like ask nothing. The context is
+all other media that the user gives, whatever their modality, but for the questions of earlier turns. So a clip is the
 question in "(image)(clip)" and the context in "(clip) what is heard?", and a medium that stands alone is context.
 
-Where this guess is wrong, the sample says it: `metadata.asked_in` names the modality in which the last turn asks, or
+Where this guess is wrong, the sample says it: `metadata.asked_in` names the modality that the last turn asks in, or
 "none". A clip alone is a question where `metadata.question` gives its words.
 """
 
@@ -23,7 +23,7 @@ NO_QUESTION = "none"
 QUESTION = "question"
 # The modalities that are words: text, and a whole text as a medium.
 WORDS = (TEXT, SENTENCE)
-# In which modalities a question is asked: where a turn has several, in the first of them.
+# The modalities that a question is asked in: where a turn has several, it is the first of them.
 ASKING = (*WORDS, AUDIO)
 
 

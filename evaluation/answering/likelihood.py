@@ -1,7 +1,7 @@
 """How likely a model finds the expected answer, and other answers: teacher-forced, as in training.
 
 Documents are those of the interleaver and losses those of the training objective (`fusion.token_loss`), so that the
-loss of an answer is what a training would minimise; the token that ends the answer counts.
+loss of an answer is what a training would minimise. The token that ends the answer counts.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def likelihoods(
 ) -> list[Likelihood | None]:
     """The likelihood of the candidates of each sample, the expected answer first, in the order of the samples.
 
-    None for a sample that cannot be read, or whose answer does not fit behind its prompt, if `on_bad_sample` is "skip".
-    `advance` is told how many samples are done.
+    None for a sample that cannot be read, or with an answer that does not fit after its prompt, if `on_bad_sample` is
+    "skip". `advance` is told how many samples are done.
 
     Raises:
         BadSampleError: there is such a sample, and `on_bad_sample` is "error".

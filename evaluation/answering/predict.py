@@ -38,7 +38,7 @@ class Likelihood:
 
     @property
     def per_token(self) -> list[float]:
-        """Mean negative log-likelihood of a token of each candidate, by which they are compared."""
+        """Mean negative log-likelihood of a token of each candidate. They are compared by it."""
         return [loss / count for loss, count in zip(self.losses, self.tokens, strict=True)]
 
     @property
@@ -58,11 +58,11 @@ class Likelihood:
 
 @dataclass(frozen=True)
 class Prediction:
-    """An answer beside the expected one, both as `evaluation.answering.reply` writes them.
+    """An answer and the expected one, both as `evaluation.answering.reply` writes them.
 
-    `skipped` says why a sample could not be asked, else it is empty. `cluster` names the answers with which this one
-    stands or falls (see `evaluation.answering.clusters`); empty, it is alone. `likelihood` is that of the expected
-    answer and of other candidates, where it was measured.
+    `skipped` says why a sample could not be asked, else it is empty. `cluster` names the answers that stand or fall
+    with this one (see `evaluation.answering.clusters`). If it is empty, this one is alone. `likelihood` is that of the
+    expected answer and of other candidates, where it was measured.
     """
 
     sample: Sample

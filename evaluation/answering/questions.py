@@ -102,7 +102,7 @@ class Questions:
 
     @property
     def main(self) -> AnswerMetric:
-        """By which the audit, breakdowns and curves are scored."""
+        """The audit, breakdowns and curves are scored by it."""
         return self.metrics[0]
 
     @property
@@ -124,8 +124,8 @@ def context_of(samples: Sequence[Sample]) -> list[str]:
 def long_answers(
     task: str, samples: Sequence[Sample], tokenizer: ChatTokenizer, limit: int
 ) -> dict[str, dict[str, int]]:
-    """task -> number of expected answers of more than `limit` tokens, which no model can give, of how many, and the
-    tokens of the longest; nothing if there are none.
+    """task -> number of expected answers of more than `limit` tokens, of how many, and the tokens of the longest. No
+    model can give such answers. Nothing if there are none.
     """
     lengths = [answer_length(tokenizer, sample.messages[-1]) for sample in samples]
     if not (count := sum(length > limit for length in lengths)):

@@ -171,12 +171,12 @@ def experiment(group: Sequence[Run]) -> str:
 
 
 def changed_options(groups: Sequence[Group]) -> dict[str, list[str]]:
-    """Every option in which the groups differ, with its value in each."""
+    """Every option that differs between the groups, with its value in each."""
     return differences([group.runs[0].config for group in groups])
 
 
 def unnamed_options(groups: Sequence[Group]) -> list[str]:
-    """Options in which runs of one experiment differ, and which their labels leave out."""
+    """Options that differ between runs of one experiment, and that their labels leave out."""
     found: dict[str, None] = {}
     for name in dict.fromkeys(experiment(group.runs) for group in groups):
         rivals = [group for group in groups if experiment(group.runs) == name]

@@ -17,7 +17,7 @@ from evaluation.comparison.comparison_table import COSTS
 from evaluation.metrics.metric_names import LOWER_IS_BETTER, is_share, number, title
 from evaluation.reports.figures import errors
 
-# Panels beside one another, rows of a panel, characters of a name and of a line of it.
+# Panels next to one another, rows of a panel, characters of a name and of a line of it.
 PANELS, MAX_GROUPS, LONGEST_NAME, LINE = 4, 40, 70, 40
 # Inches of a character and of a line of a name.
 CHARACTER, LINE_HEIGHT = 0.065, 0.15
@@ -26,7 +26,7 @@ CHARACTER, LINE_HEIGHT = 0.065, 0.15
 def draw_comparison(groups: Sequence[Group]) -> Figure:
     """Every run as a point with its interval, several seeds with a tick at their mean; costs as bars.
 
-    Panels stand beside one another, of many tasks in several lines, each of which names the groups.
+    Panels stand next to one another. Those of many tasks stand in several lines, and each line names the groups.
     """
     every, groups = groups, groups[:MAX_GROUPS]
     tasks = task_names(groups)[:MAX_TASKS]

@@ -19,7 +19,7 @@ MISSING = "none"
 def run_labels(
     names: Sequence[str], configs: Sequence[Mapping[str, Any]], fallbacks: Sequence[Sequence[str]]
 ) -> list[str]:
-    """A label for each of several runs (or groups of them): the options in which those of one name differ.
+    """A label for each of several runs (or groups of them): the options that differ between those of one name.
 
     names: of the experiments; they are left out where all runs have the same. fallbacks: for each run what may tell it
     apart where its options do not, each better than the next; the last ones must be unique.
@@ -53,7 +53,7 @@ def _joined(name: str, parts: Sequence[str]) -> str:
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Option -> its value in each configuration, of the options in which they differ.
+    """Option -> its value in each configuration, of the options that differ between them.
 
     A part that was chosen is called by its choice (`fusion=late`); what else differs within it is left out, unless it
     differs between two configurations with the same choice.

@@ -47,7 +47,7 @@ class Attended:
 
 
 def attended_media(model: FusionModel, interleaver: Interleaver, sample: Sample) -> list[Attended]:
-    """The media of a sample with the answering position's attention, in the layers in which it sees any of them.
+    """The media of a sample with the answering position's attention, in the layers where it sees any of them.
 
     Where it sees them in no layer itself, but through other tokens (bottlenecks), the one entry `rollout` stands for
     all layers together. Empty where no attention leads to them at all: concatenation, or no attention weights.

@@ -2,7 +2,7 @@
 
 gradient: gradient times input (Shrikumar et al., arXiv:1605.01713) of the log-probability of the answer, summed over a
 region. The input of a medium is what sets its raw values apart from its neutral content (the mean colour of the image,
-the mean spectrum of the sound), so that a score says, to first order, what is lost when the region becomes neutral; the
+the mean spectrum of the sound). So a score says, to first order, what is lost when the region becomes neutral. The
 input of a word is its embedding. Exact for a model that is linear.
 magnitude: the same products, their absolute values summed. A normalised network hardly changes when a feature is
 scaled, so that signed products of what matters cancel; their size still tells where it is.
@@ -147,8 +147,8 @@ def answer_scores(model: FusionModel, batch: InterleavedBatch, hidden_BLD: Tenso
 def attribute(model: FusionModel, items: Sequence[Answered]) -> list[dict[str, np.ndarray]]:
     """For each item: method -> scores [W]. A method is left out where it cannot tell all regions apart.
 
-    So is attention where a projector mixes regions, and where no attention leads from the answer to some modality:
-    zeros are no ranking. The model must be in evaluation mode, where no item influences another.
+    Attention is left out where a projector mixes regions. It is also left out where no attention leads from the answer
+    to some modality: zeros are no ranking. The model must be in evaluation mode, where no item influences another.
     """
     batch = collate_prompts([item.document for item in items]).to(next(model.parameters()).device)
     found = _gradients(model, batch, items)

@@ -1,8 +1,9 @@
 """Deletion curves: whether what an attribution calls important is what the answer depends on.
 
 The regions with the highest scores are replaced by neutral content, more and more of them (Samek et al.,
-arXiv:1509.06321; Petsiuk et al., arXiv:1806.07421), and the probability of the model's own answer is measured again;
-as often the same number of random regions is replaced. An attribution that means something hurts more than chance.
+arXiv:1509.06321; Petsiuk et al., arXiv:1806.07421). Each time the probability of the model's own answer is measured
+again. As often the same number of random regions is replaced. An attribution that means something hurts more than
+chance.
 
 Patches become the mean colour of their image, frames the mean spectrum of their sound; words are left out.
 

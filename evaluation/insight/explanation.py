@@ -120,7 +120,7 @@ def against(scores_W: np.ndarray) -> list[int]:
 def region_colours(scores_W: np.ndarray, method: str) -> np.ndarray:
     """A colour [W, 4] for each region; its opacity is the score's share of the largest one."""
     largest = max(float(np.abs(scores_W).max()), 1e-30)
-    # Short of the darkest colours_W4, under which nothing can be seen.
+    # Short of the darkest colours: nothing can be seen under them.
     end = 1.3 * largest
     colours_W4 = colormaps[MAPS[method]](Normalize(-end if method == GRADIENT else 0.0, end)(scores_W))
     colours_W4[:, 3] = 0.75 * np.abs(scores_W) / largest

@@ -89,7 +89,7 @@ def prompt_media(sample: Sample, modality: str) -> list[Media]:
 def words(sample: Sample, pictured: Collection[Modality] = ()) -> str:
     """The prompt for a caption: words as they are, media in brackets, and the words of a spoken question if known.
 
-    Media that are `pictured` beside it need no brackets.
+    Media that are `pictured` next to it need no brackets.
     """
     asked, spoken = asked_media(sample), sample.metadata.get(QUESTION)
     shown = []
@@ -104,7 +104,7 @@ def words(sample: Sample, pictured: Collection[Modality] = ()) -> str:
 
 
 def asked_media(sample: Sample) -> list[Segment]:
-    """The media in which a sample asks its question; none where it does not say in which, as it must."""
+    """The media that a sample asks its question in; none where it does not say which, as it must."""
     with suppress(BadSampleError):
         return [item for item in question_of(sample) if words_in(item) is None]
     return []

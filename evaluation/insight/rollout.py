@@ -31,8 +31,8 @@ def rollout(maps: Sequence[AttentionMap], positions_N: Tensor, num_tokens: int) 
 
     Attention rollout (Abnar and Zuidema, arXiv:2005.00928): weights averaged over heads, half of what leaves a layer
     taken to be its residual connection, multiplied through the layers. It is followed from the positions back to the
-    tokens, call by call, so that it also holds where a layer updates some tokens only, or lets them see others through
-    tokens that the method adds; what is due to those themselves is left out. It knows nothing of values, gates and
+    tokens, call by call. So it also holds where a layer updates some tokens only, or lets them see others through
+    tokens that the method adds. What is due to those themselves is left out. It knows nothing of values, gates and
     feed-forward layers.
     """
     largest = max([num_tokens, *(int(part.keys.max()) for part in maps)])

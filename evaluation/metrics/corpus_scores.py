@@ -35,8 +35,8 @@ def bootstrap_corpus(
 
     Percentile interval (Efron and Tibshirani, 1993, chapter 13), which is too narrow where clusters are few: of five it
     held the truth in 82 % of simulated draws. So it is widened to a t interval with the standard error of the
-    resamples, of their logarithms where all are above 0 (94 %). Of a score from 0 to 1 (`is_share`) that is 0, or 1, in
-    most clusters, and in fewer than 30 is not, it is widened to what the exact one leaves open (see
+    resamples, of their logarithms where all are above 0 (94 %). A score from 0 to 1 (`is_share`) may be 0, or 1, in
+    most clusters, and in fewer than 30 not. Then its interval is widened to what the exact one leaves open (see
     `evaluation.metrics.proportions`): so many captions without a hit do not exclude one. A single cluster says nothing
     of others: the interval is then the range of its answers.
     """
@@ -69,7 +69,7 @@ def corpus_ratio(
     """The ratio of two mean scores, each over corpora `[N, x]` of the same N answers, over the same draws of clusters.
 
     Each of `above` and of `below` is a corpus, with zeros where an answer is not part of it; with `floors` the mean
-    score of these is taken from both. None if what is below is not above 0; draws in which it is not are left out.
+    score of these is taken from both. None if what is below is not above 0; draws where it is not are left out.
     """
 
     def mean_scores(corpora: Sequence[np.ndarray]) -> np.ndarray:
@@ -122,7 +122,7 @@ def resampled_totals(totals_Gx: np.ndarray, resamples: int, rng: np.random.Gener
 def spread_interval(found: float, values_r: np.ndarray, num_clusters: int) -> tuple[float, float]:
     """The percentiles of resampled scores, widened to a t interval with their standard error.
 
-    The latter is made of logarithms where all are above 0, for what is spread out there is skewed.
+    The t interval is made of logarithms where all are above 0, because what is spread out there is skewed.
     """
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(values_r, [tail, 100 - tail])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 ACCURACY, LOSS, PERPLEXITY, CHRF, WER, CHOICE = "accuracy", "loss", "perplexity", "chrf", "wer", "choice"
 ANSWER_METRICS = (ACCURACY, CHRF, WER, LOSS, PERPLEXITY, CHOICE)
-# The metric by which retrievals are compared.
+# Retrievals are compared by this metric.
 MAIN_RECALL = "recall@10"
 MEDIAN_RANK = "median_rank"
 

@@ -1,8 +1,8 @@
 """Intervals of a share near 0 and 1, where a bootstrap is too sure: it has seen few failures, or none.
 
 Clopper and Pearson's exact interval (Biometrika 26, 1934) for answers that are not independent, after Korn and Graubard
-(Survey Methodology 24, 1998): the number of answers is divided by the design effect, that is by how much their clusters
-inflate the variance of the share, and reduced for the few degrees of freedom in which it was measured.
+(Survey Methodology 24, 1998). The number of answers is divided by the design effect, that is by how much their clusters
+inflate the variance of the share. It is also reduced, because this was measured with few degrees of freedom.
 
 Differs from them in the design effect. Where all answers are right, or all wrong, it cannot be measured, and the
 answers of a cluster count as one: C clusters that are all right give the interval [(alpha / 2)^(1/C), 1]. With k

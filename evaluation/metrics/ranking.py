@@ -17,7 +17,7 @@ RECALL_AT = (1, 5, 10)
 # Where a curve of recall has its points, times 1, 10, 100 and so on.
 CURVE_STEPS = (1, 2, 5)
 MEDIAN_RANK = "median_rank"
-# Queries whose similarities to all candidates are held at once.
+# So many queries have their similarities to all candidates held at once.
 QUERIES_AT_ONCE = 1024
 # One half, but for what rounding adds or takes.
 HALF = 0.5 - 1e-9
@@ -28,7 +28,7 @@ def ranks(queries_QE: np.ndarray, candidates_JE: np.ndarray, right_P2: np.ndarra
 
     right_P2: (query, candidate) for all that belong together, sorted; one or more for each query. Right candidates do
     not stand in one another's way. Wrong ones that are exactly as similar as the best right one are placed before it as
-    often as in a random order of the equally similar, so that a model to which all look the same gains nothing.
+    often as in a random order of the equally similar. So a model gains nothing if all look the same to it.
     """
     found = []
     for start in range(0, len(queries_QE), QUERIES_AT_ONCE):
@@ -98,7 +98,7 @@ def chance_curve(num_candidates: int, num_right_Q: np.ndarray | Sequence[int], p
 def chance(num_candidates: int, num_right_Q: np.ndarray | Sequence[int] = (1,)) -> dict[str, float]:
     """What random orders of the candidates reach on average, over queries with so many right candidates each.
 
-    The best of m right ones among n is behind the first k with a probability of C(n - m, k) / C(n, k).
+    The best of m right ones among n comes after the first k with a probability of C(n - m, k) / C(n, k).
     """
     sizes, counts = np.unique(np.asarray(num_right_Q), return_counts=True)
     shares = counts / counts.sum()

@@ -50,11 +50,11 @@ def bootstrap(
 ) -> Score:
     """The mean of `correct` [N], hits of 0 to 1, with a 95 % interval over clusters.
 
-    Questions about one image stand or fall together, so answers that share an entry of `clusters` [N] are
-    drawn together: C clusters are drawn with replacement, R times, and the mean is taken over all answers
-    in the draw. Without `clusters` every answer is its own. Percentile interval after Efron and Tibshirani
-    (1993), chapter 13; where fewer than 30 clusters hold a wrong answer, or a right one, which such an interval
-    takes too lightly, the exact one of `evaluation.metrics.proportions` instead.
+    Questions about one image stand or fall together. So answers that share an entry of `clusters` [N] are drawn
+    together: C clusters are drawn with replacement, R times, and the mean is taken over all answers in the draw.
+    Without `clusters` every answer is its own. Percentile interval after Efron and Tibshirani (1993), chapter 13. Such
+    an interval takes wrong answers, or right ones, too lightly where fewer than 30 clusters hold one. There it is the
+    exact one of `evaluation.metrics.proportions` instead.
 
     Raises:
         ValueError: no answers, one outside 0 to 1, an unequal number of clusters, or fewer than 1,000 resamples.
@@ -111,8 +111,8 @@ def bootstrap_ratio(
     """The ratio of two means over the same N answers, `above` and `below`, with a 95 % interval over clusters.
 
     Both means are taken over the same draws, so that what is common to them cancels. None if the mean `below` is not
-    above 0, where a ratio says nothing; draws in which it is not are left out. Where few clusters tell the ratio from
-    1, or from 0, the interval is widened to what so few can exclude (see `evaluation.metrics.proportions`).
+    above 0, where a ratio says nothing; draws where it is not are left out. Where few clusters tell the ratio from 1,
+    or from 0, the interval is widened to what so few can exclude (see `evaluation.metrics.proportions`).
     """
     above_N, below_N = (np.asarray(values, dtype=np.float64) for values in (above, below))
     if len(above_N) != len(below_N) or not len(below_N):

@@ -124,14 +124,14 @@ class AlignmentMonitor:
 
 
 def comparable_mean(found: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Mean recall and mean chance of the directions in which chance is at most twice the least; 0 of none."""
+    """Mean recall and mean chance of the directions where chance is at most twice the least; 0 of none."""
     least = min((random for _, random in found), default=0.0)
     kept = [pair for pair in found if pair[1] <= COMPARABLE * least]
     return tuple(np.mean(kept, axis=0).tolist()) if kept else (0.0, 0.0)
 
 
 class Monitors:
-    """Several monitors as one: a `Monitor` of conversations beside an `AlignmentMonitor`."""
+    """Several monitors as one: a `Monitor` of conversations with an `AlignmentMonitor`."""
 
     def __init__(self, parts: Sequence[Monitor | AlignmentMonitor]) -> None:
         self._parts = parts

@@ -30,7 +30,7 @@ from fusion.mode import switched
 from fusion.model import FusionModel
 
 Item = TypeVar("Item")
-# Between the first two stands a column for each modality of which there are pictures.
+# A column for each modality that has pictures stands between the first two.
 COLUMNS = ("task", "question", "expected", "answer", "right")
 
 
@@ -58,11 +58,11 @@ class Monitor:
     well.
 
     Logs to the tracker a table of about `num_examples` questions, spread evenly over and within the tasks, and what the
-    answer to one question of each task attends to, if anything (see `attended_media`); and as scalars how the attention
-    of each layer is divided between modalities, over `mass_samples` questions of each task (see `attention_mass`). The
-    questions are the same at every step. An answer may have `max_new_tokens`; None: as many as the longest expected
-    one and its end. `image_cell(pixels)` and `audio_cell(samples, rate)` make the cells of the tracker's tables;
-    without them cells are words.
+    answer to one question of each task attends to, if anything (see `attended_media`). It also logs, as scalars, how
+    the attention of each layer is divided between modalities, over `mass_samples` questions of each task (see
+    `attention_mass`). The questions are the same at every step. An answer may have `max_new_tokens`; None: as many as
+    the longest expected one and its end. `image_cell(pixels)` and `audio_cell(samples, rate)` make the cells of the
+    tracker's tables; without them cells are words.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Monitor:
         return dict(zip(self.metrics, [*accuracies, *losses, *similar, *means, *ends], strict=True))
 
     def _loss(self, model: FusionModel, predictions: Sequence[Prediction]) -> float:
-        """Of the expected answers of one task; not a number if none of them fits behind its prompt."""
+        """Of the expected answers of one task; not a number if none of them fits after its prompt."""
         asked = [item.sample for item in spread(predictions, self._loss_samples or len(predictions))]
         expected = [(sample.messages[-1],) for sample in asked]
         found = likelihoods(

@@ -1,4 +1,4 @@
-"""The scores of answers beside their audit, by the main metric of each task, as markdown and for the terminal."""
+"""The scores of answers next to their audit, by the main metric of each task, as markdown and for the terminal."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def note_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def accuracy_tables(report: Mapping[str, Any], console: Console) -> list[Table]:
-    """The main metric of every task beside its audit, and all metrics of the tasks that have several.
+    """The main metric of every task next to its audit, and all metrics of the tasks that have several.
 
     Tasks become the columns where the audit is too wide for the console.
     """
@@ -202,7 +202,7 @@ def accuracy_cells(report: Mapping[str, Any], metric: str, tasks: Sequence[str])
 
 
 def as_table(head: Sequence[str], rows: Sequence[Sequence[str]], metric: str | None = ACCURACY) -> Table:
-    """A table whose first column is a name and whose others are numbers; what does not fit is folded, not cut off."""
+    """A table with names in its first column and numbers in the others; what does not fit is folded, not cut off."""
     words = None if metric is None else f"{SHORT_WORDS[metric]}, with 95 % interval"
     shown = Table(title=words, title_justify="left", box=None, pad_edge=False)
     for place, name in enumerate(head):

@@ -21,7 +21,7 @@ def answer_rows(
 ) -> list[dict[str, Any]]:
     """One row a question: its task, id and metadata, what was expected and given, and with what it is resampled.
 
-    `scores` holds what each metric but accuracy says of this answer alone, where any was measured; with a likelihood,
+    `scores` holds what each metric but accuracy says of this answer alone, where any was measured. With a likelihood,
     `tokens` are those of the expected answer, and `chosen` is the likeliest candidate where there was a choice.
     """
     return [

@@ -48,7 +48,7 @@ MODEL, CHANGED, BLIND = bar_style(0), bar_style(1), {"facecolor": GREY, "hatch":
 WIDTH = 8.0
 MAX_ROWS = 32
 MAX_ANSWERS = 20
-# Numbers of answers behind a row that fit beside it.
+# So many numbers of answers of a row fit next to it.
 MAX_SIZES = 4
 # Curves of a legend that fits among them.
 MOST_INSIDE = 4
@@ -185,7 +185,7 @@ def lower_words(metric: str) -> str:
 
 
 def sizes(scores: Mapping[str, Mapping[str, Any]], key: str) -> str:
-    """Numbers of answers behind a row, once if all tasks have the same."""
+    """The numbers of answers that a row is computed from, once if all tasks have the same."""
     numbers = [task[key]["n"] for task in scores.values() if key in task]
     shown = numbers[:1] if len(set(numbers)) == 1 else numbers
     return " / ".join(f"{size:,}" for size in shown[:MAX_SIZES]) + (" ..." if len(shown) > MAX_SIZES else "")
@@ -198,7 +198,7 @@ def draw_confusion(task: str, counts: Mapping[str, Mapping[str, int]]) -> Figure
     figure = new_figure(max(side + 1, 4), max(side, 3))
     axes = figure.subplots()
     shares = table / table.sum(axis=1, keepdims=True).clip(min=1)
-    # The root makes single mistakes visible beside a diagonal that holds nearly everything.
+    # The root makes single mistakes visible next to a diagonal that holds nearly everything.
     picture = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.4, vmin=0, vmax=1))
     for row, column in zip(*np.nonzero(table), strict=True):
         colour = "white" if shares[row, column] > 0.35 else "black"
@@ -252,7 +252,7 @@ def draw_training(curves: Mapping[str, np.ndarray]) -> Figure:
 
 
 def outshone(name: str, curves: Mapping[str, np.ndarray]) -> bool:
-    """Whether a curve is the accuracy of free text, of which there is chrF as well."""
+    """Whether a curve is the accuracy of free text, which has chrF as well."""
     head, _, metric = name.rpartition("/")
     return metric == ACCURACY and head.count("/") > 0 and f"{head}/{CHRF}" in curves
 

@@ -1,4 +1,4 @@
-"""What a reader looks at beside a score of free text: how the scores of single answers spread, the worst and the best.
+"""What a reader looks at next to a score of free text: how the scores of single answers spread, the worst and the best.
 
 Shape legend: N items (answers).
 """
@@ -45,7 +45,7 @@ def spread_of_scores(predictions: Sequence[Prediction], metric: AnswerMetric) ->
 
 
 def example(prediction: Prediction, score: float) -> dict[str, Any]:
-    """One answer beside what was expected."""
+    """One answer next to what was expected."""
     words = {
         "question": question_words(prediction.sample),
         "expected": prediction.expected,

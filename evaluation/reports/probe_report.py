@@ -71,7 +71,7 @@ def draw_deletion(attribution: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def draw_deleted(axes: Axes, found: Mapping[str, Any]) -> None:
-    """A line with intervals for each order in which regions are deleted."""
+    """A line with intervals for each order of deleting regions."""
     for place, (name, curve) in enumerate(found["curves"].items()):
         scores = [found["full"], *curve["probability"]]
         bars = [[float(errors(score)[side, 0]) for score in scores] for side in (0, 1)]

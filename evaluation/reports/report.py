@@ -93,7 +93,7 @@ def choose_folder(
     old = read_report(folder)
     if old is None or old["provenance"].get("checkpoint_hash") != checkpoint_hash:
         return folder
-    # Those of a retrieval have a task for each direction in which a source is asked.
+    # Those of a retrieval have a task for each direction that a source is asked in.
     if set(old.get("sources", old["tasks"])) != set(tasks):
         there = ", ".join(old["tasks"])
         raise BadInputError(f"{folder}: holds a report on other tasks ({there}); choose a folder with output=...")
@@ -127,7 +127,7 @@ def all_pictures(report: Mapping[str, Any], metrics: Path | None) -> dict[str, t
 
 
 def keep_old_report(folder: Path, report: Mapping[str, Any]) -> None:
-    """Moves what lies in `folder` to `evaluations/step_M` there, or `step_M-2` and so on, so that nothing is lost; a
+    """Moves what lies in `folder` to `evaluations/step_M` there, or `step_M-2` and so on, so that nothing is lost. A
     report of the same checkpoint that found the same is left to be replaced.
     """
     old = read_report(folder)
@@ -143,7 +143,7 @@ def keep_old_report(folder: Path, report: Mapping[str, Any]) -> None:
 
 
 def _findings(report: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A report without the circumstances in which it was made, as JSON has it."""
+    """A report without the circumstances of its making, as JSON has it."""
     found = {key: value for key, value in report.items() if key != "provenance"}
     return json.loads(json.dumps({**found, "checkpoint_hash": report["provenance"].get("checkpoint_hash")}))
 
@@ -260,7 +260,7 @@ def as_text(value: Any) -> str:
 
 
 def print_table(report: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints retrievals, and the main score and interval of every other task beside its audit."""
+    """Prints retrievals, and the main score and interval of every other task next to its audit."""
     console = console or Console()
     if with_metric(report, MAIN_RECALL):
         console.print(retrieval_table(report))

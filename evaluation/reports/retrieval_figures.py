@@ -17,7 +17,7 @@ from evaluation.reports.figures import WIDTH
 
 MAX_LABELS = len(COLOURS) - 1
 REST: Any = {"color": "#BBBBBB", "marker": ".", "s": 9, "linewidths": 0}
-# Pairs of modalities beside one another.
+# Pairs of modalities next to one another.
 MAX_COLUMNS = 4
 
 

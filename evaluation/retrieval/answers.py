@@ -22,7 +22,7 @@ from evaluation.retrieval.partners import Search, search
 
 # How many of the first candidates a row of answers has.
 SHOWN = 5
-# The rank up to which a query counts as right, that of the main metric.
+# A query counts as right up to this rank, that of the main metric.
 WITHIN = 10
 
 
@@ -153,7 +153,7 @@ def segment_of(sample: AlignedSample, modality: Modality) -> Segment:
 
 
 def words_of(sample: AlignedSample, modality: Modality) -> str:
-    """What a sample holds of a modality, for a reader: its text, its file, or whose it is."""
+    """What a sample holds of a modality, for a reader: its text, its file, or the sample that it belongs to."""
     segment = segment_of(sample, modality)
     if (words := words_in(segment)) is not None:
         return words

@@ -1,4 +1,4 @@
-"""Ridge regression between the features of a model's frozen encoders, beside which its shared space is reported.
+"""Ridge regression between the features of a model's frozen encoders: it is reported next to the shared space.
 
 Shape legend: N items, T places in an item, C width of the features, Q queries.
 """
@@ -26,7 +26,7 @@ FEWEST = 2
 
 
 def frozen_modalities(model: FusionModel) -> list[Modality]:
-    """The media whose encoders have no weight that is trained, in the order of the model's modalities."""
+    """The media with encoders that have no trained weight, in the order of the model's modalities."""
     return model.frozen_modalities
 
 
@@ -60,7 +60,7 @@ class RidgeBaseline:
     def directions(
         self, samples: Sequence[AlignedSample], embedded: Mapping[Modality, Embedded]
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """See `ridge_directions`; candidates and queries are the samples of which the model made embeddings."""
+        """See `ridge_directions`; candidates and queries are the samples that the model made embeddings of."""
         if len(self._train) < 2:
             return {}
         places = np.unique(np.concatenate([found.samples for found in embedded.values()]))
@@ -81,7 +81,7 @@ def pooled_features(
 ) -> dict[Modality, Embedded]:
     """What the encoders make of the samples at `places`, without projector: the mean over each item's features.
 
-    As in `evaluation.retrieval.embedding.embed`, a sample that cannot be read is left out as a whole and the reason
+    As in `evaluation.retrieval.embedding.embed`, a sample that cannot be read is left out as a whole. The reason is
     added to `skipped`, or raised as `BadSampleError` where that is None.
     """
     found: dict[Modality, list[tuple[int, int, np.ndarray]]] = {name: [] for name in modalities}

@@ -1,8 +1,8 @@
 """Which candidates are right for which queries, where captions, pictures or clips repeat.
 
-Equal contents are one query and one candidate, and a candidate is right for a query if some sample holds both: a
-picture with five captions, in five rows, is one picture that five captions are right for. So COCO and Flickr30k are
-scored as open_clip scores them, and a picture counts once however many captions it has.
+Equal contents are one query and one candidate. A candidate is right for a query if some sample holds both: a picture
+with five captions, in five rows, is one picture that five captions are right for. So COCO and Flickr30k are scored as
+open_clip scores them, and a picture counts once however many captions it has.
 
 Shape legend: N items, Q queries, J keys or candidates (candidates), P pairs (pairs that belong together).
 """
@@ -48,7 +48,7 @@ def search(first: Embedded, second: Embedded) -> Search | None:
 
 
 def _distinct(contents_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The places at which each content is met first, ascending, and for every place the number of its content."""
+    """The places where each content is met first, ascending, and for every place the number of its content."""
     _, first, numbers = np.unique(contents_N, return_index=True, return_inverse=True)
     order = np.argsort(first)
     return first[order], np.argsort(order)[numbers.reshape(-1)]

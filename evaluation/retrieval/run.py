@@ -33,7 +33,7 @@ from fusion.model import FusionModel
 
 FLOPS_SAMPLES = 16
 MAX_REASONS = 20
-# The modalities in which a class can be named.
+# The modalities that can name a class.
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class RetrievalSettings:
     that some sample holds together with the query are right (see `evaluation.retrieval.partners`).
     classes: the field of metadata that zero-shot classification predicts, as "emoji/image_to_group"; None: none.
     prompt: the text of a class, where {} is its name.
-    cluster: the field of metadata whose equal values are drawn together for intervals; where it is missing, samples
-        that share a medium are.
+    cluster: a field of metadata. Samples with equal values of it are drawn together for intervals; where it is
+        missing, samples that share a medium are.
     map_samples: how many samples the map of embeddings shows.
-    ridge: training samples, on which a ridge regression between the features of every two frozen encoders is fitted, as
-        a baseline; None leaves it out.
+    ridge: training samples. A ridge regression between the features of every two frozen encoders is fitted on them,
+        as a baseline; None leaves it out.
     """
 
     tasks: Mapping[str, Source]
@@ -133,7 +133,7 @@ def evaluate_retrieval(
 
 
 def directions(embedded: Mapping[Modality, Embedded]) -> dict[str, Direction]:
-    """Every modality to every other that some sample has beside it, by name ("image_to_text")."""
+    """Every modality to every other that some sample has with it, by name ("image_to_text")."""
     found = (Direction.ask(embedded, first, second) for first, second in permutations(embedded, 2))
     return {asked.name: asked for asked in found if asked is not None}
 
@@ -170,7 +170,7 @@ def _add_ridge(
     settings: RetrievalSettings,
     frozen: Sequence[Modality],
 ) -> None:
-    """The regression beside the model: the same queries, candidates and intervals; or why there is none."""
+    """The regression next to the model: the same queries, candidates and intervals; or why there is none."""
     if not found:
         report["omitted"].setdefault(task, {})["ridge regression"] = _why_no_ridge(frozen)
     options = (settings.bootstrap.resamples, settings.bootstrap.seed)
@@ -206,7 +206,7 @@ def _add_classification(
     settings: RetrievalSettings,
     encoder: tuple[FusionModel, Interleaver],
 ) -> list[dict[str, Any]]:
-    """Zero-shot accuracy of every medium: the class whose name is the most similar, no class having been taught.
+    """Zero-shot accuracy of every medium: the class with the most similar name is chosen, and no class has been taught.
 
     Returns the classes that were given, as rows of answers.
     """

@@ -56,7 +56,7 @@ def modality_gap(embedded: Mapping[Modality, Embedded]) -> dict[str, Any]:
         found = search(embedded[first], embedded[second])
         if found is None or len(found.right) < 2:
             continue
-        # Candidates whose samples lack the query's modality have no partner, and are no part of this.
+        # Candidates of samples without the query's modality have no partner, and are no part of this.
         places, columns = np.unique(found.right[:, 1], return_inverse=True)
         a, b = embedded[first].values[found.queries], embedded[second].values[found.candidates[places]]
         cosines = np.clip(a @ b.T, -1, 1)  # rounding must put none outside of the histogram

@@ -1,4 +1,4 @@
-"""FlexAttention (arXiv:2412.05496): attention that leaves out the blocks of a mask in which nobody sees anybody.
+"""FlexAttention (arXiv:2412.05496): attention that leaves out the blocks of a mask where nobody sees anybody.
 
 The mask is a function of two places; blocks follow from it.
 

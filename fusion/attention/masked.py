@@ -33,7 +33,7 @@ def dense_attention(q_BHLK: Tensor, k_BHJK: Tensor, v_BHJK: Tensor, mask_BLJ: Te
 
 
 def masked_attention(q_BHLK: Tensor, k_BHJK: Tensor, v_BHJK: Tensor, mask_BLJ: Tensor) -> Tensor:
-    """torch's fused attention with a mask. Padding queries see themselves, lest they become NaN, and are zeroed."""
+    """torch's fused attention with a mask. Padding queries see themselves, so as not to become NaN, and are zeroed."""
     visible_BL = mask_BLJ.any(-1)
     mask = mask_BLJ | ~visible_BL[..., None]
     k_BHJK, v_BHJK = (share_heads(x, q_BHLK.shape[1]) for x in (k_BHJK, v_BHJK))

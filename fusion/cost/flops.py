@@ -1,12 +1,12 @@
 """Floating-point operations of a document, counted on paper: from shapes, module by module.
 
-A multiplication with its addition is two operations; norms, activations, lookups and sums are free, and causal
-attention counts the whole square: the conventions of torch's `FlopCounterMode`, to which tests and certification hold
-this counter on documents alone, in the forward and in the backward pass. It is the one that is reported, rather than
-torch's, for three reasons. A document costs the same alone, packed, or padded in a batch, because only its own tokens
-are counted. It costs the same by every implementation: the dense reference and the folded path do the same for it,
-although they waste different amounts; activations that are computed again for the backward pass are not counted again.
-And what a model of any size costs follows from the calls of a small one, which `fusion/cost/sizing.py` needs.
+A multiplication with its addition is two operations. Norms, activations, lookups and sums are free, and causal
+attention counts the whole square. These are the conventions of torch's `FlopCounterMode`. Tests and certification hold
+this counter to it on documents alone, in the forward and in the backward pass. It is the one that is reported, rather
+than torch's, for three reasons. A document costs the same alone, packed, or padded in a batch, because only its own
+tokens are counted. It costs the same by every implementation: the dense reference and the folded path do the same for
+it, although they waste different amounts. Activations that are computed again for the backward pass are not counted
+again. And what a model of any size costs follows from the calls of a small one, which `fusion/cost/sizing.py` needs.
 
 Encoders may be of any library, and keep their width when the model's changes: they are counted by torch while they
 run, each medium alone. Projectors, fusion methods, the shared space and the head are counted here. Which gradients are
@@ -64,8 +64,8 @@ class Usage:
 def usages(model: FusionModel, batch: InterleavedBatch) -> list[Usage]:
     """What `model` is asked to do for each document of a batch, without padding and with the head at its labels.
 
-    Each document is run once. Each medium is run by itself, lest a longer one in the same document pad it; items of one
-    shape cost an encoder the same, and are counted once.
+    Each document is run once. Each medium is run by itself, so that no longer one in the same document pads it. Items
+    of one shape cost an encoder the same, and are counted once.
     """
     known: dict[tuple[str, tuple[int, ...]], tuple[int, int]] = {}
     return [_usage(model, document, known) for document in documents_alone(batch)]
@@ -154,7 +154,7 @@ def documents_alone(batch: InterleavedBatch) -> Iterator[InterleavedBatch]:
 
 
 def _recorded(model: nn.Module, run: Callable[[], Any], inside: Callable[[str], bool]) -> list[Call]:
-    """The calls of modules whose operations are counted, while `run` runs.
+    """The calls of modules with counted operations, while `run` runs.
 
     Raises `BadInputError` for a module that multiplies and is not counted.
     """

@@ -6,7 +6,7 @@ A module that computes more than what its children do defines
 
 for the operations of its own, given what its `forward` was given. It must take widths from itself, and from the inputs
 nothing but how many tokens there are and who sees whom (tensors of numbers are on the meta device, with the
-`requires_grad` that they had). A mere number stands for one product, both factors of which need a gradient.
+`requires_grad` that they had). A mere number stands for one product where both factors need a gradient.
 
 Who overrides `forward` must say anew what it costs: a count is taken from a class or its parents only where `forward`
 is theirs too.
@@ -156,8 +156,8 @@ def _pairs(around: Any, pairs: int, q: Tensor, k: Tensor, v: Tensor) -> list[Pro
     return _attention(operations, q.requires_grad, k.requires_grad, v.requires_grad)
 
 
-# What a module of a kind computes by itself, besides what its children do. Attention of torch's does not call its
-# child `out_proj`, but takes its weights.
+# What a module of a kind computes by itself, in addition to what its children do. Attention of torch's does not call
+# its child `out_proj`, but takes its weights.
 RULES: dict[type, Rule] = {
     nn.Linear: _linear,
     nn.Conv1d: _convolution,

@@ -51,7 +51,7 @@ def solve(
     batch: InterleavedBatch | None = None,
     encoders: Mapping[str, Encoder] | None = None,
 ) -> Size:
-    """The configuration whose model costs nearest to `target`, found by its width; at most 2 % away.
+    """The configuration with the model that costs nearest to `target`, found by its width; at most 2 % away.
 
     quantity: "parameters", or "flops" of the forward pass of a sample, averaged over those of `batch`. `d_model`
     stays a multiple of twice every number of heads, which are fixed, as are depth and encoders. Where the steps between
@@ -92,7 +92,7 @@ def narrowest(config: DictConfig) -> DictConfig:
 
 
 class StandIn(Encoder):
-    """An encoder whose parameters count, but which is not run, so that what follows it may be on the meta device."""
+    """An encoder with parameters that count. It is not run, so that what follows it may be on the meta device."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ def _sized(config: DictConfig, width: int, scale: float) -> DictConfig:
 
 
 def _neighbours(cost: Callable[[int], float], target: float, most: int) -> tuple[int, int]:
-    """Two numbers from 1 to `most` between whose costs the target lies, one apart; or twice the nearest end.
+    """Two numbers from 1 to `most`, one apart, where the target lies between their costs; or twice the nearest end.
 
     `cost` must grow.
     """

@@ -27,8 +27,8 @@ UNCOUNTED = {
 def torch_count(module: nn.Module, run: Callable[[], Any]) -> int:
     """Operations of `run`, which runs `module` or a part of it, as torch's `FlopCounterMode` counts them.
 
-    With attention, encoder layers and recurrent layers written out, for it takes the fused ones of the CPU for nothing;
-    and with no parameter that asks for a gradient, for without gradients it fails at those that do.
+    Attention, encoder layers and recurrent layers are written out, because it takes the fused ones of the CPU for
+    nothing. No parameter asks for a gradient, because without gradients it fails at those that do.
 
     Raises `BadInputError` for a product that it does not count.
     """

@@ -1,1 +1,1 @@
-"""Feed-forward layers: the part of a block in which each token is alone."""
+"""Feed-forward layers: the part of a block where each token is alone."""

@@ -23,7 +23,8 @@ class Cache:
 
     A cache attends: `attend` takes what the layer's `meet` takes of the new tokens, keeps what later tokens need of it,
     and gives what each new token sees, of earlier calls and of this one. A call may bring any number of tokens for each
-    row, padding (group -1) anywhere among them, and nothing but padding for some rows: these stay as they are.
+    row, and padding (group -1) anywhere among them. It may bring nothing but padding for some rows: these stay as they
+    are.
 
     Rows are apart: no row is seen by another, even where two have the same group ids. A row may hold several groups
     (documents, or the modalities of one), which are apart too. So who keeps a state instead of tokens keeps one for
@@ -89,7 +90,7 @@ class CacheList(list[Any], Cache):
 class TokenSlots(Cache):
     """Tensors of tokens, `kept` [B, J, ..] each, in slots that are set aside once.
 
-    Rows may have different lengths: each writes behind its own last token, so prompts of mixed length decode together
+    Rows may have different lengths: each writes after its own last token. So prompts of mixed length decode together
     although they are padded on the right. Padding is not kept: it goes to a slot after the last, which nobody reads.
 
     shapes: of what is kept of one token. like: its type and device.

@@ -31,7 +31,7 @@ def generate(
     """New tokens of each prompt, without the end token.
 
     `prompts` holds one document per row, padded on the right. `rules` say what may come next (see
-    `fusion.generation.rules`); of what they leave the likeliest token is taken. Neither the other rows nor the padding
+    `fusion.generation.rules`); of what they leave the likeliest token is taken. The other rows and the padding do not
     change a row's answer, if they do not change what a rule says of it. The model is in evaluation mode meanwhile.
 
     Raises `ValueError` if an answer could not end, or if rules leave a row nothing.

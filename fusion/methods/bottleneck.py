@@ -26,7 +26,7 @@ from fusion.sequence import EmbeddedSequence, Visibility
 class _Tokens:
     """What is known of all N tokens. `order` sorts them as they stand in the batch; modality -1 is a bottleneck.
 
-    A bottleneck has the place and the position of the token behind which it stands.
+    A bottleneck has the place and the position of the token that it stands after.
     """
 
     modality_ids: Tensor
@@ -39,17 +39,16 @@ class _Tokens:
 
 
 class BottleneckFusion(MidFusion):
-    """Mid fusion whose upper layers meet in bottleneck tokens alone (MBT, arXiv:2107.00135).
+    """Mid fusion with upper layers that meet in bottleneck tokens alone (MBT, arXiv:2107.00135).
 
     Media see their own modality and bottleneck tokens; text sees text and bottleneck tokens. These belong to every
-    group, so a layer makes one pass for each modality, over its tokens and the bottleneck tokens of the document, media
-    first and text last; each pass updates the bottleneck tokens, which count as tokens of its modality, in weights and
-    for feed-forward layers. Layers below `fusion_layer` keep modalities apart
-    altogether, as in the paper.
+    group. So a layer makes one pass for each modality, over its tokens and the bottleneck tokens of the document, media
+    first and text last. Each pass updates the bottleneck tokens. They count as tokens of its modality, in weights and
+    for feed-forward layers. Layers below `fusion_layer` keep modalities apart altogether, as in the paper.
 
-    Differs from MBT, which classifies a fixed pair of inputs, in that `num_bottlenecks` tokens stand behind every
-    item of a medium and all attention is causal, so that interleaved sequences can be generated; and in that the
-    passes follow one another where the paper averages their updates.
+    Two things differ from MBT, which classifies a fixed pair of inputs. `num_bottlenecks` tokens stand after every item
+    of a medium and all attention is causal, so that interleaved sequences can be generated. And the passes follow one
+    another, where the paper averages their updates.
     """
 
     def __init__(self, d_model: int, num_bottlenecks: int = 4, fusion_layer: int = 0, **stack: Any) -> None:
@@ -113,7 +112,7 @@ class BottleneckFusion(MidFusion):
         return selection, visibility, selection.positions(tokens.positions)
 
     def _tokens(self, sequence: EmbeddedSequence) -> _Tokens:
-        """All tokens: those of the sequence, then the bottleneck tokens of each item, which stand behind its last."""
+        """All tokens: those of the sequence, then the bottleneck tokens of each item, which stand after its last."""
         length = sequence.document_ids.shape[1]
         segments = sequence.segment_ids.flatten()
         following = torch.cat(

@@ -1,4 +1,4 @@
-"""Concatenation: unimodal models whose pooled states are joined by a multi-layer perceptron.
+"""Concatenation: a multi-layer perceptron joins the pooled states of unimodal models.
 
 Shape legend: B rows of a batch, L tokens in a row, F tokens of the flattened batch, M modalities, R rows laid out
 anew, T places in an item, D `d_model`, N items (numbers of rows).

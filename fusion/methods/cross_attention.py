@@ -45,7 +45,7 @@ class GatedCrossAttention(nn.Module):
         self.gate = nn.Parameter(torch.full((1,), float(gate_init)))
         self.feed_forward_gate = nn.Parameter(torch.full((1,), float(gate_init)))
         if gate_init == 0:
-            # The gates make this start as the identity: with a second zero behind them nothing would ever learn.
+            # The gates make this start as the identity: with a second zero after them nothing would ever learn.
             for module in self.modules():
                 if isinstance(module, nn.Linear):
                     module.reset_parameters()
@@ -73,12 +73,12 @@ class CrossAttentionFusion(FusionMethod):
     own weights, modality by modality. Text layers see text alone. A list of mixers is repeated over the text layers,
     and from its start over the media layers.
 
-    gate_init: 0 as in Flamingo, whose language model is pretrained and must not be disturbed. Another value leaves the
-    gates open; the output projections then start at zero, as in every other method, and open at the rate of the
+    gate_init: 0 as in Flamingo, where the language model is pretrained and must not be disturbed. Another value leaves
+    the gates open. The output projections then start at zero, as in every other method, and open at the rate of the
     optimizer's matrices instead of that of its scalars.
 
-    Differs from Flamingo in that nothing is pretrained or frozen, that a token sees all earlier media of
-    its document and not the last image only, and that resampling is left to the projector.
+    Three things differ from Flamingo. Nothing is pretrained or frozen. A token sees all earlier media of its document
+    and not the last image only. Resampling is left to the projector.
     """
 
     def __init__(

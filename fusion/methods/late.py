@@ -8,7 +8,7 @@ from fusion.methods.mid import MidFusion
 
 
 class LateFusion(MidFusion):
-    """Mid fusion whose only common layer is the last one.
+    """Mid fusion with one common layer only, the last one.
 
     The late fusion of classifiers averages the scores of unimodal models; a generator has one stream of text that needs
     the others, so they meet in one layer of attention.

@@ -82,7 +82,7 @@ def select_text_and_media(sequence: EmbeddedSequence, in_rows: bool) -> tuple[Se
 
 
 def _padded_rows(tokens_F: Tensor, rows_F: Tensor, num_rows: int, fill: int) -> Tensor:
-    """Tokens [R, T] by their row, in their order, `fill` behind the last one."""
+    """Tokens [R, T] by their row, in their order, `fill` after the last one."""
     tokens_F, rows_F = tokens_F[rows_F.argsort(stable=True)], rows_F.sort(stable=True).values
     counts = torch.bincount(rows_F, minlength=num_rows)
     places = torch.arange(len(tokens_F), device=tokens_F.device) - (counts.cumsum(0) - counts)[rows_F]

@@ -1,1 +1,1 @@
-"""Mixers: the part of a block in which tokens see one another."""
+"""Mixers: the part of a block where tokens see one another."""

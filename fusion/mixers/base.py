@@ -1,4 +1,4 @@
-"""What every mixer offers: the part of a block in which tokens see one another.
+"""What every mixer offers: the part of a block where tokens see one another.
 
 Shape legend: B rows of a batch, L tokens in a row, D `d_model`.
 """
@@ -25,7 +25,7 @@ class Mixer(nn.Module):
 
     `before` and `after` take each token alone; only in `meet` do tokens see one another. So weights per modality
     (`ModalityBlock`) work for every mixer: each modality has a `before` and an `after` of its own, and all tokens meet
-    in one `meet`. Hence `meet` must have no weights. What it needs of weights (a decay, a gate) is a part that `before`
+    in one `meet`. So `meet` must have no weights. What it needs of weights (a decay, a gate) is a part that `before`
     makes for each token. Where it multiplies, it calls a module that does so, as `SelfAttention` calls its
     `GroupAttention`: operations are counted by calls of modules (see `fusion/cost/products.py`).
 

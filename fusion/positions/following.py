@@ -12,10 +12,10 @@ from data.types import PADDING_DOCUMENT, InterleavedBatch
 
 
 def following(batch: InterleavedBatch) -> tuple[Tensor, Tensor]:
-    """The place [B, 1] and the position [B, 1, A] of the token that is written behind each row, of one document.
+    """The place [B, 1] and the position [B, 1, A] of the token that is written after each row, of one document.
 
     Its place is the next one. Its position is the same along every axis: one more than any token has along any axis, so
-    that text goes on behind all of a medium, however it lies (Qwen2-VL, arXiv:2409.12191). Of a row of padding both are
+    that text goes on after all of a medium, however it lies (Qwen2-VL, arXiv:2409.12191). Of a row of padding both are
     0.
     """
     padding_BL = batch.document_ids == PADDING_DOCUMENT

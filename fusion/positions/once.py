@@ -23,8 +23,8 @@ class Positions:
     how far tokens are apart. Who comes before whom is said by `Visibility`, which does not read them.
 
     All layers of a forward pass are given the same object, as they are given the same `Visibility`. The first one that
-    asks for the rotation of its queries computes it, the others find it, and so does a block whose activations are
-    computed again for the backward pass.
+    asks for the rotation of its queries computes it, and the others find it. A block finds it, too, if its activations
+    are computed again for the backward pass.
     """
 
     def __init__(self, coordinates_BLA: Tensor) -> None:

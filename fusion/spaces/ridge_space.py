@@ -18,7 +18,7 @@ from fusion.spaces.shared_space import SharedSpace
 
 # The fewest samples with both modalities that a regression is fitted on.
 FEWEST = 2
-# Standard deviation of the weights behind learned parts at the start.
+# Standard deviation of the weights that make learned parts, at the start.
 SMALL = 1e-3
 
 
@@ -27,8 +27,8 @@ class Anchor(nn.Module):
 
     A block for each of them, of length 1 divided by the root of their number: the features themselves without their
     mean, and what a ridge regression predicts of the others. So the inner product of two anchors is the mean over
-    blocks of the cosine by which a regression is judged (`evaluation.retrieval.ridge`), in both directions at once.
-    Nothing here is trained. Until it is fitted all blocks are 0.
+    blocks of the cosine that judges a regression (`evaluation.retrieval.ridge`), in both directions at once. Nothing
+    here is trained. Until it is fitted all blocks are 0.
     """
 
     mean: Tensor
@@ -66,15 +66,15 @@ class Anchor(nn.Module):
 
 
 class RidgeSpace(SharedSpace):
-    """A shared space whose media with frozen encoders bring their anchor, beside which they learn what it misses.
+    """A shared space: media with frozen encoders bring their anchor, and learn in addition what it misses.
 
         frozen medium:  [anchor of its features, bounded(head(mean of the segment's hidden states))] -> length 1
         any other:      head(mean of the segment's hidden states) -> length 1
 
-    The learned part is as good as 0 at the start, where similarities are those of the regressions; it grows to a
-    length of at most `residual` where the anchor has 1, so that a training on few samples cannot forget the frozen
-    features in favour of what it learned by heart. Media without an anchor (text, and encoders that are trained) are
-    learned into the whole space.
+    The learned part is as good as 0 at the start, where similarities are those of the regressions. It grows to a length
+    of at most `residual` where the anchor has 1. So a training on few samples cannot forget the frozen features in
+    favour of what it learned by heart. Media without an anchor (text, and encoders that are trained) are learned into
+    the whole space.
 
     d_embedding: width of the learned part, and of everything for a model with fewer than two frozen encoders.
     """
@@ -103,7 +103,7 @@ class RidgeSpace(SharedSpace):
         widths = {name: d_learned if name in frozen else self.d_embedding for name in self.modalities}
         heads = {name: nn.Linear(self.d_model, width, bias=False) for name, width in widths.items()}
         for name in frozen:
-            # Not 0: of two learned parts that are both 0 neither has a gradient.
+            # Not 0: if two learned parts are both 0, neither has a gradient.
             nn.init.normal_(heads[name].weight, std=SMALL)
         self.heads = nn.ModuleDict(heads)
 

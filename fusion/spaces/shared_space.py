@@ -23,8 +23,8 @@ class SharedSpace(nn.Module):
     """Mean of a segment's hidden states -> a linear head for its modality -> length 1.
 
     The segment went through the fusion method as a document of its own. Each pair of modalities has a learned scale of
-    its similarities, and a bias if one is given. A scale above 100 acts as 100; CLIP sets the parameter itself back,
-    here it keeps its value and its gradient, so that it can return.
+    its similarities, and a bias if one is given. A scale above 100 acts as 100. CLIP sets the parameter itself back.
+    Here it keeps its value and its gradient, so that it can return.
 
     scale: InfoNCE starts from 1 / 0.07 (CLIP), the sigmoid loss from 10 with a bias of -10 (arXiv:2303.15343).
     """

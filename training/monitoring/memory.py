@@ -14,8 +14,8 @@ STATUS, CLEAR, PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs"), 
 class PeakMemory:
     """Watches updates: `start` before each, `stop` after it.
 
-    What is measured is the memory of tensors on CUDA, else the resident memory of this process, with all that it holds
-    besides (libraries, data); nothing where the system cannot measure a part of a process's life (not Linux).
+    On CUDA it measures the memory of tensors. Elsewhere it measures the resident memory of this process, with all else
+    that it holds (libraries, data), or nothing where the system cannot measure a part of a process's life (not Linux).
     """
 
     def __init__(self, device: torch.device) -> None:

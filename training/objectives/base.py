@@ -1,8 +1,8 @@
 """What an objective is, and what it returns.
 
 An objective turns a model's hidden states of a batch into `LossTerms`. It returns sums, never means: the trainer
-divides by the count of the whole accumulation window over all processes, so that accumulating is the same as a larger
-batch (but for contrastive objectives, whose loss depends on what is in a batch together).
+divides by the count of the whole accumulation window over all processes. So accumulating is the same as a larger batch.
+Only contrastive objectives differ: their loss depends on what is in a batch together.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Objective(nn.Module):
     def prepare(self, processes: Processes, tokenizer: Tokenizer, model: nn.Module) -> None:
         """Told once, before the training starts or goes on, for what model it is; makes what depends on that.
 
-        The model is whole, on the CPU, and has the weights with which a training starts. Parameters are made here or in
+        The model is whole, on the CPU, and has the weights that a training starts with. Parameters are made here or in
         the constructor; a resume then gives them their values. What is large is loaded here, for a constructor is also
         called by those who only ask what it `reads`. Random draws come from torch's generator, which is seeded. Raises
         `ValueError` for what cannot be used.
@@ -78,4 +78,4 @@ class Objective(nn.Module):
         """Raises `ValueError`, before the training starts, for a model that lacks what is needed."""
 
     def check_data(self, stream: BatchStream) -> None:
-        """Raises `ValueError`, before the training starts, for batches from which nothing can be learned."""
+        """Raises `ValueError`, before the training starts, for batches that nothing can be learned from."""

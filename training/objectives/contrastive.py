@@ -32,7 +32,7 @@ class Pair:
 
     first, second: their embeddings in this process, [n, E]; all_first, all_second: in all processes, [N, E]. targets:
     the places of the samples of this process among all, [n]. equal: [n, N], true for the others that hold the same in
-    one of the two modalities, which are neither partners nor wrong (a caption of two pictures, the same row twice).
+    one of the two modalities. These are neither partners nor wrong (a caption of two pictures, the same row twice).
     scale, bias: scalars; bias is None if there is none.
     """
 
@@ -89,7 +89,7 @@ class Contrastive(Objective):
         return LossTerms(total, len(embeddings_RME), groups)
 
     def _say_if_alone(self, pair: Pair) -> None:
-        """Warns once of a pair of modalities in which a micro-batch has nothing to tell apart."""
+        """Warns once of a pair of modalities where a micro-batch has nothing to tell apart."""
         if pair.name in self._said or not bool((pair.equal.sum(dim=1) + 1 == len(pair.all_first)).any()):
             return
         self._said.add(pair.name)

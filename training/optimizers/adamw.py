@@ -11,7 +11,7 @@ from training.steps.gradients import unused
 
 
 class AdamW(torch.optim.AdamW):
-    """`torch.optim.AdamW` (arXiv:1711.05101), fused, but for parameters whose whole gradient is 0.
+    """`torch.optim.AdamW` (arXiv:1711.05101), fused, but for parameters with a gradient that is 0 everywhere.
 
     Momentum would move these; here they only decay, as in `training.optimizers.muon.Muon`: w <- (1 - lr *
     weight_decay) * w. Their moments go on as if the gradient were a measured 0.

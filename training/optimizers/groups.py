@@ -29,8 +29,9 @@ class NamedParameter:
     """A parameter, its name in the model, the module that owns it, and a factor on its learning rate.
 
     The factor is the product of `lr_scale` of the modules around it, where they have one (see `encoders.base.Encoder`).
-    of_adamw: whether a module says by a method `adamw_parameters` that it is not for Muon: a router, whose rows are as
-    many choices and no map between spaces; a depthwise kernel, whose channels have nothing to do with one another.
+    of_adamw: whether a module says by a method `adamw_parameters` that it is not for Muon. A router is not: its rows
+    are as many choices and no map between spaces. A depthwise kernel is not either: its channels have nothing to do
+    with one another.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are orthogonalised before they are applied.
+"""Muon: momentum with matrices that are orthogonalised before they are applied.
 
 Shape legend: N items (matrices of one shape), O outputs, I inputs.
 """
@@ -58,14 +58,13 @@ class Muon(torch.optim.Optimizer):
     """Muon (K. Jordan et al., https://kellerjordan.github.io/posts/muon/), with decoupled weight decay.
 
         m <- momentum * m + (1 - momentum) * g
-        w <- (1 - lr * weight_decay) * w - lr * scale * orthogonalize(nesterov(g, m))   the latter unless g is 0
+        w <- (1 - lr * weight_decay) * w - lr * scale * orthogonalize(nesterov(g, m))   the last term unless g is 0
 
-    Each entry of `params` is a dict with one parameter and `matrices`, the shape (N, R, C) as which it is seen: a
-    weight that stacks several matrices is several matrices, each with a `g` of its own, so that an expert that no token
-    chose stays where it is. Differences from `torch.optim.Muon`: matrices of one shape are orthogonalised together,
-    which matters where they are many and small; the iteration runs in `dtype`, not always bfloat16; kernels of
-    convolutions and stacked matrices are allowed; sharded parameters are gathered, and every process repeats the
-    iteration.
+    Each entry of `params` is a dict with one parameter and `matrices`, the shape (N, R, C) that it is seen as. A weight
+    that stacks several matrices is several matrices, each with a `g` of its own. So an expert that no token chose stays
+    where it is. Differences from `torch.optim.Muon`: matrices of one shape are orthogonalised together, which matters
+    where they are many and small. The iteration runs in `dtype`, not always bfloat16. Kernels of convolutions and
+    stacked matrices are allowed. Sharded parameters are gathered, and every process repeats the iteration.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""Learning-rate schedules: pure functions from a step to the factor by which learning rates are multiplied.
+"""Learning-rate schedules: pure functions from a step to the factor that learning rates are multiplied by.
 
 `step` counts the updates that came before: 0 is the first one, and the last is `max_steps - 1`, so that no update is
 spent at a rate of zero. `max_steps` comes from the trainer. Warm-up and decay are fractions of it, so that a shorter
-run has the same schedule in small; a warm-up may be given as a number of steps instead, which does not scale. At least
-one update has the whole rate: a schedule whose parts overlap, so that none would, is refused.
+run has the same schedule in small. A warm-up may be given as a number of steps instead; that does not scale. At least
+one update has the whole rate: a schedule is refused if its parts overlap, so that none would.
 """
 
 from __future__ import annotations

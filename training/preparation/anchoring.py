@@ -46,8 +46,8 @@ def sample_features(
 ) -> dict[Modality, tuple[np.ndarray, np.ndarray]]:
     """Frozen modality -> the features of each sample's items [n, C], averaged over an item, and the samples [n].
 
-    A sample that is drawn several times, in several looks, counts once, with the mean over its looks: otherwise a
-    regression's left-out error would be that of a sample whose other looks it has seen.
+    A sample that is drawn several times, in several looks, counts once, with the mean over its looks. Otherwise a
+    regression's left-out error would be that of a sample that it has seen in other looks.
     """
     names = model.frozen_modalities
     numbers: dict[tuple[str, int], int] = {}

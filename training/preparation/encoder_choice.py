@@ -18,8 +18,8 @@ from fusion.build import IF_HELD
 def follow_data(config: DictConfig, sources: Sources, validation: Mapping[str, Source]) -> tuple[DictConfig, str]:
     """The configuration with the encoders that the data need, and one line about it; "" where nothing was to decide.
 
-    An encoder whose node has `if_held: true` stays where the training, the validation or the evaluation holds its
-    media, or has a source that does not say what it holds, and is left out elsewhere; one without is an explicit choice
+    An encoder with `if_held: true` in its node stays where the training, the validation or the evaluation holds its
+    media, or has a source that does not say what it holds. Elsewhere it is left out. One without is an explicit choice
     and stays. Processors of media that have no encoder go too.
     """
     config = deepcopy(config)

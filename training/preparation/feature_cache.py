@@ -40,7 +40,7 @@ def cached_processors(
     processors: Mapping[Modality, Processor],
     device: torch.device,
 ) -> dict[Modality, Processor]:
-    """The processors, with those of encoders whose `cache` is true replaced by readers of their features.
+    """The processors; those of encoders with a `cache` that is true are replaced by readers of their features.
 
     Raises `BadInputError` for a processor that augments, and for stored features that are not what the encoder makes.
     """

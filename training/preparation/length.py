@@ -20,11 +20,11 @@ def with_length(
 ) -> tuple[DictConfig, str]:
     """The configuration with the number of updates in `trainer.max_steps`, and a line that says where it comes from.
 
-    An epoch is as many samples as all sources hold together, so that `trainer.max_epochs` is reached after
-    `max_epochs * samples / (samples_per_batch * accumulation_steps)` updates, rounded up; of it and `max_steps` what
-    comes first ends the training. Without either it is as long as its samples need: `DEFAULT_EPOCHS` epochs, but at
-    least `FEWEST_STEPS` and at most `MOST_STEPS`. An empty line where the configuration says the number. A run that is
-    resumed has its number of steps from the configuration that it left behind.
+    An epoch is as many samples as all sources hold together. So `trainer.max_epochs` is reached after
+    `max_epochs * samples / (samples_per_batch * accumulation_steps)` updates, rounded up. It ends the training, or
+    `max_steps` does, if that comes first. Without either it is as long as its samples need: `DEFAULT_EPOCHS` epochs,
+    but at least `FEWEST_STEPS` and at most `MOST_STEPS`. An empty line where the configuration says the number. A run
+    that is resumed has its number of steps from the configuration that it has left.
     """
     trainer = config.trainer
     if resumed and trainer.max_steps is not None:

@@ -25,8 +25,8 @@ Node = dict[str, Any]
 def follow_encoders(config: DictConfig, model: FusionModel) -> tuple[DictConfig, list[str]]:
     """The configuration with every processor completed by what its encoder expects, and warnings where they differ.
 
-    Options that are null, or not given, are the encoder's. So is the whole processor where there is none, and where it
-    makes spectrograms that the encoder cannot read.
+    Options that are null, or not given, are the encoder's. The whole processor is the encoder's, too, where there is
+    none, and where it makes spectrograms that the encoder cannot read.
     """
     config, warnings = deepcopy(config), list[str]()
     with flag_override(config, ["struct", "readonly"], False):

@@ -1,4 +1,4 @@
-"""What a training is made of, in the order in which it can be refused.
+"""What a training is made of, in the order that it can be refused in.
 
     configuration -> Data: sources, tokenizer -> model -> Reading: processors, stream of batches, objective, monitor
 

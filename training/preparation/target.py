@@ -1,7 +1,7 @@
 """A model of the size that `target` asks for: its width is found before its weights are made, and they are made once.
 
-Encoders have widths of their own, so that they are made first. The rest is made as narrow as can be until the data have
-been read, of which the size depends on; how many tokens a medium becomes does not depend on the width.
+Encoders have widths of their own, so that they are made first. The size depends on the data. Until these have been
+read, the rest is made as narrow as can be. How many tokens a medium becomes does not depend on the width.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from training.runs.random_state import seed_everything
 
 @dataclass(frozen=True)
 class Draft:
-    """A model whose width is not known yet.
+    """A model with a width that is not known yet.
 
-    model: the encoders as they stay, in the narrowest model. generator: the state of torch's generator from which the
-    other weights are drawn, so that they are the same as if the size had been configured.
+    model: the encoders as they stay, in the narrowest model. generator: the state of torch's generator. The other
+    weights are drawn from it, so that they are the same as if the size had been configured.
     """
 
     model: FusionModel
@@ -50,7 +50,7 @@ def wanted(config: DictConfig) -> tuple[str, float] | None:
 
 
 def drafted(config: DictConfig, vocab_size: int) -> Draft:
-    """The encoders, and a model around them with which the data can be read."""
+    """The encoders, and a model around them, so that the data can be read."""
     seed_everything(config.seed)
     encoders = build_encoders(config)
     generator = torch.get_rng_state()

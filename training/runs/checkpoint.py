@@ -46,9 +46,9 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 class CheckpointContents:
     """What one checkpoint holds. All tensors are whole and on the CPU.
 
-    training: the state of everything but the weights, of plain values and tensors. score: the value by which the best
-    checkpoint is chosen, as {"name", "value", "mode"}; None if this step was not evaluated. data: what the sources held
-    (see `training.runs.data_changes`). objective: parameters and buffers of the objective, if it has any.
+    training: the state of everything but the weights, of plain values and tensors. score: the best checkpoint is chosen
+    by this value, as {"name", "value", "mode"}; None if this step was not evaluated. data: what the sources held (see
+    `training.runs.data_changes`). objective: parameters and buffers of the objective, if it has any.
     """
 
     step: int

@@ -27,8 +27,8 @@ def seed_everything(seed: int) -> None:
 def seed_step(seed: int, step: int, rank: int) -> None:
     """Seeds one process for the update that follows `step`.
 
-    What it draws then depends on nothing that happened before, so that a resume needs no state of the generators and
-    may have another number of processes; and processes do not draw the same for their different samples.
+    What it draws then depends on nothing that happened before. So a resume needs no state of the generators, and may
+    have another number of processes. And processes do not draw the same for their different samples.
     """
     _seed_all(seed_of(seed, "update", step, rank))
 

@@ -29,8 +29,9 @@ PACKAGES = ("interfuse", "torch", "torchvision", "torchaudio", "hydra-core", "to
 def new_run_folder(config: DictConfig) -> Path:
     """Makes `<runs>/<name>/<run>` and writes config.yaml and environment.json into it.
 
-    Without `run`, the folder is called after the time and the seed, with a number if another one is, as where jobs of a
-    sweep begin in the same second. Raises `BadInputError` when the folder that `run` names exists.
+    Without `run`, the folder is called after the time and the seed, with a number if another one has that name. This
+    happens where jobs of a sweep begin in the same second. Raises `BadInputError` when the folder that `run` names
+    exists.
     """
     parent = Path(config.runs).expanduser() / config.name
     folder = _made(parent / config.run) if config.run else _unnamed(parent, config.seed)
@@ -89,7 +90,7 @@ def resumed_run(path: str, overrides: Sequence[str]) -> tuple[Path, Path, DictCo
 
 
 def environment(seed: int) -> dict[str, Any]:
-    """What a result depends on besides its configuration: versions, commit, machine, seed."""
+    """What a result depends on in addition to its configuration: versions, commit, machine, seed."""
     return {
         "seed": seed,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),

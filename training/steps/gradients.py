@@ -44,9 +44,9 @@ def norms(parts: dict[str, list[nn.Parameter]], processes: Processes) -> dict[st
 
 @torch.no_grad()
 def unused(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Those of `parameters`, each with a gradient, whose gradient is 0 everywhere; every process must call this.
+    """Those of `parameters`, each with a gradient, that have a gradient of 0 everywhere; every process must call this.
 
-    So is that of what a batch does not use, such as the encoder of an absent modality. No optimizer moves it, though
+    What a batch does not use, such as the encoder of an absent modality, has one, too. No optimizer moves it, though
     momentum would; its weights decay all the same, so that decay does not depend on how often something is used.
     """
     found = used(parameters, [1] * len(parameters))
@@ -102,6 +102,6 @@ def scale(model: nn.Module, factor: float) -> None:
 
 
 def clip(model: nn.Module, norm: float, limit: float | None) -> None:
-    """Shrinks a gradient whose `norm` exceeds `limit` to that norm; None: leaves it."""
+    """Shrinks a gradient to the norm `limit` if its `norm` exceeds that; None: leaves it."""
     if limit is not None and norm > limit:
         scale(model, limit / norm)

@@ -41,7 +41,7 @@ class Statistics:
             self._counts[name] = self._counts.get(name, 0) + counts_MX.detach()
 
     def pairs(self) -> Pairs:
-        """What to add up and to divide; nothing of a modality of which nothing was counted."""
+        """What to add up and to divide; nothing of a modality if nothing of it was counted."""
         result = {f"train/aux/{name}": (float(loss), float(self._terms)) for name, loss in self._losses.items()}
         for name, counts_MX in self._counts.items():
             for modality, counts in zip(self.modalities, counts_MX.tolist(), strict=True):

@@ -49,7 +49,7 @@ class Window:
             _add(self.statistics, totals.statistics)
 
     def metrics(self) -> dict[str, float]:
-        """The means, by the names under which they are logged.
+        """The means, by the names that they are logged under.
 
         The loss is split by source and by the modality of the question, and by both. What the layers say has names of
         its own (see `training.steps.statistics`).

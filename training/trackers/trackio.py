@@ -1,4 +1,4 @@
-"""A local dashboard without an account: trackio keeps the runs in SQLite beside the run folders."""
+"""A local dashboard without an account: trackio keeps the runs in SQLite next to the run folders."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class TrackioTracker:
             )
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Scalars of one step; it drops tensors with only a warning, hence Python numbers."""
+        """Scalars of one step; it drops tensors with only a warning, so these are Python numbers."""
         self._step = step
         named = {name: scalar(value) for name, value in metrics.items()}
         self._run.log(named | overview(named), step=step)

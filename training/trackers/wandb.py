@@ -38,7 +38,7 @@ class WandbTracker:
         self._run: Any = None
 
     def start(self, run_name: str, config: Mapping[str, Any], resume_step: int | None = None) -> None:
-        """Begin or continue the run whose id is its name; raises `BadInputError` online without a key."""
+        """Begin or continue the run that has its name as its id; raises `BadInputError` online without a key."""
         os.environ.setdefault("WANDB_SILENT", "true")  # read when the library is imported
         import wandb
 

@@ -196,7 +196,7 @@ def test_labels_are_spoken_by_voices_of_their_split(packages: list[str], monkeyp
             assert isinstance(clip, Media)
             assert sample.metadata["voice"].rpartition("+")[2] in variants(split)[:2]
             spec = clip.source.store.specs[clip.source.index]  # type: ignore[union-attr]
-            assert spec["text"] == sample.metadata["label"]
+            assert spec.text == sample.metadata["label"]
             assert len(clip.source.read()) > 4000  # type: ignore[union-attr]
 
 

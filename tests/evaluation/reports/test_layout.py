@@ -161,7 +161,8 @@ def test_tokens_that_a_projector_made_of_the_features_lie_on_no_grid(sample: Sam
     depth = attended_media(model, interleaver, sample)[0]
     panel = Panel()
     show_weights(panel, depth, depth.weights["layer_1"])  # type: ignore[arg-type]
-    assert panel.images == [] and panel.curves
+    assert panel.images == []
+    assert panel.curves
     regions = answered(model, tokenizer, interleaver, sample, "near").regions
     assert all(not region.tokens for region in regions if region.modality == "depth")
 
