@@ -63,7 +63,7 @@ class GroupStates(Cache):
         self.rows = [Row() for _ in range(batch_size)]
 
     def attend(self, *parts: Tensor, visibility: Visibility, alone: Callable[..., Tensor]) -> Tensor:
-        """[B, L, ..], zero at padding; by `alone(*parts, visibility)` as long as nothing was read."""
+        """[B, L, ..], zero at padding; by `alone(*parts, visibility=..)` as long as nothing was read."""
         empty = not any(row.states or row.tokens for row in self.rows)
         where = _where(visibility)
         self._read_latest(where)
@@ -72,7 +72,7 @@ class GroupStates(Cache):
             tokens = {group: tuple(part[index_T] for part in flat) for group, index_T in groups.items()}
             self.rows[row] = replace(self.rows[row], tokens=tokens)
         if empty or not where:
-            return alone(*parts, visibility)
+            return alone(*parts, visibility=visibility)
         members, seen = zip(*((keys, self.see(*inputs)) for keys, inputs in self._alike(where)), strict=True)
         index_F = torch.cat([where[row][group] for keys in members for row, group in keys])
         seen_F = torch.cat([values.flatten(0, 1) for values in seen])

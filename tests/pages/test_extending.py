@@ -100,7 +100,7 @@ def test_layers_have_the_mixers_of_the_list_and_weights_for_each_modality(follow
         "SelfAttention",
     ]
     weights = read_weights(resolve(followed / "runs" / "vibration" / "linear"), averaged=False)
-    gates = [name for name in weights if name.endswith("gate.weight")]
+    gates = [name for name in weights if name.endswith("mixer.gate.weight")]
     assert gates == [f"fusion.blocks.0.experts.{modality}.mixer.gate.weight" for modality in (0, 1)]
 
 
