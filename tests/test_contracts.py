@@ -138,5 +138,5 @@ class Forgetful(NextToken):
 def test_what_an_objective_forgets_is_found(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         trains_and_resumes(tmp_path, Forgetful)
-    with pytest.raises(AssertionError, match="text.weight"):
+    with pytest.raises(AssertionError, match=r"text\.weight"):
         accumulates(Forgetful)
