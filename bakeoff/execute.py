@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -10,9 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 from bakeoff.trials import Trial
+from data.processes import die_with_parent
 from data.storage.atomic_write import write_text
 from data.types import BadInputError
 from fusion.checkpoint import step_folders
@@ -21,9 +22,6 @@ from training.steps.anomaly import AnomalyError
 
 TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
 ENDED, DIVERGED = "ended.txt", "diverged\n"
-PR_SET_PDEATHSIG = 1
-# Loaded before a process is forked: what runs between fork and exec must not load anything.
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 Advance = Callable[[str, bool], None]
 
 
@@ -111,15 +109,10 @@ def train(arguments: Sequence[str], log: Path) -> int:
             stdout=file,
             stderr=file,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            preexec_fn=die_with_parent if sys.platform == "linux" else None,
+            # Two processes must not train one run.
+            preexec_fn=partial(die_with_parent, signal.SIGTERM) if sys.platform == "linux" else None,
         )
     return process.wait()
-
-
-def die_with_parent() -> None:
-    """Asks Linux to stop this process when the one that started it is killed: two must not train one run."""
-    assert LIBC is not None
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _text(trial: Trial) -> str:

@@ -21,6 +21,7 @@ from data.batching.document import Document
 from data.batching.interleave import Interleaver
 from data.batching.mixture import Mixture
 from data.batching.packing import pack
+from data.processes import die_with_parent
 from data.sources.base import ALIGNED, MESSAGES
 from data.types import AlignedSample, BadInputError, BadSampleError, InterleavedBatch, Modality
 
@@ -166,6 +167,7 @@ def _stop_signals_held_back() -> Iterator[None]:
 
 def _start_worker(_: int) -> None:
     """Leaves it to the main process to save, to end, and to take its workers with it."""
+    die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_obey_main_process, args=(os.getppid(),), daemon=True).start()
