@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from data.types import Layout, MediaBatch, MediaItems
-from encoders.projectors.base import Projector, padding_mask
+from encoders.projector import Projector, padding_mask
 
 
 class Encoder(nn.Module):

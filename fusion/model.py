@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT, TEXT, BadSampleError, InterleavedBatch, LayoutOf, Modality
 from encoders.base import Encoder, MediaEncoder
-from encoders.projectors.base import Projector
+from encoders.projector import Projector
 from encoders.text import TextInterface, unit
 from fusion.generation.cache import CacheList
 from fusion.hidden import Hidden

@@ -15,7 +15,7 @@ from certify.result import EXACT, Result, at_most
 from data.batching.document import Document
 from data.types import InterleavedBatch
 from encoders.base import MediaEncoder
-from encoders.projectors.base import LinearProjector, MlpProjector
+from encoders.projector import LinearProjector, MlpProjector
 from encoders.projectors.perceiver_resampler import PerceiverResampler
 from encoders.projectors.qformer import QFormer
 from encoders.text import TokenEmbedding

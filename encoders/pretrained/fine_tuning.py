@@ -1,5 +1,5 @@
 """Which weights of a pretrained backbone are trained: none, all, or a part (for LoRA see
-`encoders/pretrained/lora.py`).
+`encoders/lora.py`).
 
 Each is called once with the backbone, and sets `requires_grad` of its parameters.
 """

@@ -1,1 +1,1 @@
-"""From the features of an encoder to tokens of the shared width."""
+"""Projectors with learned queries: resamplers."""

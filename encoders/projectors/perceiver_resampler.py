@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from encoders.projectors.base import padding_mask
-from encoders.projectors.query_projector import QueryProjector
+from encoders.projector import padding_mask
+from encoders.query_projector import QueryProjector
 
 
 class PerceiverResampler(QueryProjector):
@@ -41,7 +41,7 @@ class PerceiverResampler(QueryProjector):
     def forward(self, features_NTC: Tensor, counts_N: Tensor) -> Tensor:
         """Tokens [N, Q, D]."""
         features_NTD = self.input(self.input_norm(features_NTC))
-        x_NQD = self.queries_QD.expand(len(features_NTD), -1, -1)
+        x_NQD = self.queries_MD.expand(len(features_NTD), -1, -1)
         padding_NT = padding_mask(features_NTD, counts_N)
         for layer in self.layers:
             x_NQD = layer(x_NQD, features_NTD, padding_NT)

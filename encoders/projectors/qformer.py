@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from encoders.projectors.base import padding_mask
-from encoders.projectors.query_projector import QueryProjector
+from encoders.projector import padding_mask
+from encoders.query_projector import QueryProjector
 
 EPSILON = 1e-12  # BERT's
 
@@ -50,7 +50,7 @@ class QFormer(QueryProjector):
         """Tokens [N, Q, D]."""
         features_NTC = self.feature_norm(features_NTC)
         padding_NT = padding_mask(features_NTC, counts_N)
-        x_NQD = self.query_norm(self.queries_QD).expand(len(features_NTC), -1, -1)
+        x_NQD = self.query_norm(self.queries_MD).expand(len(features_NTC), -1, -1)
         for layer in self.layers:
             x_NQD = layer(x_NQD, features_NTC, padding_NT)
         return self.output(x_NQD)

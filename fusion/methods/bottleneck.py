@@ -56,7 +56,7 @@ class BottleneckFusion(MidFusion):
         if num_bottlenecks < 1:
             raise ValueError(f"num_bottlenecks={num_bottlenecks} must be 1 or more")
         self.num_bottlenecks = num_bottlenecks
-        self.bottlenecks_TD = nn.Parameter(torch.randn(num_bottlenecks, d_model))  # as loud as other tokens
+        self.bottlenecks_KD = nn.Parameter(torch.randn(num_bottlenecks, d_model))  # as loud as other tokens
 
     def layers(self) -> list[nn.Module]:
         """The layers without bottleneck tokens."""
@@ -84,7 +84,7 @@ class BottleneckFusion(MidFusion):
             told.append(of_layer(aux, f"layer_{len(told) + 1}"))
         tokens = self._tokens(sequence)
         num_items = (len(tokens.order) - hidden_BLD[..., 0].numel()) // self.num_bottlenecks
-        extra_STD = self.bottlenecks_TD.to(hidden_BLD.dtype).expand(num_items, -1, -1)
+        extra_STD = self.bottlenecks_KD.to(hidden_BLD.dtype).expand(num_items, -1, -1)
         x_FD = torch.cat([hidden_BLD.flatten(0, 1), extra_STD.flatten(0, 1)])
         passes = [self._pass(tokens, m, len(hidden_BLD) if cache else None) for m in self._modalities_text_last()]
         for layer in range(self.fusion_layer, len(self.blocks)):

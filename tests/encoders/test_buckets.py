@@ -6,7 +6,7 @@ import torch
 from data.batching.collate import pad_media
 from data.types import BucketedMedia, MediaBatch
 from encoders.base import MediaEncoder
-from encoders.projectors.base import LinearProjector
+from encoders.projector import LinearProjector
 from encoders.projectors.perceiver_resampler import PerceiverResampler
 from encoders.scratch.audio import AudioEncoder
 from fusion.cost.flops import _items

@@ -4,7 +4,7 @@ import torch
 
 from data.types import Layout, MediaBatch
 from encoders.base import MediaEncoder
-from encoders.projectors.base import LinearProjector, MlpProjector
+from encoders.projector import LinearProjector, MlpProjector
 from encoders.scratch.audio import AudioEncoder, sinusoids
 from encoders.scratch.image import ImageEncoder
 from encoders.text import TokenEmbedding

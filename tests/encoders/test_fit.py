@@ -8,7 +8,7 @@ from torch import nn
 
 from data.types import Layout
 from encoders.base import Encoder, MediaEncoder
-from encoders.projectors.base import LinearProjector, Projector
+from encoders.projector import LinearProjector, Projector
 
 
 class Patches(Encoder):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from data.types import Layout
 from encoders.base import MediaEncoder
-from encoders.projectors.base import Projector
+from encoders.projector import Projector
 from encoders.projectors.perceiver_resampler import PerceiverResampler
 from encoders.projectors.qformer import QFormer
 from tests.encoders.test_encoders import audio_batch, audio_encoder

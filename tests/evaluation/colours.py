@@ -19,7 +19,7 @@ from data.media.audio import AudioProcessor, LogMel
 from data.media.image import ImageProcessor
 from data.tokenizer import Tokenizer
 from data.types import Media, Message, Sample, Text
-from encoders.projectors.base import MlpProjector
+from encoders.projector import MlpProjector
 from encoders.scratch.audio import AudioEncoder
 from encoders.scratch.image import ImageEncoder
 from encoders.text import TokenEmbedding

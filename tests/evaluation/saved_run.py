@@ -71,7 +71,7 @@ def config(seed: int = 0) -> dict[str, Any]:
             "image": image | encoder,
             "audio": audio | encoder,
         },
-        "projector": {"_target_": "encoders.projectors.base.MlpProjector", "_partial_": True},
+        "projector": {"_target_": "encoders.projector.MlpProjector", "_partial_": True},
         "fusion": {
             "_target_": "fusion.methods.early.EarlyFusion",
             "_partial_": True,

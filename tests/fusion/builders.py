@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from data.types import InterleavedBatch, MediaBatch
-from encoders.projectors.base import MlpProjector, Projector
+from encoders.projector import MlpProjector, Projector
 from encoders.scratch.audio import AudioEncoder
 from encoders.scratch.image import ImageEncoder
 from encoders.text import TokenEmbedding

@@ -46,7 +46,7 @@ CONFIG = {
         },
         "text": {"_target_": "encoders.text.TokenEmbedding", "_partial_": True},
     },
-    "projector": {"_target_": "encoders.projectors.base.LinearProjector", "_partial_": True},
+    "projector": {"_target_": "encoders.projector.LinearProjector", "_partial_": True},
     "fusion": {
         "_target_": "fusion.methods.early.EarlyFusion",
         "_partial_": True,

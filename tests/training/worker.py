@@ -56,7 +56,7 @@ def lora_model():
     image = {
         "_target_": "encoders.pretrained.hugging_face.TransformersEncoder",
         "architecture": {"model_type": "vit", "image_size": 4, "patch_size": 2, **sizes},
-        "fine_tuning": {"_target_": "encoders.pretrained.lora.Lora", "rank": 2},
+        "fine_tuning": {"_target_": "encoders.lora.Lora", "rank": 2},
         "lr_scale": 0.5,
     }
     return tiny_model(encoders={**CONFIG["encoders"], "image": image})

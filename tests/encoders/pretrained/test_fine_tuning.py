@@ -6,10 +6,10 @@ from torch import nn
 
 from data.types import MediaBatch
 from encoders.base import MediaEncoder
+from encoders.lora import Lora, LoraLinear, merge
 from encoders.pretrained.fine_tuning import Frozen, Full, Partial, find_blocks
 from encoders.pretrained.hugging_face import TransformersEncoder
-from encoders.pretrained.lora import Lora, LoraLinear, merge
-from encoders.projectors.base import LinearProjector
+from encoders.projector import LinearProjector
 from tests.fusion.builders import perturb
 from training.optimizers.groups import adamw, muon, named_parameters
 from training.steps.ema import Ema

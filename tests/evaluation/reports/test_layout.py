@@ -16,7 +16,7 @@ from data.batching.interleave import Interleaver
 from data.tokenizer import Tokenizer
 from data.types import BadSampleError, Layout, Media, MediaBatch, Message, Sample, Text
 from encoders.base import Encoder
-from encoders.projectors.base import MlpProjector
+from encoders.projector import MlpProjector
 from encoders.projectors.perceiver_resampler import PerceiverResampler
 from encoders.text import TokenEmbedding
 from evaluation.insight.attention import attended_media, draw_attention, show_weights

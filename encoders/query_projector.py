@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from data.types import Layout
-from encoders.projectors.base import Projector
+from encoders.projector import Projector
 from encoders.transformer import MOST_LAYERS
 
 
@@ -32,8 +32,8 @@ class QueryProjector(Projector):
             raise ValueError(f"num_heads={num_heads} of the projector must divide d_model={d_model}")
         if int(expansion * d_model) < 1:
             raise ValueError(f"expansion={expansion} must be positive")
-        self.queries_QD = nn.Parameter(0.02 * torch.randn(num_queries, d_model))
+        self.queries_MD = nn.Parameter(0.02 * torch.randn(num_queries, d_model))
 
     def layout(self, features: Layout) -> Layout:
         """M tokens in the order of their queries, whatever the item; each has read all of it, so none has a time."""
-        return Layout(len(self.queries_QD))
+        return Layout(len(self.queries_MD))

@@ -26,13 +26,13 @@ class LoraLinear(nn.Module):
         super().__init__()
         self.base = base.requires_grad_(False)
         self.scale = alpha / rank
-        self.lora_a_kI = nn.Parameter(base.weight.new_empty(rank, base.in_features))
-        self.lora_b_Ok = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
-        nn.init.kaiming_uniform_(self.lora_a_kI, a=math.sqrt(5))
+        self.lora_a_RI = nn.Parameter(base.weight.new_empty(rank, base.in_features))
+        self.lora_b_OR = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
+        nn.init.kaiming_uniform_(self.lora_a_RI, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
         """The updated map."""
-        update = nn.functional.linear(nn.functional.linear(x, self.lora_a_kI), self.lora_b_Ok)
+        update = nn.functional.linear(nn.functional.linear(x, self.lora_a_RI), self.lora_b_OR)
         return self.base(x) + self.scale * update
 
     @torch.no_grad()
@@ -40,7 +40,7 @@ class LoraLinear(nn.Module):
         """One linear map that computes the same, with the update added to its weights."""
         linear = nn.Linear(self.base.in_features, self.base.out_features, self.base.bias is not None)
         linear = linear.to(self.base.weight)
-        linear.weight.copy_(self.base.weight + self.scale * self.lora_b_Ok @ self.lora_a_kI)
+        linear.weight.copy_(self.base.weight + self.scale * self.lora_b_OR @ self.lora_a_RI)
         if self.base.bias is not None:
             linear.bias.copy_(self.base.bias)
         return linear.requires_grad_(False)
