@@ -13,7 +13,7 @@ from data.display.plain_text import label
 
 # How a budget is drawn: the marker's shape, and whether it is filled.
 MARKERS = {"flops": ("o", COLOURS[0]), "parameters": ("s", "white")}
-# Inches of a line of tasks beside its rows, of a row, and of a column of panels.
+# Inches of what a line of tasks has around its rows, of a row, and of a column of panels.
 AROUND, ROW, COLUMN = 1.1, 0.36, 3.1
 LONGEST_NAME = 36
 

@@ -21,7 +21,7 @@ Config = dict[str, Any]
 
 
 def prepared(bakeoff: Bakeoff) -> Bakeoff:
-    """The bake-off with a tuning whose schedule has the shape of that of the compared runs.
+    """The bake-off with a tuning. The tuning's schedule has the shape of that of the compared runs.
 
     Raises `BadInputError` if a contrast names a task that will not be evaluated, or the tuning another schedule.
     """
@@ -55,11 +55,11 @@ def check_tasks(bakeoff: Bakeoff, compared: Config) -> None:
     tasks = given_tasks(compared.get("evaluation") or {})
     for place, contrast in enumerate(bakeoff.primary):
         where = f"bakeoff.contrasts[{place}]: task={contrast.task}"
-        # A retrieval makes a task of each direction in which a source is asked.
+        # A retrieval makes a task of each direction that a source is asked in.
         entry = tasks.get(contrast.task) or tasks.get(contrast.task.rpartition("/")[0])
         if entry is None:
             raise BadInputError(f"{where} must be one of {', '.join(tasks) or 'none'}, which the runs are evaluated on")
-        # Only of these is it not certain that they are asked, and it may take a minute to find out.
+        # These alone may turn out not to be asked, and it may take a minute to find out.
         if entry.get("optional") and instantiate_source(entry, f"evaluation.tasks.{contrast.task}") is None:
             raise BadInputError(f"{where} needs what is not installed here, so that nobody would be asked it")
 

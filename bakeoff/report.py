@@ -57,7 +57,7 @@ def write(results: Results, folder: Path) -> None:
 
 
 def track(results: Results, config: Mapping[str, Any] | None, folder: Path, name: str) -> None:
-    """Shows the tables and the figure in the trackers of `config`, as a run of its own beside the trained ones."""
+    """Shows the tables and the figure in the trackers of `config`, as a run of its own next to the trained ones."""
     own = folder / "dashboard" / time.strftime("%Y%m%d-%H%M%S")
     own.mkdir(parents=True)
     tracker = build_tracker(config, own)

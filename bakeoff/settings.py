@@ -33,10 +33,10 @@ class Contrast:
 class Tuning:
     """The tuning that every method gets, the same for all.
 
-    option: what is tuned, such as "optimizer.lr"; values: what is tried; overrides: of train.py, beside those of the
-    method, for instance fewer steps; options: the same as nested options, as in `Bakeoff`; seed: one that
-    no compared run has; metric: the last value of this in summary.json, of validation data, decides; a loss is better
-    when lower.
+    option: what is tuned, such as "optimizer.lr". values: what is tried. overrides: of train.py, in addition to those
+    of the method, for instance fewer steps. options: the same as nested options, as in `Bakeoff`. seed: one that
+    no compared run has. metric: the last value of this in summary.json decides. It is of validation data, and a loss is
+    better when lower.
     """
 
     option: str
@@ -64,13 +64,13 @@ class Bakeoff:
 
     base: overrides of train.py that all runs share; options: more of them, as nested options with their values, so
     that `+bakeoff.options.trainer.max_steps=500` needs no quotes on a command line. methods: name -> overrides that
-    make the method. reference: the method whose cost, as it is configured, all others are brought to. budgets: what
-    is made equal, "flops" of the forward pass of a training sample and "parameters", each a comparison of its own.
+    make the method. reference: a method; all others are brought to the cost that it has as it is configured. budgets:
+    what is made equal, "flops" of the forward pass of a training sample and "parameters", each a comparison of its own.
     contrasts: the primary ones, each {method, against, task, budget}, at most 12; they alone are tested, corrected
     for their number. tuning: None tunes nothing, so that every method has the value of the configuration. baselines:
-    methods to which the difference of every other one is shown with an interval and without a test. seeds: of the
-    runs that are compared. parallel: trainings at a time, which share the cores; their seconds are those of trainings
-    with such neighbours.
+    methods that every other one is compared with; the difference is shown with an interval and without a test. seeds:
+    of the runs that are compared. parallel: trainings at a time, which share the cores; their seconds are those of
+    trainings with such neighbours.
     """
 
     base: Sequence[str]
@@ -96,7 +96,7 @@ class Bakeoff:
 
     @property
     def tuned_budget(self) -> str:
-        """The budget at whose size methods are tuned; their size at another budget takes the same value."""
+        """Methods are tuned at their size of this budget; their size at another budget takes the same value."""
         return next(budget for budget in BUDGETS if budget in self.budgets)
 
     def __post_init__(self) -> None:

@@ -48,12 +48,13 @@ class Crossed:
     def of(sums_sG: np.ndarray, sizes_G: np.ndarray) -> Crossed:
         """From sums [..., s, G] over the questions of each cluster, of answers or differences, and their numbers [G].
 
-        The variance is that of a two-way table with random effects, (MS_seed + MS_cluster - MS_rest) / SC, for the rest
-        is in both; it is the two-way cluster-robust one of Cameron, Gelbach and Miller (Journal of Business & Economic
-        Statistics 29, 2011). Clusters may differ in size: the mean is a ratio, and its residuals stand for the sums.
+        The variance is that of a two-way table with random effects, (MS_seed + MS_cluster - MS_rest) / SC: the rest is
+        in both of the others. It is the two-way cluster-robust one of Cameron, Gelbach and Miller (Journal of Business
+        & Economic Statistics 29, 2011). Clusters may differ in size: the mean is a ratio, and its residuals stand for
+        the sums.
 
         Raises:
-            ValueError: fewer than two seeds or clusters, from which no spread can be seen.
+            ValueError: fewer than two seeds or clusters; these show no spread.
         """
         num_seeds, num_clusters = sums_sG.shape[-2:]
         if min(num_seeds, num_clusters) < 2:

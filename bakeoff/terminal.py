@@ -12,7 +12,7 @@ from bakeoff.contrasts import Tested
 from bakeoff.report import TITLES, about_contrasts, cells, contrast, head
 from bakeoff.results import Results
 
-# Of the columns behind those of the tasks.
+# Of the columns after those of the tasks.
 COSTS = ("parameters (M)", "MFLOP per sample (forward)")
 CONTRASTS = ("method -\nagainst", "task,\nequal", "difference", "simul-\ntaneous", "p", "p\n(Holm)")
 
@@ -51,7 +51,7 @@ def broken_name(method: str) -> str:
 
 
 def on_terminal(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table whose first column is a name and whose others are numbers."""
+    """A table: its first column is a name, and its other columns are numbers."""
     found = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for place, name in enumerate(columns):
         found.add_column(Text(name), justify="right" if place else "left", overflow="fold")

@@ -1,1 +1,1 @@
-"""Proof that a configured model computes what it says: perturbation, and slow references beside fast paths."""
+"""Proof that a configured model computes what it says: perturbation, and slow references for fast paths."""

@@ -1,4 +1,4 @@
-"""The model that is checked and what the checks need beside it.
+"""The model that is checked, and what else the checks need.
 
 Shape legend: B rows of a batch, L tokens in a row, V vocabulary.
 """

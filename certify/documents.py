@@ -1,8 +1,7 @@
 """Synthetic documents for a model: every mix and order of its modalities, every size that its encoders take.
 
-They are drawn freely, not in the format of a conversation, so that orders occur which a conversation never has:
-a medium as the first token or as the last one, or two media with nothing between. Packing and collation are
-the ones of training.
+They are drawn freely, not in the format of a conversation. So orders occur that a conversation never has: a medium as
+the first token or as the last one, or two media with nothing between. Packing and collation are the ones of training.
 """
 
 from __future__ import annotations
@@ -111,7 +110,7 @@ def labelled(
     name: str,
     rng: np.random.Generator,
 ) -> Document:
-    """A document whose text tokens are targets of the position before them, every second one by chance."""
+    """A document. Its text tokens are targets of the position before them, every second one by chance."""
     target = (modality_ids[1:] == 0) & (rng.random(len(token_ids) - 1) < 0.5)
     target[(modality_ids[1:] == 0).argmax()] |= bool((modality_ids[1:] == 0).any())  # at least one
     labels = np.append(np.where(target, token_ids[1:], UNSUPERVISED), UNSUPERVISED)
@@ -156,7 +155,7 @@ def changed(
 
 
 def extended(document: Document, token_ids: np.ndarray) -> Document:
-    """The document with text tokens, unsupervised, behind it."""
+    """The document with text tokens, unsupervised, after it."""
     none = np.full(len(token_ids), UNSUPERVISED)
     return replace(
         document,

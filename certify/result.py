@@ -37,7 +37,7 @@ EFFECT = Tolerance(
     1e-7, "rounding moves nothing by more than 1e-12, and a connection that carries information moves more than this"
 )
 
-# In place of the above for a model in float32, for a GPU, on which float64 is slow.
+# In place of the above for a model in float32: for a GPU, because float64 is slow on it.
 FLOAT32_ROUNDING = Tolerance(
     5e-5,
     "float32 sums in another order differ by 1e-7 of their size, which a few layers amplify to 1e-5 at most; a token "

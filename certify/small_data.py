@@ -23,9 +23,9 @@ def write_small_data(
 ) -> Path:
     """Writes media files and `manifest.jsonl` of samples of one kind ("messages" or "aligned"), and returns its path.
 
-    Conversations alternate between a typed question about an image, a question that is a sound, and one of text alone,
-    aligned samples between those with an image, a sound, or both beside the text; media of other modalities than image
-    and audio have no file format here and are left out.
+    Conversations alternate between a typed question about an image, a question that is a sound, and one of text alone.
+    Aligned samples alternate between those with an image, a sound, or both in addition to the text. Media of other
+    modalities than image and audio have no file format here and are left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)

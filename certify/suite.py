@@ -88,7 +88,7 @@ MODEL_CHECKS: tuple[Check, ...] = (
 )
 ALL_CHECKS: tuple[Check, ...] = (*MODEL_CHECKS, *ENCODER_CHECKS, resumed_equals_unbroken)
 
-# Vocabulary of a model whose data do not say how large theirs is.
+# Vocabulary of a model if its data do not say how large theirs is.
 VOCAB_SIZE = 320
 
 
@@ -111,7 +111,7 @@ def make_context(config: DictConfig) -> Context:
     return Context(
         model,
         vocab_size,
-        # Checks ask conversations; a contrastive loss, whose terms depend on one another, has tests of its own.
+        # Checks ask conversations. The terms of a contrastive loss depend on one another: it has tests of its own.
         objective=objective.double() if MESSAGES in objective.reads else NextToken(),
         optimizer=instantiate(config.optimizer, "optimizer"),
         config=config,

@@ -24,8 +24,8 @@ DEEPEST = 64
 def reading(where: str) -> Iterator[None]:
     """Makes whatever is raised in the block the `BadSampleError` of the row that is read, "where: reason".
 
-    A `BadInputError` stays what it is (a `BadSampleError` says its row already, any other is about more than one row),
-    and so do faults of the program and an interruption.
+    A `BadInputError` stays what it is: a `BadSampleError` says its row already, and any other is about more than one
+    row. Faults of the program and an interruption stay what they are, too.
     """
     try:
         yield
@@ -48,8 +48,9 @@ def reason(error: BaseException) -> str:
 
 
 def check_text(value: Any, where: str, depth: int = 0) -> None:
-    """Raises `BadSampleError` that names the field, if anything in plain containers is nested too deeply, or is text
-    that cannot be written: JSON can spell half a surrogate pair, which is no character and has no bytes.
+    """Raises `BadSampleError` that names the field, for what is nested too deeply, and for text that cannot be written.
+
+    It reads plain containers. JSON can spell half a surrogate pair: that is no character and has no bytes.
     """
     if isinstance(value, str):
         if not value.isascii():

@@ -31,7 +31,7 @@ FITS = (
     "choose objective=next_token for conversations, objective=infonce for aligned rows, objective=next_token_infonce "
     "for both"
 )
-# Media of which every configuration of train.py chooses the encoder; that of any other is added to it.
+# Every configuration of train.py chooses the encoder of these media; that of any other is added to it.
 CHOSEN = (IMAGE, AUDIO)
 
 
@@ -55,7 +55,8 @@ def build_sources(config: DictConfig) -> Sources:
 def build_validation(config: DictConfig) -> dict[str, Source]:
     """The sources that are evaluated during training, by name; none if the config names none.
 
-    Sources whose `path` is null, a file that was not given, are left out, and optional ones that are not installed.
+    A source with a `path` of null, a file that was not given, is left out. An optional source that is not installed is
+    left out, too.
     """
     sources: dict[str, Source] = {}
     for name, entry in _entries(config, "validation"):
@@ -87,7 +88,7 @@ def build_interleaver(
     layouts: Mapping[Modality, LayoutOf],
     modalities: Sequence[Modality],
 ) -> Interleaver:
-    """An interleaver for a model, of which `layouts` and `modalities` are attributes."""
+    """An interleaver for a model; `layouts` and `modalities` are attributes of the model."""
     with _refusals("data"):
         return Interleaver(
             tokenizer,
@@ -144,7 +145,7 @@ def check_encoders(sources: Sources, validation: Mapping[str, Source], modalitie
 
 
 def check_kinds(sources: Sources, reads: Collection[str], on_bad_sample: str = "error") -> None:
-    """Refuses sources of which an objective that learns from the kinds `reads` could read nothing, or not every row.
+    """Refuses sources if an objective that learns from the kinds `reads` could read nothing of them, or not every row.
 
     A manifest says what kinds of rows it holds; of any other source the first sample does. Other rows may be there
     where they are skipped.

@@ -87,7 +87,7 @@ class ChatTokenizer(Protocol):
 
 
 def speakers(tokenizer: ChatTokenizer, token_ids: Sequence[int]) -> list[str | None]:
-    """In whose turn each token of a document stands; None for the marks around turns, and outside of them."""
+    """Who has the turn that each token of a document is in; None for the marks around turns, and outside of them."""
     marks = [(tokenizer.opening(role), role) for role in ROLES]
     ends = [(tokenizer.closing(role), None) for role in ROLES if tokenizer.closing(role)]
     found: list[str | None] = []

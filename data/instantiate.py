@@ -31,10 +31,10 @@ TOO_LARGE = re.compile(r"can't allocate memory|[Oo]ut of memory|size calculation
 def instantiate(node: Any, key: str, **keywords: Any) -> Any:
     """What the `_target_` of `node` makes, given plain lists and dicts; `key` is the node's place, for messages.
 
-    Raises `BadInputError` of one line for a class that cannot be imported, an option that it does not have (with
-    the nearest valid name), an option or value that is missing, and a value of another type (see
-    `data.configuration.schema`) or that its constructor refuses (`ValueError`). Any other error of a constructor is a
-    bug, and keeps its traceback.
+    Raises `BadInputError` of one line for a class that cannot be imported, for an option that it does not have (with
+    the nearest valid name), and for an option or value that is missing. It does so, too, for a value of another type
+    (see `data.configuration.schema`), and for a value that the constructor refuses (`ValueError`). Any other error of a
+    constructor is a bug, and keeps its traceback.
     """
     content = checked(resolved(node, key), key)
     if not isinstance(content, dict) or "_target_" not in content:
@@ -57,7 +57,7 @@ def instantiate_source(entry: Mapping[str, Any], key: str) -> Any | None:
     """The source that an entry describes; None, said on the console, for one with `optional: true` that needs a package
     which is not installed.
 
-    Raises as `instantiate`, and `BadInputError` for an `optional` that is neither true nor false.
+    Raises as `instantiate`, and `BadInputError` for an `optional` that is not true or false.
     """
     optional = entry.get("optional", False)
     if not isinstance(optional, bool):
@@ -94,7 +94,7 @@ def resolved(node: Any, key: str) -> Any:
 
 
 def is_given(source: Mapping[str, Any] | None) -> bool:
-    """Whether a source is there: not null, and neither its `path` nor its `only_held_out`, if it has them, null."""
+    """Whether a source is there: it is not null, and its `path` and `only_held_out`, if it has them, are not null."""
     return source is not None and None not in (source.get("path", ""), source.get("only_held_out", ""))
 
 
@@ -102,7 +102,8 @@ def is_given(source: Mapping[str, Any] | None) -> bool:
 def completed(node: Any, key: str) -> Iterator[None]:
     """Where what the `_partial_` nodes of `node` make is called: raises `BadInputError` for an option that one lacks.
 
-    Which options the caller supplies is known only then. A call that lacks an argument for any other reason is a bug.
+    Before the call nobody knows which options the caller supplies. A call that lacks an argument for any other reason
+    is a bug.
     """
     try:
         yield

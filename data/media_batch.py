@@ -17,10 +17,10 @@ class Layout:
     """How many features, or tokens, one item becomes, and where they lie, as its encoder (or projector) says.
 
     count: how many there are. grid: rows and columns of those that lie on one, row by row over the last two axes of the
-    item's values; what comes before them, such as a class token, has no place. None: a line, all features after one
+    item's values. What comes before them, such as a class token, has no place. None: a line, all features after one
     another along the first axis. ticks: of a line in time, where the middle of the first feature lies, and how far it
-    is to the next, in steps of the first axis of the item's values (frames of a spectrogram, samples of a waveform),
-    where step i lasts from i to i + 1. None: there is no time.
+    is to the next. Both are in steps of the first axis of the item's values (frames of a spectrogram, samples of a
+    waveform): step i lasts from i to i + 1. None: there is no time.
     """
 
     count: int
@@ -64,7 +64,7 @@ LayoutOf = Callable[[tuple[int, ...]], Layout]
 
 @dataclass(frozen=True)
 class MediaBatch:
-    """Items of one modality as one padded tensor, in the order in which they appear in a batch (row by row).
+    """Items of one modality as one padded tensor, in the order of a batch (row by row).
 
     values: [N, ...], padded with zeros at the end of every axis to the largest item.
     shapes: [N, rank], the shape of each item before padding.

@@ -1,7 +1,7 @@
 """The generator of every random draw, derived from a seed, a purpose and a place.
 
 Draws share a generator only if they share all three. So an option that switches one kind of draw on, off or up leaves
-all others as they were, and whatever is drawn at a position of the stream does not depend on what was drawn before.
+all others as they were. And whatever is drawn at a position of the stream does not depend on what was drawn before.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Message:
-    """One turn: who speaks, and the segments in the order in which they are read."""
+    """One turn: who speaks, and the segments, in the order that they are read in."""
 
     role: str
     content: tuple[Segment, ...]
@@ -144,9 +144,9 @@ class Message:
 class Sample:
     """A conversation to be generated: the assistant's turns are supervised, nothing else is.
 
-    `origin` says where the sample was read ("train.jsonl:12"), for error messages. `metadata` holds fields
-    by which scores are broken down, such as the type of the question. `choices` are the answers among which an
-    evaluation lets the model choose, the expected one among them; a model never reads them.
+    `origin` says where the sample was read ("train.jsonl:12"), for error messages. Scores are broken down by the fields
+    of `metadata`, such as the type of the question. An evaluation lets the model choose among the answers in `choices`,
+    the expected one among them; a model never reads them.
     """
 
     id: str

@@ -141,7 +141,7 @@ class MediaEncoder(nn.Module):
     def absent(self) -> Tensor:
         """A scalar 0 that depends on every parameter, for a batch without this modality.
 
-        Without it, processes that do and do not have the modality would disagree on which gradients to exchange,
+        Without it, processes that do and do not have the modality would not agree which gradients to exchange,
         and hang.
         """
         return 0.0 * self(None).sum()

@@ -47,7 +47,7 @@ class LoraLinear(nn.Module):
 
 
 class Lora:
-    """Freezes a backbone and gives every `nn.Linear` whose name matches one of `targets` an update of its own."""
+    """Freezes a backbone. Every `nn.Linear` with a name that matches one of `targets` gets an update of its own."""
 
     def __init__(self, rank: int = 8, alpha: float = 16.0, targets: Sequence[str] = ATTENTION) -> None:
         if rank < 1 or alpha <= 0:

@@ -16,8 +16,8 @@ from encoders.transformer import MOST_LAYERS
 class QueryProjector(Projector):
     """Base class: M learned queries [Q, D] read an item's features and become its tokens.
 
-    A subclass adds `num_layers` layers in which they read, of `num_heads` heads and `expansion * d_model` hidden units.
-    Raises `ValueError` for sizes of which no layers can be made.
+    A subclass adds `num_layers` layers where they read, of `num_heads` heads and `expansion * d_model` hidden units.
+    Raises `ValueError` for sizes that no layers can be made of.
     """
 
     def __init__(self, d_model: int, num_queries: int, num_layers: int, num_heads: int, expansion: float) -> None:

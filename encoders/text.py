@@ -15,7 +15,7 @@ class TextInterface(nn.Module):
     A subclass is built with `vocab_size` (ids of the tokenizer) and `d_model`, sets both, and defines `embed`, `logits`
     and `head`. What scales tokens of text, or marks them as text, is up to it:
 
-    - `embed` gives them as loud as they enter the sequence; media are brought to `loudness`, their root mean square;
+    - `embed` gives them as loud as they enter the sequence. Media are brought to `loudness`, their root mean square.
     - `is_marked`: whether the model's embedding of the modality is added to tokens of text.
     """
 

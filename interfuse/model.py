@@ -23,10 +23,10 @@ from serving.session import Session
 class Model:
     """What `load` returns. It keeps nothing between two calls.
 
-    A question is given by keywords, each the name of a modality of the model; their order is the order in which the
-    model reads them. Values are what `serving.segments.given` takes: a string for `text`; for any medium a path or the
-    bytes of a file; for `image` also a picture of PIL or an array, uint8 [h, w, 3]; for `audio` also a pair of samples
-    and their rate.
+    A question is given by keywords, each the name of a modality of the model. The model reads them in their order.
+    Values are what `serving.segments.given` takes: a string for `text`, and for any medium a path or the bytes of a
+    file. For `image` a value may also be a picture of PIL or an array, uint8 [h, w, 3]; for `audio` also a pair of
+    samples and their rate.
     """
 
     def __init__(self, session: Session) -> None:

@@ -68,7 +68,7 @@ def evaluate(run: str | PathLike[str], overrides: Sequence[str] = ()) -> Evaluat
     `["data.evaluation=test.jsonl", "output=again"]`.
 
     Returns:
-        The `report`, as report.json holds it, and the `folder` in which it lies.
+        The `report`, as report.json holds it, and the `folder` that it lies in.
 
     Raises:
         BadInputError: the checkpoint, an option, a file or a row cannot be used, or a report would be overwritten.

@@ -53,7 +53,7 @@ def _validated(content: dict[str, Any], schema: type[Options]) -> dict[str, Any]
 
 
 def _nullable(schema: type[Options], steps: Sequence[int | str]) -> bool:
-    """Whether null is a value of the option to which the steps lead."""
+    """Whether null is a value of the option that the steps lead to."""
     field = schema.model_fields.get(str(steps[0]))
     if field is None:
         return False
@@ -64,14 +64,16 @@ def _nullable(schema: type[Options], steps: Sequence[int | str]) -> bool:
 
 
 def node_schema(annotation: Any) -> type[Options] | None:
-    """The schema of the node that an option holds, if it has one: `annotation` itself, or beside null."""
+    """The schema of the node that an option holds, if it has one: `annotation` itself, or its part next to null."""
     kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
     return next((kind for kind in kinds if issubclass(kind, Options)), None)
 
 
 def _given(node: DictConfig, references: bool = True) -> dict[str, Any]:
-    """What can be read of a node, as plain containers, without what is not made and so may hold anything: sources whose
-    file is not given, tasks that are null, and an evaluation without tasks.
+    """What can be read of a node, as plain containers, without what is not made.
+
+    What is not made may hold anything: a source if its file is not given, tasks that are null, and an evaluation
+    without tasks.
     """
     content = {}
     for name in map(str, node):

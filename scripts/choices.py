@@ -24,7 +24,7 @@ ONE_PART = re.compile(r"(\s*(#(?! *@package).*)?\n)*_target_:")
 
 
 def refuse_merged(arguments: Sequence[str], folder: Path) -> None:
-    """Raises `ArgumentError` for several choices of a group of which one would take the place of the others in silence.
+    """Raises `ArgumentError` for several choices of a group, if one would take the place of the others in silence.
 
     `folder` holds the groups. Choices that lie side by side, such as trackers, may be several.
     """

@@ -1,4 +1,4 @@
-"""The one way in for all scripts: a Hydra command whose bad input ends in one clear line."""
+"""The one way in for all scripts: a Hydra command. Its bad input ends in one clear line."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def entry_point(
 ) -> Callable[[Callable[[DictConfig], Result]], Command[Result]]:
     """Turn `main(config)` into a command configured by `conf/CONFIG_NAME.yaml` and `sys.argv`.
 
-    `texts`, `paths`, `lists` and `media` are the options whose values are taken literally (see `Literals`), unless the
+    The values of the options `texts`, `paths`, `lists` and `media` are taken literally (see `Literals`), unless the
     command sweeps over values. Heavy imports belong inside `main`, so that `--help` answers at once.
     """
     return functools.partial(Command, config_name=config_name, literals=Literals(texts, paths, lists, media))

@@ -129,7 +129,7 @@ def _unknown_option(name: str, config_name: str, arguments: list[str]) -> str:
 
 
 def _nearest(name: str, names: list[str]) -> str | None:
-    """The closest name beside `name`, or else the closest last part anywhere, or else the closest of all."""
+    """The closest name next to `name`, or else the closest last part anywhere, or else the closest of all."""
     parent, _, last = name.rpartition(".")
     beside = [item for item in names if item.rpartition(".")[0] == parent]
     for candidates, cutoff in ((beside, 0.6), (names, 0.85)):

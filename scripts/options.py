@@ -65,7 +65,7 @@ Handling = Literal["error", "skip"]
 
 
 class Options(BaseModel):
-    """A mapping of named options; others may stand beside them."""
+    """A mapping of named options; others may stand next to them."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 

@@ -1,4 +1,4 @@
-"""What a command line asks: files of any modality and a text, in the order in which they are given."""
+"""What a command line asks: files of any modality and a text, in the order that they are given in."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Session:
             )
 
     def answer(self, *segments: Segment, max_new_tokens: int = 32, temperature: float = 0.0, seed: int = 0) -> str:
-        """The answer to one question of text and media, in the order in which they are to be read.
+        """The answer to one question of text and media; they are read in the order that they are given in.
 
         Raises:
             ValueError: there is no segment, or a wrong length or temperature.

@@ -44,7 +44,9 @@ def choices() -> list[str]:
 
 def fusion_variants() -> list[str]:
     """For every fusion method that has some of `OTHER_VALUES`, its overrides to all of them."""
-    options = {file.stem: OmegaConf.load(file) for file in sorted((CONF / "fusion").glob("*.yaml"))}
+    with initialize_config_module("conf", version_base="1.3"):
+        names = sorted(file.stem for file in (CONF / "fusion").glob("*.yaml"))
+        options = {name: compose("train", overrides=[f"fusion={name}"]).fusion for name in names}
     return [
         " ".join([f"fusion={name}", *(f"fusion.{key}={value}" for key, value in OTHER_VALUES.items() if key in keys)])
         for name, keys in options.items()

@@ -45,7 +45,7 @@ def parts_sum_to_total(context: Context) -> Result:
 
 
 def counts_match_formulas(context: Context) -> Result:
-    """Modules whose size follows from their configuration by a formula on paper, against their parameters."""
+    """Parameters of modules, against a formula on paper that gives their number from the configuration."""
     wrong, modules = 0, 0
     for module in context.model.modules():
         formula = FORMULAS.get(type(module))

@@ -63,8 +63,8 @@ def past_reaches_present(context: Context) -> Result:
 def media_see_themselves_as_configured(context: Context) -> Result:
     """The last token of every medium is replaced: with `bidirectional_media` all earlier ones move, without it none.
 
-    It is replaced behind the encoder, which lets the tokens of a medium see one another in any case. Documents are
-    packed, and each in a row of its own, which are different paths of attention.
+    It is replaced after the encoder: the encoder lets the tokens of a medium see one another in any case. Documents are
+    packed, and each in a row of its own: these are different paths of attention.
     """
     documents, asked = context.documents(), context.model.fusion.bidirectional_media
     batches = (context.batched(documents), context.packed(documents))

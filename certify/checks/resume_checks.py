@@ -55,7 +55,7 @@ def resumed_equals_unbroken(context: Context) -> Result:
 
 
 def random_steps(seed: int) -> list[int]:
-    """Three steps at which to kill: behind the first checkpoint, apart from one another, and before the end."""
+    """Three steps to kill at: after the first checkpoint, apart from one another, and before the end."""
     rng = random.Random(seed)
     return [rng.randint(start, start + 2) for start in KILLS_FROM]
 

@@ -1,4 +1,4 @@
-"""Training: accumulation by the trainer's own code, and batches in which a modality is missing."""
+"""Training: accumulation by the trainer's own code, and batches that lack a modality."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from data.storage.atomic_write import write_text
 class Found:
     """passed: whether all went well; reason: why not, in a line.
 
-    checks: a deviation beside its tolerance each; figures: what was measured, by name and unit, of each device;
-    seconds: how long it took of limit_seconds; finished: whether it came to its end, or was stopped on its way.
+    checks: each a deviation with its tolerance. figures: what was measured, by name and unit, of each device.
+    seconds: how long it took of limit_seconds. finished: whether it came to its end, or was stopped on its way.
     """
 
     name: str

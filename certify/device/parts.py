@@ -75,7 +75,7 @@ def compiled(config: DictConfig, device: torch.device, keep: Keep) -> Found:
 
 
 def speed(config: DictConfig, device: torch.device, keep: Keep) -> Found:
-    """Tokens in a second and peak memory of training and of decoding, in float32; the CPU's beside them.
+    """Tokens in a second and peak memory of training and of decoding, in float32, next to the CPU's.
 
     The CPU comes first, so that what the device needs of its memory is not counted.
     """

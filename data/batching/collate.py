@@ -71,7 +71,7 @@ def collate(
         modality_ids=torch.from_numpy(modality_ids),
         document_ids=torch.from_numpy(document_ids),
         places=torch.from_numpy(places),
-        positions=torch.from_numpy(places)[..., None].clone(),  # one axis: the line in which tokens are read
+        positions=torch.from_numpy(places)[..., None].clone(),  # one axis: the line that tokens are read in
         labels=torch.from_numpy(labels),
         label_groups=torch.from_numpy(label_groups),
         group_names=tuple(group_ids),
@@ -83,7 +83,7 @@ def collate(
 
 
 def collate_prompts(documents: Iterable[Document]) -> InterleavedBatch:
-    """A batch in which row i is document i, padded at its right."""
+    """A batch: row i is document i, padded at its right."""
     return collate([[document] for document in documents])
 
 
@@ -110,8 +110,8 @@ def _collate_media(documents: Sequence[Document]) -> dict[Modality, MediaItems]:
 def pad_media(modality: Modality, items: Sequence[tuple[int, Tensor]]) -> MediaItems:
     """Items of one modality, each with the number of its document, padded with zeros at the end of every axis.
 
-    As one tensor where that makes them at most four times as large, else in buckets of similar shape, in which it makes
-    each item at most twice as large.
+    They become one tensor if that makes them at most four times as large. Else they become buckets of similar shape:
+    there padding makes each item at most twice as large.
     """
     tensors = [values for _, values in items]
     first = tensors[0]
@@ -139,7 +139,7 @@ def _padded(items: Sequence[tuple[int, Tensor]]) -> MediaBatch:
 def _buckets(shapes: Sequence[tuple[int, ...]]) -> list[list[int]]:
     """Numbers of items that are padded together, in their order; what holds the first item comes first.
 
-    All together, or else from the largest to the smallest: an item joins the first bucket in which it fits.
+    All together, or else from the largest to the smallest: an item joins the first bucket that it fits in.
     """
     largest = [max(sizes) for sizes in zip(*shapes, strict=True)]
     if len(shapes) * math.prod(largest) <= ALL_TOGETHER * sum(math.prod(shape) for shape in shapes):

@@ -61,7 +61,7 @@ class Turn:
         self.supervised.extend([supervised] * len(token_ids))
 
     def add_tracks(self, tracks: Sequence[Track], placeholder: int, modalities: Sequence[Modality]) -> None:
-        """One segment of media: its runs of placeholders, and its items in the order in which they begin.
+        """One segment of media: its runs of placeholders, and its items, sorted by where they begin.
 
         A placeholder is never a target, in an assistant's turn neither: its token has no features to predict.
         """
@@ -97,7 +97,7 @@ def dump(document: Document, tokenizer: ChatTokenizer) -> str:
 
     Equal placeholders in a run share a line.
     """
-    # Modalities in the order in which they first occur, once by the ids of placeholders and once by the names of media.
+    # Modalities, sorted by where they first occur, once by the ids of placeholders and once by the names of media.
     ids = dict.fromkeys(document.modality_ids[document.modality_ids > 0].tolist())
     names = dict(zip(ids, dict.fromkeys(modality for modality, _ in document.media), strict=True))
     rows = []

@@ -1,4 +1,4 @@
-"""The order of a source's samples in an epoch, such that no batch holds a sample twice because an epoch ended in it."""
+"""The order of a source's samples in an epoch: no batch holds a sample twice because an epoch ended in it."""
 
 from __future__ import annotations
 

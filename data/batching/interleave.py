@@ -54,7 +54,7 @@ class Interleaver:
     processors: how a medium becomes values. layouts: how many tokens values of a shape become, as the model says; of
     `ABSENT_SHAPE`, those that stand for an absent medium. modalities: a modality's place in it is its id,
     "text" is 0. max_tokens: the longest document. on_long_sample: "error", or "truncate" to drop whole trailing
-    messages. withheld: modalities of which the user's segments never reach the model, as if each were absent.
+    messages. withheld: modalities; the user's segments of these never reach the model, as if each were absent.
     """
 
     def __init__(
@@ -301,7 +301,7 @@ class Interleaver:
 class _Augmentations:
     """The generators of one sample's media: each medium has its own, by its modality and place among those of it.
 
-    So no medium changes how another is augmented, neither by what is drawn for it nor by being absent.
+    So no medium changes how another is augmented: not by what is drawn for it, and not by being absent.
     """
 
     def __init__(self, draws: Draws | None) -> None:

@@ -1,7 +1,7 @@
 """A weighted mixture of sources as a pure function of the position in the stream.
 
-Nothing is remembered between positions: any process can compute any part of the stream, so that a run resumes
-exactly by the number of its next batch, whatever the number of workers and processes.
+Nothing is remembered between positions: any process can compute any part of the stream. So a run resumes exactly by
+the number of its next batch, whatever the number of workers and processes.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Mixture:
         return order
 
     def _around(self, name: str, epoch: int) -> tuple[int, int]:
-        """How many samples the batch in which an epoch starts has of the epoch before, and of this one."""
+        """The batch that an epoch starts in: how many samples it has of the epoch before, and of this one."""
         first = epoch * len(self.sources[name])
         block, rest = divmod(first, self._counts[name])
         offset = int(np.flatnonzero(self._block_pattern(block) == self.names.index(name))[rest])

@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig
 
-# The files of one's own, options whose values are taken literally on a command line.
+# The options for files of one's own; their values are taken literally on a command line.
 MANIFESTS = ("data.train", "data.validation_file", "data.evaluation")
 # What OmegaConf would take for a reference to another option, with the backslashes before it.
 REFERENCE = re.compile(r"(\\*)\$\{")

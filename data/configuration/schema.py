@@ -92,9 +92,10 @@ _PHRASES = {
 
 
 def checked(content: Any, place: str = "", beside: Mapping[str, Any] = MappingProxyType({})) -> Any:
-    """A copy of plain content in which the options of every `_target_` node have the types of its signature.
+    """A copy of plain content: the options of every `_target_` node have the types of its signature.
 
-    `beside` has the types of options that a node may have beside those of its signature, for whoever has it made.
+    `beside` has the types of further options, which are not in the signature of a node. They are for whoever has it
+    made.
 
     Raises `BadInputError` of one line for a class that cannot be imported, an option that it does not have, and a
     value of another type. Options that are absent are left to `require`.

@@ -32,7 +32,7 @@ LONGEST_FILE = 80
 DPI = 160
 # Pixels of a side at most. A figure that would be larger is drawn at fewer dots an inch.
 MAX_PIXELS = 6000
-# How far what is beside the axes (labels, legends) may reach beyond the figure, in inches.
+# How far what is next to the axes (labels, legends) may reach beyond the figure, in inches.
 MARGIN = 3.0
 # Panels, bars or curves by task: more are left to the tables.
 MAX_TASKS = 12
@@ -71,7 +71,7 @@ def bar_style(place: int) -> dict[str, Any]:
 
 
 def style(axes: Axes, grid: str) -> None:
-    """A light grid behind the data, no box."""
+    """A light grid under the data, no box."""
     axes.grid(axis=grid, color="#DDDDDD", linewidth=0.8)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -145,7 +145,7 @@ def save_all(pictures: Mapping[str, tuple[str, Draw]], folder: Path) -> dict[str
 
 def _draw_and_save(draw: Draw, path: Path) -> Path | None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # or, if this one fails, an older picture would stand beside the numbers
+    path.unlink(missing_ok=True)  # or, if this one fails, an older picture would stand next to the numbers
     figure = draw()
     return None if figure is None else save(figure, path)
 

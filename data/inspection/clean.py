@@ -1,7 +1,7 @@
 """`prepare_data.py clean=`: a manifest without rows that hold what an earlier row holds, or a row of other manifests.
 
-Two rows hold the same if their turns or segments do: equal text, letter by letter, and media of equal pixels or samples
-(of other modalities, bytes), whatever their files, formats, ids and metadata are.
+Two rows hold the same if their turns or segments do. Text must be equal, letter by letter, and media must have equal
+pixels or samples (of other modalities, bytes). Their files, formats, ids and metadata do not matter.
 """
 
 from __future__ import annotations

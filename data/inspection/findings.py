@@ -1,4 +1,4 @@
-"""What may be odd about a manifest, by kind and in the order in which a report tells it."""
+"""What may be odd about a manifest, by kind and in the order that a report tells it in."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from data.types import BadInputError
 
-# The order in which the files of a folder are read: what is in an earlier one is a leak in a later one.
+# The files of a folder are read in this order: what is in an earlier one is a leak in a later one.
 USUAL_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test")
 
 # What `clean=` left out, next to the file that it wrote; no manifest.

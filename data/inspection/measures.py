@@ -124,7 +124,7 @@ class Measures:
         return (sum(found.most_common(1)[0][1] for found in known) + rest) / self.answers.total()
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the lists themselves, of which quantiles are given."""
+        """Everything but the lists themselves; quantiles of these are given."""
         sounds = list(self.sounds.values())
         return {
             "rows": self.num_rows,

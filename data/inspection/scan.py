@@ -24,7 +24,7 @@ from data.sources.manifest import ManifestSource
 from data.sources.messages import named_segments
 from data.types import AlignedSample, BadSampleError, Media, Message, Sample, Segment, Text
 
-# A text beside media is compared if it has so many words: shorter ones are labels, which many rows share.
+# A text that stands with media is compared if it has so many words: shorter ones are labels, which many rows share.
 SENTENCE_WORDS = 5
 
 
@@ -49,7 +49,7 @@ class Use(NamedTuple):
 
 @dataclass
 class Scan:
-    """All manifests, in the order in which they were given.
+    """All manifests, in the order that they were given in.
 
     contents: facts of every distinct medium, by the order of their first use. texts: distinct texts that are compared,
     as `plain` gives them, with their prints; text_uses: number of the row and of its text.

@@ -79,7 +79,7 @@ def sample_rate(media: Media) -> int | None:
 
 
 class _Bytes(io.BytesIO):
-    """A file in memory. A place before its start, to which a damaged header may lead, is refused without a word."""
+    """A file in memory. A damaged header may lead to a place before its start; this is refused without a word."""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """As `io.BytesIO.seek`; -1 for what is no place."""
@@ -90,7 +90,7 @@ class _Bytes(io.BytesIO):
 
 
 def _readable(source: Path | bytes) -> Path | _Bytes:
-    """What the library opens. Given a path, it would also read what macOS leaves beside it, and refuse MP3 for that."""
+    """What the library opens. With a path, it would also read what macOS leaves next to it, and refuse MP3 for that."""
     if isinstance(source, bytes):
         return _Bytes(source)
     return _Bytes(source.read_bytes()) if source.with_name(f"._{source.name}").exists() else source
@@ -193,11 +193,11 @@ class LogMel(nn.Module):
 class AudioProcessor:
     """Sound -> log-mel -> augmented (training only) -> minus its own mean, over `scale` -> [T, m].
 
-    The spectrograms of a store of clips are computed once and kept beside it under the fingerprint of the features,
+    The spectrograms of a store of clips are computed once and kept next to it under the fingerprint of the features,
     in half precision (which moves a value by 0.004 at most). max_seconds: longer clips are refused. mean: "clip" takes
-    one mean of the whole clip away; "bins" that of each mel bin, which removes what a voice, a microphone or a
-    synthesiser colours alike at all times (cepstral mean normalisation: Atal, JASA 55, 1974), and with it everything
-    that is constant in the sound.
+    one mean of the whole clip away; "bins" that of each mel bin (cepstral mean normalisation: Atal, JASA 55, 1974).
+    "bins" removes what a voice, a microphone or a synthesiser colours alike at all times, and with it everything that
+    is constant in the sound.
     """
 
     def __init__(

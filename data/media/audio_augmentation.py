@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-PIECES = 6  # stretches of a clip whose speed varies on its own
+PIECES = 6  # stretches of a clip; the speed of each varies on its own
 CURVES = 5  # cosines that a random response over the bins is made of
 DECAY = math.log(1e6)  # a reverberation time is that of a fall by 60 dB
 QUIETEST = 50.0  # dB below the sound, where noise can no longer be heard
@@ -29,7 +29,7 @@ class SpectrogramAugmentation:
     of a smooth curve over them; `band`, share of the clips that are cut off below and above, as by a telephone. Room:
     `room`, the longest reverberation time, in frames, of an echo that half of the clips get. Noise: `snr`, the lowest
     signal-to-noise ratio, in dB, of steady noise of random colour (None: none); `noise`, the largest standard deviation
-    of what is added to each value. `pad`: up to so many quiet frames before and behind. The rest are masks over
+    of what is added to each value. `pad`: up to so many quiet frames before and after. The rest are masks over
     bins and frames, set to each bin's mean (SpecAugment, arXiv:1904.08779). Slopes, curves and noise are in natural
     logarithms of power (1 is 4.3 dB).
     """
@@ -107,7 +107,7 @@ class SpectrogramAugmentation:
         return torch.from_numpy(read_T.astype(np.float32))
 
     def _response(self, bins: int, rng: np.random.Generator) -> Tensor:
-        """What a microphone adds to every frame [m]: a slope, a curve, and a band outside of which little is left."""
+        """What a microphone adds to every frame [m]: a slope, a curve, and a band; little is left outside of it."""
         place_m = np.linspace(0, 1, bins)
         slope, curve, edges = rng.spawn(3)
         added_m = slope.normal(0, self.tilt) * (2 * place_m - 1)
@@ -128,7 +128,7 @@ class SpectrogramAugmentation:
 
 
 def _curve(place_m: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """A smooth curve over the bins whose root mean square is about `deviation` over many draws, [m]."""
+    """A smooth curve over the bins, [m]; its root mean square is about `deviation` over many draws."""
     heights = rng.normal(0, deviation * math.sqrt(2 / CURVES), CURVES)
     return np.asarray(sum(h * np.cos(math.pi * (k + 1) * place_m) for k, h in enumerate(heights)))
 

@@ -36,8 +36,8 @@ Value = TypeVar("Value")
 class Corruption(Generic[Value]):
     """Base class: a value to a damaged one of the same type and size, at one of five levels.
 
-    A subclass states its `modality`, the `unit` of its levels, its `standard` levels from mild to severe and the
-    `limits` between which a level makes sense, and defines `apply` and, with its modality, `segment`.
+    A subclass states its `modality`, the `unit` of its levels, and its `standard` levels from mild to severe. It states
+    `limits`: a level makes sense between these. It defines `apply` and, with its modality, `segment`.
     """
 
     modality: Modality

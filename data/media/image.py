@@ -65,8 +65,8 @@ class ImageProcessor:
     """Pixels -> resized to `size` x `size` -> (x / 255 - mean) / std, float [3, size, size].
 
     background: what shows where a picture is transparent: red, green and blue, from 0 to 255 each.
-    With a generator the image is augmented in ways that keep what is drawn and its colour: mirrored half of the time
-    (`mirror`), and shifted by up to `shift` of its side, its border repeated.
+    With a generator the image is augmented in ways that keep what is drawn and its colour. It is mirrored half of the
+    time (`mirror`), and shifted by up to `shift` of its side, its border repeated.
 
     size, mean and std follow the encoder in a training where they are None; elsewhere None is refused, 0.5 and 0.5.
     """

@@ -15,7 +15,7 @@ WHITE: Colour = (255, 255, 255)
 TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 # Bits in a tag of TIFF, and how PIL calls grey pixels of fewer than 8 bits in a PNG.
 BITS_PER_SAMPLE, SHALLOW = 258, {"L;2": 2, "L;4": 4}
-# Formats of which PIL gives 16-bit grey as mode I, in some of its versions.
+# Formats with 16-bit grey that PIL gives as mode I, in some of its versions.
 GREY_16 = ("PNG", "PPM")
 
 
@@ -54,7 +54,7 @@ def _transparent_value(image: Image.Image) -> object:
     tiles = getattr(image, "tile", None)  # of a file that is not loaded yet
     if isinstance(key, int) and tiles and (bits := SHALLOW.get(tiles[0][3])):
         return key * 255 // (2**bits - 1)
-    if isinstance(key, tuple) and max(key) > 255:  # colours of 16 bits, of which the upper 8 are read
+    if isinstance(key, tuple) and max(key) > 255:  # colours of 16 bits; the upper 8 are read
         return tuple(value >> 8 for value in key)
     return key
 

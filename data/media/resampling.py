@@ -27,8 +27,8 @@ ZERO_CROSSINGS, PASSED, KAISER_BETA = 32, 0.91, 8.6
 def resample(samples_a: Tensor, rate: int, new_rate: int) -> Tensor:
     """The same sound at another rate: ceil(S * new_rate / rate) samples.
 
-    Rates with a simple ratio take torchaudio's windowed sinc. All others take scipy's polyphase filter, at a ratio that
-    is off by 1 in 32,768 at most (nobody hears a pitch that is off by less than 1 in 500) and mostly by nothing: it
+    Rates with a simple ratio take torchaudio's windowed sinc. All others take scipy's polyphase filter. Its ratio is
+    off by 1 in 32,768 at most, and mostly by nothing (nobody hears a pitch that is off by less than 1 in 500). It
     passes what lies below 0.82 of half the lower rate, and takes 80 dB off what lies above half of it. Cost and memory
     are bounded for all rates from 1 to 768,000 Hz.
 

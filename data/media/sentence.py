@@ -1,7 +1,7 @@
 """Whole texts as media, for pretrained text encoders: the ids of their own tokenizer.
 
-Text that the fusion model itself reads and writes has the project's tokenizer; a pretrained text encoder has another
-vocabulary, so that its text is a medium like an image: {"type": "sentence", "text": "a red kangaroo"} in a manifest.
+Text that the fusion model itself reads and writes has the project's tokenizer. A pretrained text encoder has another
+vocabulary. So its text is a medium like an image: {"type": "sentence", "text": "a red kangaroo"} in a manifest.
 
 Shape legend: L tokens in a row.
 """

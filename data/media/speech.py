@@ -1,8 +1,8 @@
 """Synthetic speech: banks of spoken sentences by several families of synthesisers; each clip is rendered once.
 
 A family is a way of making speech (formants, recordings, a network); a voice belongs to one. No voice of the training
-asks in an evaluation, nor a near copy of one, and a family may be kept out of the training whole. Rendering is not
-reproducible bit for bit in every family, hence the cache.
+asks in an evaluation, and no near copy of one does. A whole family may be kept out of the training. Rendering is not
+reproducible bit for bit in every family: the cache is there for that.
 """
 
 from __future__ import annotations

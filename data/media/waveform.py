@@ -67,7 +67,7 @@ class ExtractorProcessor:
         samples_a = read_audio(media, rate, self.max_seconds)
         try:
             extracted = self.extractor(samples_a.numpy(), sampling_rate=rate, return_tensors="np")
-        except Exception as error:  # a library with an extractor for every model, each of which fails in its own way
+        except Exception as error:  # a library with an extractor for every model; each fails in its own way
             extractor = type(self.extractor).__name__
             raise BadSampleError(f"{media.name}: refused by {extractor}: {reason(error)}") from error
         return torch.from_numpy(np.asarray(extracted[self.extractor.model_input_names[0]][0], dtype=np.float32))

@@ -40,7 +40,7 @@ def read_sample(
     """Sample `index` of a source, for everything that reads samples.
 
     name: what errors call the source, where it does not say the row itself. Whatever the source meets raises
-    `BadSampleError`, and so does text in the sample that no file could hold.
+    `BadSampleError`. Text in the sample that no file could hold raises it, too.
     """
     where = f"{name or type(source).__name__}[{index}]"
     with reading(where):

@@ -104,9 +104,9 @@ class EasyVqa:
     """Training conversations: an image, then some of its questions in random order, with their answers.
 
     turns: questions per image. spoken: share of the questions that are spoken. transcribe: share of the spoken ones
-    after whose answer the user asks for a transcript. describe: share of the images that are described at the end
-    ("blue circle", put together from the answers; where these do not tell both, nothing is asked). clips_per_voice:
-    see `data.media.speech.speech_bank`. families: how often each family of synthesisers speaks, see
+    that are transcribed: after the answer the user asks for a transcript. describe: share of the images that are
+    described at the end ("blue circle", put together from the answers; where these do not tell both, nothing is asked).
+    clips_per_voice: see `data.media.speech.speech_bank`. families: how often each family of synthesisers speaks, see
     `data.media.speech.mixed_bank`.
     """
 
@@ -151,7 +151,7 @@ class EasyVqa:
         for place in order.permutation(len(questions))[: self.turns]:
             is_spoken, is_transcribed = aloud.random() < self.spoken, transcripts.random() < self.transcribe
             messages += self._asked(questions[place], is_spoken, is_transcribed, voices)
-        # Last, lest the questions be answered from the description in place of the image.
+        # Last, or the questions could be answered from the description in place of the image.
         if descriptions.random() < self.describe and (told := self._descriptions[index]):
             messages += _turn((Text(DESCRIBE),), told)
         first = Message("user", (self._images[image], *messages[0].content))
@@ -265,7 +265,7 @@ def _sentences() -> tuple[str, ...]:
 
 
 def _modalities(bank: MixedBank | None) -> set[Modality]:
-    """The media of samples whose questions are spoken from this bank, if there is one."""
+    """The media of samples that take spoken questions from this bank, if there is one."""
     return {IMAGE} if bank is None else {IMAGE, AUDIO}
 
 

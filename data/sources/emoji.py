@@ -45,7 +45,7 @@ class Emoji:
     epoch, for an export. max_samples: only so many, drawn with a fixed seed. words: label and tags as `text`, which the
     fusion model reads itself (None is the same), or as the medium `sentence`, for a pretrained encoder of text.
     draws_per_emoji: how many looks (skin tone, style and tags) a training emoji has, so that their features can be
-    cached, the first of which is fixed as elsewhere; None draws without end.
+    cached. The first look is fixed as elsewhere. None draws without end.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Emoji:
             yield _text(item.label, item.tags)
 
     def _drawn(self, item: Entry) -> list[str]:
-        """The styles of this split in which an emoji is drawn."""
+        """The styles of this split that an emoji is drawn in."""
         return [style for style in self._styles if style in item.pictures]
 
     def _look(self, place: int, rng: np.random.Generator) -> np.random.Generator | None:

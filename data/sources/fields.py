@@ -24,7 +24,7 @@ SIMILARITY = 0.6
 class Level:
     """The fields of one kind of object.
 
-    is_open: other keys may stand beside them, as exports of other programs have them; nothing reads them in a row, and
+    is_open: other keys may stand next to them, as exports of other programs have them. Nothing reads them in a row, and
     the model reads them in a tool.
     """
 

@@ -1,4 +1,4 @@
-"""What a file holds, by its first bytes, as the suffix by which other programs know it."""
+"""What a file holds, by its first bytes, as the suffix that other programs know it by."""
 
 from __future__ import annotations
 

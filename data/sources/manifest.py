@@ -56,14 +56,14 @@ UNREAD = -1
 class ManifestSource:
     """The rows of a manifest, read from the file when they are asked for.
 
-    Opening parses every row once, so that a mistake in the last row is found before the first step: with
-    on_bad_sample="error" it raises `BadSampleError`; with "skip" a row's error is raised whenever that row is
+    Opening parses every row once, so that a mistake in the last row is found before the first step. With
+    on_bad_sample="error" it raises `BadSampleError`. With "skip" a row's error is raised whenever that row is
     read, where the loader counts it. A medium that is missing is found when its row is read, and a corrupt one when
     it is decoded.
 
     words: what the text of aligned rows is read as: `text`, which the fusion model reads itself (None is the same), or
     the medium `sentence`, for a pretrained encoder of text. Conversations stay as they are.
-    hold_out: share of the rows that are left out; only_held_out: the same share, of which these rows are all there are
+    hold_out: share of the rows that are left out. only_held_out: the same share; these rows are then all there are
     (see `data.sources.held_out`).
     Raises `BadInputError` when the file is missing or holds no row.
     """
@@ -215,7 +215,7 @@ def write_manifest(source: Readable, folder: str | Path, max_samples: int | None
 def write_manifests(
     sources: Mapping[str, Readable], folder: str | Path, max_samples: int | None = None, seed: int = 0
 ) -> list[Path]:
-    """Writes the first samples of each source to `folder/NAME.jsonl`, media beside them; returns the files' paths.
+    """Writes the first samples of each source to `folder/NAME.jsonl`, media next to them; returns the files' paths.
 
     Images become PNG, sound becomes WAV, other tensors become .npy; files and encoded bytes are copied as they are.
     A file is named by the hash of its content, so that an image with ten questions is stored once, and its suffix says

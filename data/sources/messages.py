@@ -4,7 +4,7 @@
     {"id": "8", "aligned": [{"type": "image", "path": "8.png"}, {"type": "text", "text": "a red kangaroo"}]}
 
 Every type but "text" is a modality with a `path` (relative to the manifest), base64 `data`, or a `text` that an encoder
-reads, so that a new modality needs no change here; `"absent": true` in place of these says that such a medium is
+reads. So a new modality needs no change here. `"absent": true` in place of these says that such a medium is
 missing. Tools and tool calls have the shape of OpenAI's API. `source` and `metadata` are optional. All fields stand in
 `data/sources/fields.py`; null is the same as absent, but inside of arguments and parameters, which are the user's own.
 """
@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 
 def parse_row(row: Any, folder: Path, source: str, origin: str) -> Sample | AlignedSample:
-    """The sample that a row describes; files are not opened, nor looked for.
+    """The sample that a row describes; files are not opened and not looked for.
 
     folder: what paths are relative to. source: the sample's source where the row names none. origin: where the row
     was read ("train.jsonl:12").

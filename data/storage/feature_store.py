@@ -69,7 +69,7 @@ def add_part(store: FeatureStore, name: str, items: Iterable[tuple[str, np.ndarr
 
     def arrays() -> Iterator[np.ndarray]:
         for key, features in items:
-            keys.append(key)  # written behind the last array
+            keys.append(key)  # written after the last array
             yield features
 
     metadata = {"header": store.header, "keys": keys}

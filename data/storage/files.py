@@ -17,7 +17,7 @@ LARGEST_FILE = 2**30
 def unreadable(path: Path) -> str:
     """Why there is no file to read at `path`; empty if there is one.
 
-    A folder is none, nor is a pipe or a device, of which nobody knows whether they end.
+    A folder is none. A pipe or a device is none either, because nobody knows whether it ends.
     """
     try:
         mode = path.stat().st_mode

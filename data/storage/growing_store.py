@@ -23,12 +23,12 @@ from filelock import FileLock
 from data.storage.array_store import INDEX, ArrayStore, StoredClip, disk_errors, write_store, written_whole
 
 PART = f"part-{'?' * 12}"
-# A training adds a part, each of which is a file that stays open; after so many the next one is all of the rest.
+# A training adds a part, and every part is a file that stays open. After so many the next one is all of the rest.
 MOST_PARTS = 32
 
 
 class GrowingStore(ABC):
-    """`count` arrays, as an `ArrayStore` has them, of which `ensure` makes those that are needed.
+    """`count` arrays, as an `ArrayStore` has them; `ensure` makes those that are needed.
 
     One that is read without having been made brings all the others with it: who reads here and there, without saying
     beforehand what, may read anything.

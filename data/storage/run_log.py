@@ -43,7 +43,7 @@ def readable_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def curves(path: Path, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
-    """Names that are `wanted` -> [points, 2] of step and value, in the order in which they were first logged."""
+    """Names that are `wanted` -> [points, 2] of step and value; the name that was logged first comes first."""
     points: dict[str, list[tuple[int, float]]] = {}
     for line in readable_lines(path):
         for name, value in line.items():

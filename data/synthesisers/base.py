@@ -15,7 +15,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What is said, and how: by which family of synthesisers, in which of its voices, with which of its settings."""
+    """What is said, and how: the family of synthesisers, its voice and its settings."""
 
     text: str
     family: str
@@ -39,7 +39,7 @@ class Synthesiser(ABC):
 
     @abstractmethod
     def voices(self, split: str) -> list[str]:
-        """Its voices of a split; no voice, nor a close relative of one, is in two of them. May be empty."""
+        """Its voices of a split; no voice is in two of them, and no close relative of one is. May be empty."""
 
     @abstractmethod
     def draw(self, text: str, voice: str, rng: np.random.Generator) -> ClipSpec:

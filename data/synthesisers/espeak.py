@@ -1,8 +1,8 @@
 """espeak-ng, a formant synthesiser: intelligible, clearly artificial, and in many voices.
 
 A voice is an accent of English ("en-us") with a variant, which changes pitch, timbre and the shape of the vocal tract
-("f2"). Variants are split into training, validation and test by families of relatives, so that nobody who asks in an
-evaluation was heard in training, nor a near copy; accents are shared. Rendering is not reproducible bit for bit.
+("f2"). Variants are split into training, validation and test by families of relatives; accents are shared. So nobody
+who asks in an evaluation was heard in training, and no near copy was. Rendering is not reproducible bit for bit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from data.synthesisers.base import SPLITS, ClipSpec, Synthesiser, check_split
 from data.types import BadInputError, NotInstalledError
 
 ACCENTS = ("en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
-# Ranges from which rate (words a minute), pitch and pitch range (espeak's 0 to 99) of a clip are drawn.
+# Rate (words a minute), pitch and pitch range (espeak's 0 to 99) of a clip are drawn from these ranges.
 RATES, PITCHES, PITCH_RANGES = (130, 220), (20, 80), (30, 80)
 NUM_TEST_VARIANTS, NUM_VALIDATION_VARIANTS, LARGEST_HELD_OUT_FAMILY = 16, 12, 4
 MAX_PATH_BYTES = 150

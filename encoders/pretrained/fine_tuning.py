@@ -31,7 +31,7 @@ class Full:
 
 
 class Partial:
-    """The last `last_blocks` blocks, and every parameter whose name matches one of `patterns` (`*.norm.*`)."""
+    """The last `last_blocks` blocks, and every parameter with a name that matches one of `patterns` (`*.norm.*`)."""
 
     def __init__(self, last_blocks: int = 0, patterns: Sequence[str] = ()) -> None:
         if last_blocks < 0 or (last_blocks == 0 and not patterns):

@@ -35,9 +35,9 @@ SPREAD = 1000
 class TransformersEncoder(PretrainedEncoder):
     """values [N, ...] -> backbone -> features [N, T, C]: `last_hidden_state`, or the output of an earlier block.
 
-    What the values are is decided by the backbone's first input: pixels [3, h, w], a waveform [samples] (wav2vec 2.0,
+    The backbone's first input decides what the values are: pixels [3, h, w], a waveform [samples] (wav2vec 2.0,
     HuBERT, WavLM), the features of the model's own extractor (Whisper, AST: see `data.media.waveform`), or
-    token ids [L] (see `data.media.sentence`); ids of floating point, as certification draws them, are taken modulo the
+    token ids [L] (see `data.media.sentence`). Ids of floating point, as certification draws them, are taken modulo the
     vocabulary.
 
     model: a name on the hub, a folder, or `package:NAME/FOLDER`; null: random weights of `architecture`, a mapping with
@@ -105,7 +105,7 @@ class TransformersEncoder(PretrainedEncoder):
         return tokens_of(features if isinstance(features, Tensor) else features[0])
 
     def placed(self, shape: tuple[int, ...]) -> Layout:
-        """Of an image a square of patches, behind the class token if there is one; a line otherwise.
+        """Of an image a square of patches, after the class token if there is one; a line otherwise.
 
         A spectrogram has its mel bins on the first axis or on the second, so that only a waveform has times.
         """
@@ -157,7 +157,7 @@ def _image_statistics(model: str) -> dict[str, Any]:
     with _quiet() as transformers:
         try:
             processor = transformers.AutoImageProcessor.from_pretrained(locate(model) or model)
-        except Exception:  # a model without, in the many ways in which the library says so
+        except Exception:  # a model without one; the library says so in many ways
             return {}
     if getattr(processor, "do_normalize", True):
         return dict(vars(processor))
@@ -226,7 +226,7 @@ def _example_shape(sizes: Any, input_name: str, strides: list[tuple[int, int]]) 
 
 
 def _longest_text(backbone: nn.Module) -> int:
-    """Tokens that the table of positions has room for; RoBERTa's begins behind its padding."""
+    """Tokens that the table of positions has room for; RoBERTa's begins after its padding."""
     tables = [m for name, m in backbone.named_modules() if name.endswith("position_embeddings")]
     if tables and isinstance(tables[0], nn.Embedding):
         before = 0 if tables[0].padding_idx is None else tables[0].padding_idx + 1

@@ -78,7 +78,7 @@ class TimmEncoder(PretrainedEncoder):
         return tokens_of(features)
 
     def placed(self, shape: tuple[int, ...]) -> Layout:
-        """A square of patches of an image of `shape` (3, S, S), behind the class token if there is one."""
+        """A square of patches of an image of `shape` (3, S, S), after the class token if there is one."""
         if shape != self.example_shape:
             raise ValueError(f"an image of shape {shape} does not fit the encoder, which takes {self.example_shape}")
         return square(self.example_length)

@@ -38,7 +38,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     weights, expected = read_weights(path), model.state_dict()
     if not weights.keys() & expected.keys() and len(weights) == len(expected):
-        # Another author's names for the same architecture, in the order in which the layers are made.
+        # Another author's names for the same architecture; both are in the order of the layers.
         weights = dict(zip(expected, weights.values(), strict=True))
     for name in [*expected, *(name for name in weights if name not in expected)]:
         there = list(weights[name].shape) if name in weights else "missing"

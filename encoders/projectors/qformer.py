@@ -21,8 +21,8 @@ class QFormer(QueryProjector):
         x = norm(x + attention(x, norm(features)))         in every `cross_every`-th layer, from the first on
         x = norm(x + feed_forward(x))                      num_layers times, then a linear map
 
-    Differences from the paper: the text branch is left out, because text meets the queries in the fusion method; the
-    width is that of the model, where BLIP-2 has the one of BERT; and nothing is pretrained.
+    Differences from the paper: The text branch is left out, because text meets the queries in the fusion method. The
+    width is that of the model, where BLIP-2 has the one of BERT. Nothing is pretrained.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class QFormer(QueryProjector):
 
 
 class _Layer(nn.Module):
-    """A layer of BERT with its norms behind the sums; `d_input` is None where the features are not read."""
+    """A layer of BERT with its norms after the sums; `d_input` is None where the features are not read."""
 
     def __init__(self, d_model: int, num_heads: int, d_hidden: int, d_input: int | None) -> None:
         super().__init__()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
+import tokenize
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.pages.examples import BLOCK, INDENTED, INLINE, LINK, REPOSITORY, anchors, links, read
+from tests.tree.test_tree import PACKAGES, name, tracked
 
 PAGES = tuple(
     path.relative_to(REPOSITORY).as_posix()
@@ -21,6 +25,10 @@ BOOKISH = re.compile(
     r"|only then (?:is|are|does|do|can|may)|nor (?:is|are|does|do|has|have|can))\b",
     re.IGNORECASE,
 )
+# The words among them that docstrings and comments do without, too.
+BOOKISH_IN_CODE = re.compile(r"\b(whose|beside|besides|behind|thereof|wherein|whereby)\b", re.IGNORECASE)
+YAML_COMMENT = re.compile(r"(?:^|\s)#(.*)")
+CODE = [path for path in tracked("*.py", "*.yaml") if path.relative_to(REPOSITORY).parts[0] in {*PACKAGES} - {"tests"}]
 RESULTS = "docs/results/"
 SEEDS = (0, 1, 2)
 TASKS = ("easy_vqa/typed", "easy_vqa/spoken", "easy_vqa/spoken_piper")
@@ -65,6 +73,43 @@ def test_bookish_words_are_found_in_sentences_and_not_in_code() -> None:
     sentence = "A model whose head is tied. Only then is it saved, nor is it lost; parts, most of\nwhich stay."
     assert len(BOOKISH.findall(re.sub(r"\s+", " ", sentence))) == 4
     assert not BOOKISH.search("The sides of witches, and beneath behindhand")
+
+
+def remarks(path: Path) -> list[str]:
+    """The docstrings and comments of a Python file, or the comments of a YAML file, without what is in backticks."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yaml":
+        comments = [found[1] for line in text.splitlines() if (found := YAML_COMMENT.search(line))]
+        return [INLINE.sub("", comment) for comment in comments]
+    docstrings = [
+        node.value.value
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
+    return [INLINE.sub("", remark) for remark in (*docstrings, *comments)]
+
+
+def bookish(path: Path) -> list[str]:
+    return [remark.strip() for remark in remarks(path) if BOOKISH_IN_CODE.search(remark)]
+
+
+@pytest.mark.parametrize("path", CODE, ids=name)
+def test_docstrings_and_comments_are_plain(path: Path) -> None:
+    assert bookish(path) == []
+
+
+def test_bookish_words_are_found_in_docstrings_and_comments_and_not_in_code(tmp_path: Path) -> None:
+    python, yaml = tmp_path / "a.py", tmp_path / "a.yaml"
+    python.write_text('''def f(beside: str = "behind") -> None:
+    """A model whose head is tied; `beside` is a name."""  # Beside the point
+    print("whose")
+''')
+    yaml.write_text("path: besides # wherein it lies\nbehind: a#whose\n")
+    assert len(remarks(python)) == len(bookish(python)) == 2
+    assert len(bookish(yaml)) == 1
+    assert {path.suffix for path in CODE} == {".py", ".yaml"}
 
 
 def test_the_readme_is_short() -> None:

@@ -81,9 +81,12 @@ def fusion_configs():
     mixer, feed_forward = CONFIG["fusion"]["mixer"], CONFIG["fusion"]["feed_forward"]
     known = {"mixer": mixer, "feed_forward": feed_forward, "position": mixer["position"]}
     known["mixer"] = {**mixer, "qk_norm": True}
-    found = {}
-    for path in sorted(Path(conf.__path__[0], "fusion").glob("*.yaml")):
-        config = OmegaConf.merge({**known, "fusion": OmegaConf.load(path)}, {"fusion": {"num_layers": 2}})
+    found, folder = {}, Path(conf.__path__[0])
+    layers = OmegaConf.load(folder / "layers" / "default.yaml")
+    for path in sorted((folder / "fusion").glob("*.yaml")):
+        own = OmegaConf.load(path)
+        del own["defaults"]
+        config = OmegaConf.merge(known, {"fusion": layers}, {"fusion": own}, {"fusion": {"num_layers": 2}})
         if "weights" in config.fusion:
             config.fusion.weights = "per_modality"
         found[path.stem] = OmegaConf.to_container(config, resolve=True)["fusion"]

@@ -1,1 +1,1 @@
-"""Prints of contents, by which near copies are found."""
+"""Prints of contents. Near copies are found by them."""

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def pairs_of_equal(keys_N: np.ndarray, reach: int, order_N: np.ndarray | None = None) -> np.ndarray:
-    """Pairs [P, 2] of places whose keys are equal: each place with the `reach` next ones that have its key.
+    """Pairs [P, 2] of places with equal keys: each place with the `reach` next ones that have its key.
 
     order_N: by what those with an equal key are sorted; their place by default. Where at most `reach` + 1 items share
     a key all pairs are found; where more do, those that are near in this order.

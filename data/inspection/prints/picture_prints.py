@@ -44,7 +44,7 @@ def picture_print(picture: Image.Image) -> PicturePrint:
 
 
 def alike(prints: Sequence[PicturePrint]) -> list[tuple[int, int, int]]:
-    """Pairs of places that look the same, with the number of bits in which they differ."""
+    """Pairs of places that look the same, with the number of bits that differ."""
     places_N = np.array([place for place, item in enumerate(prints) if not item.is_flat], dtype=np.int64)
     if len(places_N) < 2:
         return []

@@ -1,10 +1,12 @@
 """Which sounds are the same recording, whatever their format, rate and loudness: fingerprints of signs.
 
-A frame's fingerprint is 32 bits: whether the energy of each of 33 bands between 200 and 3200 Hz rises against its
-neighbour, compared with a moment before (Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR
-2002). Loudness and the colour of a microphone cancel. Two clips are the same recording if, laid over one another, at
-most `MAX_ERRORS` of their bits differ, and in no stretch of `STRETCH` frames more than `MAX_STRETCH_ERRORS`: of a word
-that replaces another one in a sentence, all else spoken alike by a synthesiser, a third of the bits differ or more.
+A frame's fingerprint is 32 bits. They say of 33 bands between 200 and 3200 Hz whether the energy of each rises against
+its neighbour, compared with a moment before. The method is that of Haitsma and Kalker ("A Highly Robust Audio
+Fingerprinting System", ISMIR 2002). Loudness and the colour of a microphone cancel.
+
+Two clips are laid over one another. They are the same recording if at most `MAX_ERRORS` of their bits differ, and in no
+stretch of `STRETCH` frames more than `MAX_STRETCH_ERRORS`. Where a word replaces another one in a sentence, and a
+synthesiser speaks all else in the same way, a third of the bits of that word differ or more.
 
 Shape legend: a samples of a signal, T places in an item (frames), b bits of a print, N items (sounds), P pairs.
 """
@@ -74,7 +76,7 @@ def _energies(samples_a: np.ndarray, starts_T: np.ndarray, window: int, rate: in
 
 
 def same_recordings(prints: Sequence[SoundPrint]) -> list[tuple[int, int, float]]:
-    """Pairs of places that are the same recording, with the share of bits in which they differ."""
+    """Pairs of places that are the same recording, with the share of bits that differ."""
     loud = [np.flatnonzero(item.loud) for item in prints]
     owners = np.repeat(np.arange(len(prints)), [len(places) for places in loud])
     if len(owners) == 0:
@@ -106,7 +108,7 @@ def _aligned(owners_P2: np.ndarray, places_P2: np.ndarray) -> list[tuple[int, in
 
 
 def _errors(first: SoundPrint, second: SoundPrint, shift: int) -> float:
-    """The share of bits in which two sounds differ where frame i + `shift` of the first meets frame i of the second.
+    """The share of bits that differ between two sounds: frame i + `shift` of the first meets frame i of the second.
 
     1.0 where they are too far from one another in length, or differ too much in one stretch.
     """

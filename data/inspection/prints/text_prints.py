@@ -1,7 +1,7 @@
 """Which texts say nearly the same: MinHash finds candidates, the share of equal letters decides.
 
 A text is compared without case, punctuation and white space. Candidates are texts that have many runs of five letters
-in common (Broder, "On the resemblance and containment of documents", 1997), found by locality-sensitive hashing; two
+in common (Broder, "On the resemblance and containment of documents", 1997). Locality-sensitive hashing finds them. Two
 are near if rapidfuzz's ratio of their letters (2 x common / both, in the best alignment) is `MIN_RATIO` percent or
 more. Of longer texts the first `MAX_LETTERS` letters are compared.
 
