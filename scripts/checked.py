@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, get_args
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from data.configuration.schema import allows_null, refusal
 from data.configuration.schema import checked as checked_nodes
 from data.instantiate import is_given
 from data.types import BadInputError
+from scripts.choices import NONE
 from scripts.options import ROOTS, Options
 
 # Of a source: whether it is left out where it is not installed (`data.instantiate.instantiate_source`); of an encoder:
@@ -32,6 +34,7 @@ def checked(config: DictConfig, config_name: str) -> DictConfig:
     Raises:
         BadInputError: a value of another type or out of its range, in one line `option=value: must be ...`.
     """
+    config = _without_refused_groups(config)
     checked_nodes(_given(config, references=False), beside=BESIDE)  # a wrong value is named where it stands
     content = _given(config)
     if config_name in ROOTS:
@@ -39,6 +42,19 @@ def checked(config: DictConfig, config_name: str) -> DictConfig:
     config = config.copy()
     with open_dict(config):
         _write(config, checked_nodes(content, beside=BESIDE))
+    return config
+
+
+def _without_refused_groups(config: DictConfig) -> DictConfig:
+    """Where `GROUP=null` was chosen, null also in place of what an experiment adds to the group."""
+    if not HydraConfig.initialized():
+        return config
+    config = config.copy()
+    with open_dict(config):
+        for group, choice in HydraConfig.get().runtime.choices.items():
+            key = str(group).replace("/", ".")
+            if choice == NONE and OmegaConf.select(config, key):
+                OmegaConf.update(config, key, None)
     return config
 
 

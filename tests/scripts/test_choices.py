@@ -11,6 +11,7 @@ from data.types import BadInputError
 from scripts.arguments import ArgumentError
 from scripts.checked import checked
 from scripts.choices import named_choices, refuse_merged
+from scripts.entry import entry_point
 from scripts.error_lines import CONF, composition_line, groups
 
 
@@ -28,6 +29,12 @@ def test_null_stays_null_where_an_experiment_chooses_something() -> None:
     assert composed("train", "experiment=emoji_alignment", "evaluation=null").evaluation is None
     assert "image" not in composed("train", "experiment=emoji_alignment", "encoders/image=null").encoders
     assert composed("evaluate", "checkpoint=x", "evaluation/robustness=null").evaluation is None
+
+
+def test_null_wins_over_what_an_experiment_adds_to_the_group() -> None:
+    command = entry_point("train")(lambda config: config)
+    assert command.run(["experiment=easy_vqa_quick", "evaluation=null"]).evaluation is None
+    assert command.run(["experiment=easy_vqa_quick"]).evaluation.audit_samples == 500
 
 
 @pytest.mark.parametrize("name", ["data", "fusion", "objective", "optimizer", "schedule", "trainer", "projector"])
