@@ -24,8 +24,8 @@ from data.sources.manifest import ManifestSource
 from data.types import TEXT, AlignedSample, BadInputError, BadSampleError, Media, Sample
 from evaluation.answering.questions import long_answers, read_samples
 from evaluation.retrieval.embedding import check_shared_space, read_aligned
+from evaluation.retrieval.evaluate import RetrievalSettings, possible_directions
 from evaluation.retrieval.frozen_baseline import frozen_modalities
-from evaluation.retrieval.run import RetrievalSettings, possible_directions
 from evaluation.settings import build_settings, has_tasks
 from fusion.model import FusionModel
 

@@ -31,7 +31,7 @@ from evaluation.provenance import (
 )
 from evaluation.reports.answers import answer_rows
 from evaluation.reports.report import choose_folder, write_report
-from evaluation.retrieval.run import RetrievalSettings, evaluate_retrieval
+from evaluation.retrieval.evaluate import RetrievalSettings, evaluate_retrieval
 from evaluation.scoring import evaluate
 from evaluation.settings import build_settings
 from fusion.checkpoint import LoadedModel, load_model, resolve

@@ -20,7 +20,7 @@ from evaluation.metrics.scores import MAIN_RECALL
 from evaluation.monitors.monitor import Gallery, Monitor, spread
 from evaluation.retrieval.answers import WITHIN, Direction, hits, segment_of, words_of
 from evaluation.retrieval.embedding import Embedded, embed, read_aligned
-from evaluation.retrieval.run import directions, possible_directions
+from evaluation.retrieval.evaluate import directions, possible_directions
 
 # Options that a monitor of either kind has.
 OF_BOTH = ("on_bad_sample", "num_examples", "image_cell", "audio_cell")

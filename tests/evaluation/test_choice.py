@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from data.types import BadInputError
 from evaluation.choice import asked_of_checkpoint, check_training
-from evaluation.retrieval.run import RetrievalSettings
+from evaluation.retrieval.evaluate import RetrievalSettings
 from evaluation.settings import Settings, build_settings
 from tests.evaluation.saved_run import SETTINGS, STORED_TASK
 

@@ -22,9 +22,9 @@ from evaluation.insight.deletion import summary
 from evaluation.metrics.scores import bootstrap
 from evaluation.reports.answers import answer_rows
 from evaluation.reports.report import to_markdown
-from evaluation.retrieval import run as retrieval
+from evaluation.retrieval import evaluate as retrieval
 from evaluation.retrieval.embedding import Embedded
-from evaluation.retrieval.run import RetrievalSettings
+from evaluation.retrieval.evaluate import RetrievalSettings
 from evaluation.robustness import ratios
 from evaluation.run import evaluate_checkpoint
 from evaluation.scoring import evaluate

@@ -16,9 +16,9 @@ from evaluation.answering.clusters import clusters_of
 from evaluation.metrics.ranking import retrieval_scores
 from evaluation.reports.report import print_table, to_markdown
 from evaluation.retrieval.embedding import Embedded, embed, read_aligned
+from evaluation.retrieval.evaluate import RetrievalSettings, evaluate_retrieval
 from evaluation.retrieval.frozen_baseline import frozen_modalities, pooled_features, ridge_directions
 from evaluation.retrieval.ridge import ridge_ranks
-from evaluation.retrieval.run import RetrievalSettings, evaluate_retrieval
 from evaluation.settings import Bootstrap
 from fusion.model import FusionModel
 from tests.data.memory import RawProcessor, tokenizer

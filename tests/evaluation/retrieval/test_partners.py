@@ -13,8 +13,8 @@ from data.types import IMAGE, TEXT, AlignedSample, Media, Text
 from evaluation.metrics.ranking import RECALL_AT, chance, ranks
 from evaluation.monitors.alignment_monitor import AlignmentMonitor, comparable_mean
 from evaluation.retrieval.embedding import Embedded, read_aligned
+from evaluation.retrieval.evaluate import RetrievalSettings, directions, evaluate_retrieval
 from evaluation.retrieval.partners import search
-from evaluation.retrieval.run import RetrievalSettings, directions, evaluate_retrieval
 from evaluation.retrieval.shared_space import modality_gap
 from evaluation.settings import Bootstrap
 from fusion.model import FusionModel

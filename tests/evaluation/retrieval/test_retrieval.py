@@ -17,7 +17,7 @@ from data.types import AlignedSample, BadInputError, BadSampleError, Text
 from evaluation.monitors.alignment_monitor import AlignmentMonitor, make_monitor
 from evaluation.reports.report import print_table, to_markdown, write_report
 from evaluation.retrieval.embedding import embed, read_aligned
-from evaluation.retrieval.run import RetrievalSettings, evaluate_retrieval
+from evaluation.retrieval.evaluate import RetrievalSettings, evaluate_retrieval
 from evaluation.settings import Bootstrap, build_settings
 from fusion.model import FusionModel
 from tests.data.memory import MemorySource, tokenizer
@@ -183,7 +183,7 @@ def test_settings_are_checked(options: dict[str, object], message: str) -> None:
 def test_a_manifest_that_was_not_given_is_nothing_to_evaluate() -> None:
     source = {"_target_": "data.sources.manifest.ManifestSource", "path": None}
     with pytest.raises(BadInputError, match="names no tasks"):
-        build_settings({"_target_": "evaluation.retrieval.run.RetrievalSettings", "tasks": {"manifest": source}})
+        build_settings({"_target_": "evaluation.retrieval.evaluate.RetrievalSettings", "tasks": {"manifest": source}})
 
 
 def test_the_monitor_gives_recall_of_every_direction(learned: FusionModel) -> None:

@@ -17,7 +17,7 @@ from evaluation.monitors.alignment_monitor import COLUMNS, AlignmentMonitor
 from evaluation.reports.recall_figure import draw_curves, recall_pictures
 from evaluation.retrieval.answers import retrieval_rows, words_of
 from evaluation.retrieval.embedding import Embedded
-from evaluation.retrieval.run import RetrievalSettings, directions, evaluate_retrieval
+from evaluation.retrieval.evaluate import RetrievalSettings, directions, evaluate_retrieval
 from evaluation.settings import Bootstrap
 from tests.training.aligned import AlignedMemory, aligned_model, reader
 
