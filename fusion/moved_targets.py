@@ -24,7 +24,7 @@ MODULES = {
     "encoders.qformer": "encoders.projectors.qformer",
     "encoders.timm_image": "encoders.pretrained.timm_image",
     "encoders.torchaudio_pipeline": "encoders.pretrained.torchaudio_pipeline",
-    "evaluation.retrieval": "evaluation.retrieval.run",
+    "evaluation.retrieval": "evaluation.retrieval.evaluate",
     "fusion.bottleneck": "fusion.methods.bottleneck",
     "fusion.concat": "fusion.methods.concat",
     "fusion.cross_attention": "fusion.methods.cross_attention",

@@ -167,9 +167,7 @@ def test_a_choice_is_named_and_what_follows_from_it_is_not() -> None:
     ]
     assert differences(configs[:2]) == {"fusion": ["late", "mid"]}
     assert differences(configs) == {"fusion": ["late", "mid", "mid"], "fusion.num_layers": ["4", "2", "3"]}
-    projectors = [
-        {"projector": {"_target_": f"encoders.projectors.base.{name}Projector"}} for name in ("Mlp", "Linear")
-    ]
+    projectors = [{"projector": {"_target_": f"encoders.projector.{name}Projector"}} for name in ("Mlp", "Linear")]
     assert differences(projectors) == {"projector": ["mlp", "linear"]}
 
 
