@@ -5,7 +5,7 @@ Shape legend: B rows of a batch, L tokens in a row, A axes of positions, N items
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -237,10 +237,15 @@ class InterleavedBatch:
 
     def to(self, device: torch.device | str) -> InterleavedBatch:
         """The same batch on `device`."""
+        media = {key: item.to(device) for key, item in self.media.items()}
+        moved = self.map(lambda tensor: tensor.to(device, non_blocking=True))
+        return replace(moved, media=media, alignment=self.alignment and self.alignment.to(device))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> InterleavedBatch:
+        """The same media with every tensor of tokens changed."""
         names = ("token_ids", "modality_ids", "document_ids", "places", "positions", "labels", "label_groups")
-        moved: dict[str, Any] = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
-        moved["media"] = {key: item.to(device) for key, item in self.media.items()}
-        return replace(self, alignment=self.alignment and self.alignment.to(device), **moved)
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
+        return replace(self, **changed)
 
     @property
     def num_samples(self) -> int:
