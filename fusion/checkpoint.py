@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from data.instantiate import instantiate
 from data.types import BadInputError
+from encoders.pretrained.weights import mismatch
 from fusion.build import build_model
 from fusion.model import FusionModel
 from fusion.moved_targets import moved
@@ -220,14 +221,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def check_weights(model: nn.Module, weights: Mapping[str, Tensor], step_folder: Path) -> None:
     """Raises `BadInputError` naming the first tensor that differs, and both shapes."""
-    expected = model.state_dict()
-    for name in [*expected, *(name for name in weights if name not in expected)]:
-        there = list(weights[name].shape) if name in weights else "missing"
-        here = list(expected[name].shape) if name in expected else "missing"
-        if there != here:
-            raise BadInputError(
-                f"{step_folder}: of another architecture: {name} is {there} in the checkpoint and {here} in the model"
-            )
+    if (found := mismatch(model.state_dict(), weights)) is not None:
+        name, here, there = found
+        raise BadInputError(
+            f"{step_folder}: of another architecture: {name} is {there} in the checkpoint and {here} in the model"
+        )
 
 
 def validate_targets(config: Any) -> None:
