@@ -15,10 +15,11 @@ import numpy as np
 from bakeoff.contrasts import Answers, Difference, Tested, judged_contrasts, plain_differences
 from bakeoff.settings import Bakeoff
 from bakeoff.statistics import Estimate
-from bakeoff.trials import Entry, costs, training_flops
+from bakeoff.trials import Entry, costs
 from data.storage.run_log import METRICS, read_metrics
 from data.types import BadInputError
 from evaluation.comparison.compare import load_run
+from evaluation.costs import training_flops
 from evaluation.metrics.metric_names import ACCURACY, CHOICE, CHRF, LOSS, PERPLEXITY, WER, title
 from evaluation.metrics.scores import main_metric
 from evaluation.reports.answers import read_answers

@@ -128,9 +128,3 @@ def costs(run_folder: Path) -> dict[str, float]:
             raise BadInputError(f"{run_folder / SUMMARY}: lacks {keys[0]}")
         found[budget] = float(summary[key])
     return found
-
-
-def training_flops(run_folder: Path) -> float | None:
-    """Operations of a training sample in forward pass, backward pass and optimizer; None for an older run."""
-    found = read_summary(run_folder).get("flops/training")
-    return None if found is None else float(found)

@@ -86,8 +86,12 @@ def in_float32(result: Result) -> Result:
 
 def not_carried_out(name: str, error: Exception) -> Result:
     """The failure of a check that ended in an error."""
-    detail = f"{type(error).__name__}: {error}".split("\n")[0]
-    return Result(name, math.inf, 0.0, False, detail, "a check that cannot be carried out has failed")
+    return Result(name, math.inf, 0.0, False, first_line(error), "a check that cannot be carried out has failed")
+
+
+def first_line(error: Exception) -> str:
+    """Its type, and what it says at first."""
+    return f"{type(error).__name__}: {error}".split("\n")[0]
 
 
 def deviation(values: Tensor, reference: Tensor) -> float:

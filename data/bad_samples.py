@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from data.types import BadInputError, BadSampleError, one_line
+from data.spelling import printable, spelled
+from data.types import BadInputError, BadSampleError
 
 # Faults of the program or of how it is installed: no row can be blamed for them.
 BUGS = (NameError, ImportError, NotImplementedError, AssertionError)
@@ -41,7 +42,7 @@ def reason(error: BaseException) -> str:
         return error.strerror
     if isinstance(error, RecursionError):
         return "nested too deeply"
-    text = one_line(" ".join(ADDRESS.sub("", str(error)).split())).strip(" :")
+    text = spelled(" ".join(ADDRESS.sub("", str(error)).split())).strip(" :")
     if isinstance(error, LookupError) or not text:  # a bare key says nothing
         return f"{type(error).__name__} {text}".strip()
     return text
@@ -62,7 +63,7 @@ def check_text(value: Any, where: str, depth: int = 0) -> None:
         raise BadSampleError(f"{where}: nested too deeply, more than {DEEPEST} levels")
     if isinstance(value, Mapping):
         for key, item in value.items():
-            check_text(key, f"{where}: the name {one_line(str(key), 40)}", depth + 1)
+            check_text(key, f"{where}: the name {spelled(str(key), 40)}", depth + 1)
             check_text(item, f"{where}.{key}" if depth else f"{where}: {key}", depth + 1)
     else:
         for place, item in enumerate(value):
@@ -73,5 +74,5 @@ def _check_characters(text: str, where: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        half = text[error.start].encode("unicode_escape").decode()
+        half = printable(text[error.start])
         raise BadSampleError(f"{where}: holds {half}, half a surrogate pair, which is no character") from error

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from data.display.plain_text import label as short
+from data.spelling import printable
 
 Item = TypeVar("Item")
 # Seconds between two lines where the output is not a terminal.
@@ -81,8 +82,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line, above the bar; what no terminal should be sent, or could show, is written as Python would."""
-        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-        self.console.print(shown, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        _write(self.console, printable(text))
 
     def __str__(self) -> str:
         told = f"{self.status or self._rate()}  {clock(self.seconds_left())} left" if self.done > self._first else ""
@@ -114,7 +114,11 @@ def tell(*lines: str) -> None:
     """Lines for the person who watches, on stderr, with nothing in them interpreted; empty ones are passed over."""
     console = Console(stderr=True)
     for line in filter(None, lines):
-        console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        _write(console, line)
+
+
+def _write(console: Console, line: str) -> None:
+    console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def clock(seconds: float) -> str:

@@ -5,7 +5,7 @@ Shape legend: B rows of a batch, L tokens in a row, A axes of positions, N items
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from data.media_batch import Layout as Layout
 from data.media_batch import LayoutOf as LayoutOf
 from data.media_batch import MediaBatch as MediaBatch
 from data.media_batch import MediaItems as MediaItems
+from data.spelling import spelled
 
 # A modality is a plain string, so that a new one needs no change in this file.
 Modality = str
@@ -31,16 +32,6 @@ UNSUPERVISED = -100
 # The shape of a medium that is not there.
 ABSENT_SHAPE: tuple[int, ...] = ()
 PADDING_DOCUMENT = -1
-
-
-def one_line(text: str, longest: int = 300) -> str:
-    """A name as any file and terminal can hold it: what is not printed, half a surrogate pair too, by its number.
-
-    What is longer than `longest` loses its middle.
-    """
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return text if len(text) <= longest else f"{text[: longest // 2 - 3]} ... {text[2 - longest // 2 :]}"
 
 
 class BadInputError(ValueError):
@@ -93,12 +84,12 @@ class Media:
     def name(self) -> str:
         """How error messages call this medium: its path, or what it is, the same on every run."""
         if isinstance(self.source, Path):
-            return one_line(str(self.source))
+            return spelled(str(self.source))
         if isinstance(self.source, bytes):
             return f"{self.modality} data"
         if isinstance(self.source, Tensor) or type(self.source).__repr__ is object.__repr__:
             return f"{self.modality} {type(self.source).__name__.lower()}"
-        return one_line(repr(self.source))
+        return spelled(repr(self.source))
 
 
 @dataclass(frozen=True)
@@ -160,7 +151,7 @@ class Sample:
     @property
     def name(self) -> str:
         """How error messages call this sample."""
-        return f"{self.origin or self.source or 'sample'} (id {one_line(self.id)})"
+        return f"{self.origin or self.source or 'sample'} (id {spelled(self.id)})"
 
 
 @dataclass(frozen=True)
@@ -176,7 +167,7 @@ class AlignedSample:
     @property
     def name(self) -> str:
         """How error messages call this sample."""
-        return f"{self.origin or self.source or 'sample'} (id {one_line(self.id)})"
+        return f"{self.origin or self.source or 'sample'} (id {spelled(self.id)})"
 
 
 class Processor(Protocol):
@@ -246,10 +237,15 @@ class InterleavedBatch:
 
     def to(self, device: torch.device | str) -> InterleavedBatch:
         """The same batch on `device`."""
+        media = {key: item.to(device) for key, item in self.media.items()}
+        moved = self.map(lambda tensor: tensor.to(device, non_blocking=True))
+        return replace(moved, media=media, alignment=self.alignment and self.alignment.to(device))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> InterleavedBatch:
+        """The same media with every tensor of tokens changed."""
         names = ("token_ids", "modality_ids", "document_ids", "places", "positions", "labels", "label_groups")
-        moved: dict[str, Any] = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
-        moved["media"] = {key: item.to(device) for key, item in self.media.items()}
-        return replace(self, alignment=self.alignment and self.alignment.to(device), **moved)
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
+        return replace(self, **changed)
 
     @property
     def num_samples(self) -> int:

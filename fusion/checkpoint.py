@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from data.instantiate import instantiate
 from data.types import BadInputError
+from encoders.pretrained.weights import mismatch
 from fusion.build import build_model
 from fusion.model import FusionModel
 from fusion.moved_targets import moved
@@ -59,23 +60,17 @@ class LoadedModel:
         return objective is None or kind in instantiate(objective, "objective").reads
 
 
-def load_model(
-    path: Path | str,
-    device: torch.device | str = "cpu",
-    *,
-    which: str = "newest",
-    extra_targets: Sequence[str] = (),
-) -> LoadedModel:
+def load_model(path: Path | str, device: torch.device | str = "cpu", *, which: str = "newest") -> LoadedModel:
     """The model of a run or of one of its steps, rebuilt from the configuration that is stored with it.
 
     `which` (`newest` or `best`) chooses among the steps of a run. Takes the averaged weights if there are any. Nothing
-    outside this project's packages and `extra_targets` is instantiated. Raises `BadInputError` for a folder
-    that is missing, damaged or does not fit.
+    outside this project's packages and the trusted ones is instantiated. Raises `BadInputError` for a folder that is
+    missing, damaged or does not fit.
     """
     step_folder = resolve(path, which)
     manifest = verify(step_folder)
     config = read_config(step_folder / CONFIG)
-    validate_targets(config, extra_targets)
+    validate_targets(config)
     check_model_config(config, step_folder / CONFIG)
     tokenizer_path = step_folder / TOKENIZER
     if not tokenizer_path.exists():
@@ -226,25 +221,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def check_weights(model: nn.Module, weights: Mapping[str, Tensor], step_folder: Path) -> None:
     """Raises `BadInputError` naming the first tensor that differs, and both shapes."""
-    expected = model.state_dict()
-    for name in [*expected, *(name for name in weights if name not in expected)]:
-        there = list(weights[name].shape) if name in weights else "missing"
-        here = list(expected[name].shape) if name in expected else "missing"
-        if there != here:
-            raise BadInputError(
-                f"{step_folder}: of another architecture: {name} is {there} in the checkpoint and {here} in the model"
-            )
+    if (found := mismatch(model.state_dict(), weights)) is not None:
+        name, here, there = found
+        raise BadInputError(
+            f"{step_folder}: of another architecture: {name} is {there} in the checkpoint and {here} in the model"
+        )
 
 
-def validate_targets(config: Any, extra: Sequence[str] = ()) -> None:
-    """Raises `BadInputError` unless every `_target_` is a class or function of this project or is in `extra`.
+def validate_targets(config: Any) -> None:
+    """Raises `BadInputError` unless every `_target_` is a class or function of this project.
 
     Packages that the environment variable `INTERFUSE_PACKAGES` names count as this project's. A name inside a package
     is not enough (`data.media.audio.torch.load` is torch's): the object must be defined there.
     """
     packages = (*PACKAGES, *trusted_packages())
     for key, target in _targets(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config):
-        if target not in extra and not _is_defined_in(packages, target):
+        if not _is_defined_in(packages, target):
             package = target.partition(".")[0]
             hint = f"; if {package} is yours, set {TRUSTED_PACKAGES}={package}" if package not in packages else ""
             raise BadInputError(

@@ -12,12 +12,12 @@ import torch
 
 from data.inspection import check as check_manifests
 from data.inspection import named_manifests
+from data.storage.run_log import METRICS, read_metrics
 from evaluation.reports.report import read_report
 from evaluation.run import Evaluated
 from scripts.evaluate import main as evaluate_command
 from scripts.train import main as train_command
 from training.runs.interruption import TrainingInterrupted
-from training.trackers.jsonl import read_metrics
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Run:
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, each with `step`, `seconds` and flat names such as `train/loss`."""
-        return read_metrics(self.path / "metrics.jsonl")
+        return read_metrics(self.path / METRICS)
 
     @property
     def report(self) -> dict[str, Any] | None:

@@ -20,13 +20,13 @@ from omegaconf import DictConfig, OmegaConf
 
 import conf
 from certify.small_data import write_small_data
+from data.storage.run_log import read_metrics
 from data.synthesisers import espeak
 from data.synthesisers.flite import FliteVoices
 from data.synthesisers.piper import PiperVoices
 from data.types import BadInputError
 from scripts.train import main
 from tests.data.emoji_packages import fill_cache
-from training.trackers.jsonl import read_metrics
 
 CONF = Path(str(conf.__file__)).parent
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from data.batching.loader import loader
 from data.instantiate import instantiate
 from data.progress import tell
 from fusion.build import build_model
-from fusion.checkpoint import validate_targets
+from fusion.checkpoint import TOKENIZER, read_manifest, validate_targets
 from fusion.model import FusionModel
 from training.distributed import Processes, share_of_cores, start
 from training.monitoring.slow_data import remedy
@@ -78,7 +77,7 @@ def _train(config: DictConfig, asked: Asked, checkpoint: Path | None, processes:
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
     if processes.is_main:
         tell(*data.said, *reading.said)
-        data.tokenizer.save(run_folder / "tokenizer.json")
+        data.tokenizer.save(run_folder / TOKENIZER)
     options = replace(options, max_steps=config.trainer.max_steps)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     workers = num_workers(config.data, processes.device)
@@ -91,7 +90,7 @@ def _train(config: DictConfig, asked: Asked, checkpoint: Path | None, processes:
         options=options,
         run_folder=run_folder,
         config=plain,
-        tokenizer_path=run_folder / "tokenizer.json",
+        tokenizer_path=run_folder / TOKENIZER,
         tracker=tracker,
         evaluate=partial(reading.monitor, tracker=tracker) if reading.monitor else None,
         processes=processes,
@@ -156,4 +155,4 @@ def _shared_folder(config: DictConfig, processes: Processes) -> Path:
 def _step(checkpoint: Path | None) -> int | None:
     if checkpoint is None:
         return None
-    return int(json.loads((checkpoint / "manifest.json").read_text(encoding="utf-8"))["step"])
+    return int(read_manifest(checkpoint)["step"])

@@ -45,9 +45,8 @@ def cached_equals_full(context: Context) -> Result:
 
 def prefill_in_two_parts(context: Context) -> Result:
     """A cache that is filled in two calls, the second perhaps with media, as a second turn does: against one."""
-    largest, cut_documents = 0.0, 0
-    rng = context.rng()
-    for document in context.documents():
+    largest, rng, documents = 0.0, context.rng(), context.documents()
+    for document in documents:
         starts = [start for start, _ in spans(context.model, document)][1:]
         cut = int(rng.choice(starts))
         first, second = halves(context, document, cut)
@@ -56,8 +55,7 @@ def prefill_in_two_parts(context: Context) -> Result:
             parts = [context.model.logits(context.model(part, cache).states)[0] for part in (first, second)]
         full = logits(context.model, context.batched([document]))[document.sample_id]
         largest = max(largest, deviation(torch.cat(parts), full))
-        cut_documents += 1
-    return at_most("prefill in two parts = at once", largest, ROUNDING, f"{cut_documents} documents, each cut once")
+    return at_most("prefill in two parts = at once", largest, ROUNDING, f"{len(documents)} documents, each cut once")
 
 
 def cached_equals_fresh_after_edits(context: Context) -> Result:
@@ -106,9 +104,8 @@ def answers_do_not_depend_on_batch(context: Context) -> Result:
 
 def halves(context: Context, document: Document, cut: int) -> tuple[InterleavedBatch, InterleavedBatch]:
     """One row as two batches, of the tokens before and from `cut` on, each with its own media. Not padded."""
-    before = int(
-        sum(1 for start, _ in spans(context.model, document) if start < cut and document.modality_ids[start] > 0)
-    )
+    starts = [start for start, _ in spans(context.model, document)]
+    before = sum(start < cut and bool(document.modality_ids[start] > 0) for start in starts)
     result = []
     for place, media in ((slice(0, cut), document.media[:before]), (slice(cut, None), document.media[before:])):
         part = replace(
@@ -119,15 +116,13 @@ def halves(context: Context, document: Document, cut: int) -> tuple[InterleavedB
             label_groups=document.label_groups[place],
             media=media,
         )
-        batch = _without_padding(context.prompts([part]), len(part))
-        start = place.start or 0
+        batch, start = _without_padding(context.prompts([part]), len(part)), place.start or 0
         result.append(replace(batch, places=batch.places + start, positions=batch.positions + start))
     return result[0], result[1]
 
 
 def _without_padding(batch: InterleavedBatch, length: int) -> InterleavedBatch:
-    names = ("token_ids", "modality_ids", "document_ids", "places", "positions", "labels", "label_groups")
-    return replace(batch, **{name: getattr(batch, name)[:, :length] for name in names})
+    return batch.map(lambda tensor: tensor[:, :length])
 
 
 @torch.no_grad()
@@ -152,8 +147,7 @@ def _copied(context: Context, documents: list[Document]) -> Edited:
     rows = torch.arange(len(documents), device=context.weight.device)
     source = (rows + 1) % max(len(documents) - 1, 1)
     cache.copy_rows(source, rows)
-    names = ("token_ids", "modality_ids", "document_ids", "places", "positions", "labels", "label_groups")
-    return source.tolist(), (cache, replace(prompts, **{name: getattr(prompts, name)[source] for name in names}))
+    return source.tolist(), (cache, prompts.map(lambda tensor: tensor[source]))
 
 
 def _emptied(context: Context, documents: list[Document]) -> Edited:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from certify.device.found import Found, from_results
 from certify.device.workload import decoded, trained
-from certify.result import Result, Tolerance, at_most
+from certify.result import Result, Tolerance, at_most, first_line
 from certify.suite import ENCODER_CHECKS, MODEL_CHECKS, make_context, run
 from data.device import CPU, choose_device
 
@@ -108,7 +108,7 @@ def carry_out(name: str, config: DictConfig, keep: Keep = lambda found: None) ->
         found = PARTS[name][0](config, choose_device(config.device), keep)
     except Exception as error:
         traceback.print_exc()
-        found = Found(name, False, f"{type(error).__name__}: {error}".split("\n")[0])
+        found = Found(name, False, first_line(error))
     found.finished = True
     return found
 

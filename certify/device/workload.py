@@ -19,6 +19,7 @@ from data.batching.collate import collate, collate_prompts
 from data.batching.document import Document
 from data.batching.packing import pack
 from data.instantiate import completed, instantiate
+from data.storage.run_log import read_metrics
 from data.types import TEXT, InterleavedBatch
 from fusion.build import build_model
 from fusion.generation.decoding import generate
@@ -27,7 +28,7 @@ from training.monitoring.memory import PeakMemory
 from training.objectives.next_token import NextToken
 from training.options import TrainerOptions
 from training.runs.random_state import seed_everything
-from training.trackers.jsonl import JsonlTracker, read_metrics
+from training.trackers.jsonl import JsonlTracker
 from training.trainer import Trainer
 
 VOCAB_SIZE = 320

@@ -15,8 +15,9 @@ from data.inspection.prints.picture_prints import PicturePrint, picture_print
 from data.inspection.prints.sound_prints import SoundPrint, sound_print
 from data.media.audio import read_audio, sample_rate
 from data.media.image import read_image
+from data.spelling import spelled
 from data.storage.feature_store import media_key
-from data.types import AUDIO, IMAGE, BadSampleError, Media, one_line
+from data.types import AUDIO, IMAGE, BadSampleError, Media
 
 # A sample as loud as this, of 1, is at the limit of its format.
 AT_THE_LIMIT = 0.999
@@ -128,4 +129,4 @@ def _opened(source: Path | bytes) -> Path | io.BytesIO:
 
 def why(error: BadSampleError, media: Media) -> str:
     """The reason alone, without the medium's name before it, on one line."""
-    return one_line(str(error).removeprefix(f"{media.name}: "))
+    return spelled(str(error).removeprefix(f"{media.name}: "))

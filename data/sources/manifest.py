@@ -27,6 +27,7 @@ from data.sources.fingerprint import file_key, spread
 from data.sources.held_out import held_out, subject
 from data.sources.messages import format_row, parse_row
 from data.sources.messages import named_segments as _segments
+from data.spelling import spelled
 from data.storage.array_store import StoredClip, written_whole
 from data.storage.files import file_size, read_file, unreadable
 from data.types import (
@@ -40,7 +41,6 @@ from data.types import (
     Media,
     Sample,
     Text,
-    one_line,
 )
 
 MANIFEST = "manifest.jsonl"
@@ -177,7 +177,7 @@ class ManifestSource:
                 offset += len(line)
 
     def _open(self) -> io.BufferedReader:
-        name = one_line(str(self.path), LONGEST_PATH)
+        name = spelled(str(self.path), LONGEST_PATH)
         try:
             if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
                 raise BadInputError(f"{name}: is a pipe or a device, must be a file, which can be read again")
@@ -193,7 +193,7 @@ class ManifestSource:
         return _with_sentences(sample) if self.words == SENTENCE and isinstance(sample, AlignedSample) else sample
 
     def _parse(self, line: bytes, line_number: int) -> Sample | AlignedSample:
-        origin = f"{one_line(str(self.path), LONGEST_PATH)}:{line_number}"
+        origin = f"{spelled(str(self.path), LONGEST_PATH)}:{line_number}"
         with reading(origin):
             try:
                 row = json.loads(line.decode("utf-8-sig").rstrip())
@@ -203,7 +203,7 @@ class ManifestSource:
                 raise BadSampleError(f"{origin}: not JSON ({error.msg} at column {error.colno})") from error
             except ValueError as error:  # Python reads no whole number of more than 4,300 digits
                 raise BadSampleError(f"{origin}: not JSON (a whole number with too many digits)") from error
-            return parse_row(row, self.path.parent, one_line(self.path.stem), origin)
+            return parse_row(row, self.path.parent, spelled(self.path.stem), origin)
 
 
 def write_manifest(source: Readable, folder: str | Path, max_samples: int | None = None, seed: int = 0) -> Path:

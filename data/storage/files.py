@@ -8,7 +8,8 @@ import stat
 from pathlib import Path
 
 from data.bad_samples import reason
-from data.types import BadSampleError, one_line
+from data.spelling import spelled
+from data.types import BadSampleError
 
 # More than any picture or text of a row; sound is read piece by piece, and knows its length before.
 LARGEST_FILE = 2**30
@@ -35,18 +36,18 @@ def unreadable(path: Path) -> str:
 def check_file(path: Path) -> None:
     """Raises `BadSampleError` that names the path if there is no file to read."""
     if problem := unreadable(path):
-        raise BadSampleError(f"{one_line(str(path))}: {problem}")
+        raise BadSampleError(f"{spelled(str(path))}: {problem}")
 
 
-def read_file(path: Path, largest: int = LARGEST_FILE) -> bytes:
-    """The bytes of a file. Raises `BadSampleError` if it cannot be read, or has more than `largest` bytes."""
+def read_file(path: Path) -> bytes:
+    """The bytes of a file. Raises `BadSampleError` if it cannot be read, or has more than `LARGEST_FILE` bytes."""
     check_file(path)
     try:
-        if (size := path.stat().st_size) > largest:
-            raise BadSampleError(f"{one_line(str(path))}: has {size} bytes, more than {largest}")
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise BadSampleError(f"{spelled(str(path))}: has {size} bytes, more than {LARGEST_FILE}")
         return path.read_bytes()
     except OSError as error:
-        raise BadSampleError(f"{one_line(str(path))}: cannot be read ({reason(error)})") from error
+        raise BadSampleError(f"{spelled(str(path))}: cannot be read ({reason(error)})") from error
 
 
 def file_size(path: Path) -> int:

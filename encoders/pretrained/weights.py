@@ -40,9 +40,19 @@ def load_weights(model: nn.Module, path: Path) -> None:
     if not weights.keys() & expected.keys() and len(weights) == len(expected):
         # Another author's names for the same architecture; both are in the order of the layers.
         weights = dict(zip(expected, weights.values(), strict=True))
-    for name in [*expected, *(name for name in weights if name not in expected)]:
-        there = list(weights[name].shape) if name in weights else "missing"
-        here = list(expected[name].shape) if name in expected else "missing"
-        if there != here:
-            raise ValueError(f"{path}: of another architecture: {name} is {there} there and {here} in the model")
+    if (found := mismatch(expected, weights)) is not None:
+        name, here, there = found
+        raise ValueError(f"{path}: of another architecture: {name} is {there} there and {here} in the model")
     model.load_state_dict(weights)
+
+
+def mismatch(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> tuple[str, str, str] | None:
+    """The first tensor that differs in shape, or is in one only: its name, and how it is expected and found."""
+
+    def shape(tensors: Mapping[str, Tensor], name: str) -> str:
+        return str(list(tensors[name].shape)) if name in tensors else "missing"
+
+    for name in dict.fromkeys([*expected, *weights]):
+        if (here := shape(expected, name)) != (there := shape(weights, name)):
+            return name, here, there
+    return None

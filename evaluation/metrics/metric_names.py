@@ -65,7 +65,7 @@ def number(metric: str, value: float, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f}" if is_share(metric) else f"{value:,.{DIGITS[metric]}f}"
 
 
-def with_interval(metric: str, score: Mapping[str, float], digits: int = 1) -> str:
+def with_interval(metric: str, score: Mapping[str, float]) -> str:
     """A score with its interval."""
-    value, low, high = (number(metric, score[key], digits) for key in ("value", "low", "high"))
+    value, low, high = (number(metric, score[key]) for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"

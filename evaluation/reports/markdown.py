@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from data.display.plain_text import one_line
 
 
-def percent(score: Mapping[str, float], digits: int = 1) -> str:
+def percent(score: Mapping[str, float]) -> str:
     """A score with its interval, in percent."""
     value, low, high = (100 * score[key] for key in ("value", "low", "high"))
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 # What begins something else than text: code, mathematics, emphasis, a cell, a link; "_" only at the edge of a word.

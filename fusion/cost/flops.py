@@ -140,17 +140,25 @@ def _by_part(
     return parts
 
 
+def _chosen(chosen_BL: Tensor, values: Tensor) -> Tensor:
+    """The values of the chosen tokens, as one row."""
+    return values[chosen_BL][None]
+
+
 def documents_alone(batch: InterleavedBatch) -> Iterator[InterleavedBatch]:
     """Each document of a batch as a batch of its own, without padding."""
-    names = ("token_ids", "modality_ids", "document_ids", "places", "positions", "labels", "label_groups")
     for document, sample_id in enumerate(batch.sample_ids):
-        inside = batch.document_ids == document
-        tensors: dict[str, Tensor] = {name: getattr(batch, name)[inside][None] for name in names}
-        tensors["document_ids"] = torch.zeros_like(tensors["document_ids"])
+        tokens = batch.map(partial(_chosen, batch.document_ids == document))
         media = {name: items.of_document(document) for name, items in batch.media.items()}
         kept = {name: items for name, items in media.items() if len(items)}
-        alone = {"media": kept, "sample_ids": (sample_id,), "skipped": (), "alignment": _segment(batch, document)}
-        yield replace(batch, **alone, **tensors)  # type: ignore[arg-type]
+        yield replace(
+            tokens,
+            document_ids=torch.zeros_like(tokens.document_ids),
+            media=kept,
+            sample_ids=(sample_id,),
+            skipped=(),
+            alignment=_segment(batch, document),
+        )
 
 
 def _recorded(model: nn.Module, run: Callable[[], Any], inside: Callable[[str], bool]) -> list[Call]:

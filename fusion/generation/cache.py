@@ -150,11 +150,20 @@ class TokenSlots(Cache):
         return sum(held.nbytes for held in (*self.kept, self.groups, self.places, self.lengths_B))
 
 
-class AttentionCache(TokenSlots):
-    """Keys, values and groups of one attention layer."""
+class KeyValueSlots(TokenSlots):
+    """Keys and values of the tokens of one layer of attention."""
 
     def __init__(self, batch_size: int, max_length: int, num_kv_heads: int, head_dim: int, like: Tensor) -> None:
         super().__init__(batch_size, max_length, [(num_kv_heads, head_dim)] * 2, like)
+
+    def held(self, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, count, K] of the first slots."""
+        keys, values = (kept[:, :count].transpose(1, 2).to(dtype) for kept in self.kept)
+        return keys, values
+
+
+class AttentionCache(KeyValueSlots):
+    """Keys, values and groups of one layer of self-attention."""
 
     def attend(
         self,
@@ -172,7 +181,7 @@ class AttentionCache(TokenSlots):
         slots_BL = self.append(k_BHLK, v_BHLK, visibility)
         if empty:
             return alone(q_BHLK, k_BHLK, v_BHLK, visibility)
-        k_BHJK, v_BHJK = (kept[:, :-1].transpose(1, 2).to(q_BHLK.dtype) for kept in self.kept)
+        k_BHJK, v_BHJK = self.held(self.max_length, q_BHLK.dtype)
         return masked_attention(q_BHLK, k_BHJK, v_BHJK, self.mask(slots_BL, visibility))
 
     def append(self, k_BHLK: Tensor, v_BHLK: Tensor, visibility: Visibility) -> Tensor:
@@ -193,11 +202,8 @@ class AttentionCache(TokenSlots):
         return (groups_BJ == groups_BL[:, :, None]) & allowed_BLJ & (groups_BL != PADDING_DOCUMENT)[:, :, None]
 
 
-class MemoryCache(TokenSlots):
+class MemoryCache(KeyValueSlots):
     """Keys and values of the tokens that other ones attend to, which grow as media arrive."""
-
-    def __init__(self, batch_size: int, max_length: int, num_kv_heads: int, head_dim: int, like: Tensor) -> None:
-        super().__init__(batch_size, max_length, [(num_kv_heads, head_dim)] * 2, like)
 
     def attend(
         self,
@@ -215,7 +221,7 @@ class MemoryCache(TokenSlots):
         if k_BHJK.shape[2]:
             self.store((k_BHJK.transpose(1, 2), v_BHJK.transpose(1, 2)), memory.documents, memory.places)
         used = int(self.lengths_B.max())
-        k_BHJK, v_BHJK = (kept[:, :used].transpose(1, 2).to(q_BHQK.dtype) for kept in self.kept)
+        k_BHJK, v_BHJK = self.held(used, q_BHQK.dtype)
         held = TokenPlaces(_of_row(self.groups[:, :used]), self.places[:, :used])
         asking = TokenPlaces(_of_row(queries.documents), queries.places)
         return alone(q_BHQK, k_BHJK, v_BHJK, asking, held)

@@ -26,9 +26,9 @@ from bakeoff.run import run
 from certify.small_data import write_small_data
 from data.display.drawing import pixels
 from data.instantiate import instantiate
+from data.storage.run_log import read_metrics
 from fusion.checkpoint import step_folders
 from tests.training.tiny import same_metrics
-from training.trackers.jsonl import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS, CHECKPOINT_EVERY = 40, 5

@@ -7,8 +7,9 @@ import pytest
 from bakeoff.execute import ENDED, Runner
 from bakeoff.run import count
 from bakeoff.settings import Bakeoff, Tuning
-from bakeoff.trials import Trial, costs, entries, training_flops, tuning_trials
+from bakeoff.trials import Trial, costs, entries, tuning_trials
 from data.types import BadInputError
+from evaluation.costs import training_flops
 
 CONTRAST = {"method": "late", "against": "early", "task": "manifest", "budget": "flops"}
 TARGETS = {"flops": 1e8, "parameters": 2e6}

@@ -30,6 +30,7 @@ from data.sources.aligned import is_aligned
 from data.sources.base import read_sample
 from data.sources.fingerprint import fingerprint
 from data.sources.manifest import ManifestSource, write_manifest
+from data.spelling import spelled
 from data.storage.feature_store import media_key
 from data.tokenizer import Tokenizer
 from data.types import (
@@ -43,7 +44,6 @@ from data.types import (
     Sample,
     Text,
     ToolCall,
-    one_line,
 )
 from tests.data.bad_rows import GOOD, HALF, ROWS, Row, about, image, lines, write_media
 
@@ -227,7 +227,7 @@ def test_a_reason_is_one_line_without_addresses() -> None:
     assert reason(KeyError("name")) == "KeyError 'name'"
     assert reason(RecursionError("maximum recursion depth exceeded")) == "nested too deeply"
     assert len(reason(ValueError("x" * 10_000))) <= 300
-    assert one_line("a\nb\0c\ud800 é") == r"a\nb\x00c\ud800 é"
+    assert spelled("a\nb\0c\ud800 é") == r"a\nb\x00c\ud800 é"
 
 
 def test_base64_is_still_read(write: Callable[..., Path]) -> None:

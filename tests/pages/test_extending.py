@@ -15,11 +15,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from data.storage.run_log import read_metrics
 from fusion.checkpoint import OBJECTIVE, WEIGHTS, read_tensors, read_weights, resolve
 from scripts.generate import main as generate
 from scripts.train import main
 from tests.scripts.in_process import run_command
-from training.trackers.jsonl import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "extending.md"

@@ -9,9 +9,9 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from certify.small_data import write_small_data
+from data.storage.run_log import read_metrics
 from scripts.train import main
 from tests.data.bad_rows import ROWS, lines, write_media
-from training.trackers.jsonl import read_metrics
 
 
 def test_every_kind_of_bad_row_is_skipped_and_counted_in_every_stage(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from certify.small_data import write_small_data
+from data.storage.run_log import read_metrics
 from scripts.entry import own_packages_first
-from training.trackers.jsonl import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = sorted(path.parent.name for path in REPOSITORY.glob("*/__init__.py"))

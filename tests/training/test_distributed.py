@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from data.batching.loader import loader
+from data.storage.run_log import read_metrics
 from fusion.block import Block, ModalityBlock
 from fusion.checkpoint import OBJECTIVE, read_tensors, read_weights, resolve
 from fusion.methods.cross_attention import GatedCrossAttention
@@ -27,7 +28,6 @@ from training.objectives.next_token import NextToken
 from training.runs.interruption import TrainingInterrupted
 from training.steps import gradients
 from training.steps.accumulation import accumulate
-from training.trackers.jsonl import read_metrics
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from data.batching.collate import collate
+from data.storage.run_log import read_metrics
 from data.types import UNSUPERVISED
 from fusion.checkpoint import read_weights, resolve
 from tests.training.tiny import CONFIG, fusion_configs, tiny_model, tiny_stream, tiny_trainer
@@ -21,7 +22,6 @@ from training.steps import gradients
 from training.steps.accumulation import accumulate
 from training.steps.anomaly import AnomalyError, AnomalyGuard
 from training.steps.ema import Ema
-from training.trackers.jsonl import read_metrics
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 

@@ -37,6 +37,7 @@ from data.progress import tell
 from data.sources.base import Source
 from data.tokenizer import Tokenizer
 from data.types import BadInputError, Modality, Processor
+from fusion.checkpoint import TOKENIZER
 from fusion.model import FusionModel
 from training.distributed import Processes
 from training.objectives.base import Objective
@@ -130,7 +131,7 @@ def prepare_data(config: DictConfig, checkpoint: Path | None) -> tuple[DictConfi
     held, notes = describe(sources, validation), list[str]()
     if checkpoint:
         held, notes = compare(held, checkpoint, bool(config.get(OPTION)))
-    tokenizer = Tokenizer.load(checkpoint / "tokenizer.json") if checkpoint else build_tokenizer(config.data, sources)
+    tokenizer = Tokenizer.load(checkpoint / TOKENIZER) if checkpoint else build_tokenizer(config.data, sources)
     config, choice = follow_data(config, sources, validation)
     return config, Data(sources, validation, tokenizer, schedule, held, notes, (length, choice))
 

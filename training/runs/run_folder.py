@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from data.storage.atomic_write import write_text
 from data.types import BadInputError
-from fusion.checkpoint import read_config, resolve, validate_targets
+from fusion.checkpoint import CONFIG, read_config, resolve, validate_targets
 from training.distributed import cores
 from training.runs.data_changes import OPTION
 
@@ -40,7 +40,7 @@ def new_run_folder(config: DictConfig) -> Path:
         raise BadInputError(
             f"{folder} exists and is never overwritten: choose another name with run=..., or resume={folder}"
         )
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    write_text(folder / CONFIG, OmegaConf.to_yaml(config, resolve=True))
     write_text(folder / "environment.json", json.dumps(environment(config.seed), indent=2) + "\n")
     return folder
 
@@ -69,9 +69,9 @@ def resumed_run(path: str, overrides: Sequence[str]) -> tuple[Path, Path, DictCo
     """
     step_folder = resolve(Path(path)).absolute()  # resume=. has parents too
     run_folder = step_folder.parent.parent
-    if not (run_folder / "config.yaml").exists():
+    if not (run_folder / CONFIG).exists():
         raise BadInputError(f"{run_folder / 'config.yaml'}: missing; a resume needs the whole folder of the run")
-    config = read_config(run_folder / "config.yaml")
+    config = read_config(run_folder / CONFIG)
     validate_targets(config)  # before anything asks for the signature of what it names
     OmegaConf.set_struct(config, True)
     for override in overrides:

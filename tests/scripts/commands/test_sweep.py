@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from certify.small_data import write_small_data
-from training.trackers.jsonl import read_metrics
+from data.storage.run_log import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from certify.small_data import write_small_data
 from data.media.audio import AudioProcessor
 from data.media.image import ImageProcessor
+from data.storage.run_log import read_metrics
 from data.types import Absent, BadInputError, BadSampleError, Media, Text
 from fusion.checkpoint import best_step, load_model, resolve, step_folders, verify
 from scripts.arguments import quoted
@@ -21,7 +22,6 @@ from scripts.train import main
 from serving.session import Session
 from training.optimizers.groups import muon
 from training.runs.run_folder import resumed_run
-from training.trackers.jsonl import read_metrics
 
 SMALL = [
     "data=manifest",

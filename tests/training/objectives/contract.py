@@ -12,6 +12,7 @@ from torch import nn
 
 from data.batching.loader import BatchStream
 from data.sources.base import ALIGNED, MESSAGES
+from data.storage.run_log import read_metrics
 from data.types import InterleavedBatch
 from fusion.checkpoint import OBJECTIVE, WEIGHTS, resolve
 from fusion.model import FusionModel
@@ -20,7 +21,6 @@ from tests.training.tiny import same_metrics, tiny_stream, tiny_trainer, tokeniz
 from training.distributed import Processes
 from training.objectives.base import Objective
 from training.steps.accumulation import accumulate
-from training.trackers.jsonl import read_metrics
 
 OPTIONS: dict[str, Any] = {"max_steps": 4, "checkpoint_every": 2, "log_every": 1, "keep_checkpoints": 9}
 

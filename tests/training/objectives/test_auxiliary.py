@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from data.storage.run_log import read_metrics
 from data.types import PADDING_DOCUMENT
 from fusion.hidden import Aux, Hidden, joined
 from tests.training.telling import PULL, Telling, telling_configs
@@ -16,7 +17,6 @@ from training.steps.accumulation import StepTotals, accumulate
 from training.steps.recompute import recompute
 from training.steps.statistics import Statistics
 from training.steps.window import Window
-from training.trackers.jsonl import read_metrics
 
 METHODS = telling_configs()
 LAYERS = {name: ["layer_1", "layer_2"] for name in METHODS}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from data.storage.run_log import read_metrics
 from data.types import BadInputError
 from fusion.checkpoint import OBJECTIVE, load_model, read_tensors, resolve
 from tests.training.probed import Probed
@@ -21,7 +22,6 @@ from training.objectives.weighted_sum import WeightedSum
 from training.optimizers.groups import Optimizers, adamw, muon
 from training.preparation.setup import prepare_objective
 from training.steps.accumulation import accumulate
-from training.trackers.jsonl import read_metrics
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 

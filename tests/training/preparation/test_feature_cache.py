@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from certify.small_data import write_small_data
 from data.batching.mixture import Mixture
 from data.build import build_processors, build_sources
+from data.storage.run_log import read_metrics
 from data.types import BadInputError, Layout, Media
 from fusion.build import build_model
 from fusion.checkpoint import load_model
@@ -22,7 +23,6 @@ from training.preparation.feature_cache import cached_processors, weights_hash
 from training.preparation.preprocessing import follow_encoders
 from training.run import train
 from training.runs.random_state import seed_everything
-from training.trackers.jsonl import read_metrics
 
 STEPS, PER_BATCH, NUM_ROWS, NUM_IMAGES = 4, 4, 12, 8
 

@@ -7,10 +7,10 @@ import shutil
 import pytest
 from omegaconf import OmegaConf
 
+from data.storage.run_log import read_metrics
 from tests.training.tiny import same_metrics, tiny_trainer
 from training.options import TrainerOptions
 from training.preparation.length import DEFAULT_EPOCHS, FEWEST_STEPS, MOST_STEPS, with_length
-from training.trackers.jsonl import read_metrics
 
 
 def length(num_samples, resumed=False, **trainer):

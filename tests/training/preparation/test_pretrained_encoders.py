@@ -9,11 +9,11 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from PIL import Image
 
+from data.storage.run_log import read_metrics
 from data.types import BadInputError, Media
 from fusion.checkpoint import load_model, read_weights, resolve
 from serving.session import Session
 from training.run import train
-from training.trackers.jsonl import read_metrics
 
 SENTENCES = ("a red square", "the kangaroo sleeps", "rain in the afternoon", "two and two make four")
 

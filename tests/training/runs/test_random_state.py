@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from data.batching.loader import loader
+from data.storage.run_log import read_metrics
 from tests.training.runs.test_resume import same_weights
 from tests.training.tiny import same_metrics, tiny_model, tiny_stream, tiny_trainer
 from tests.training.worker import OPTIONS, evaluate, signalling
 from training.distributed import Processes
 from training.runs.interruption import TrainingInterrupted
 from training.runs.random_state import seed_step
-from training.trackers.jsonl import read_metrics
 
 
 def drawn(*arguments: int) -> tuple[float, float, float]:

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from data.batching.loader import loader
+from data.storage.run_log import read_metrics
 from data.types import BadInputError
 from fusion.checkpoint import read_weights, resolve
 from tests.training.tiny import same_metrics, tiny_model, tiny_stream, tiny_trainer
 from tests.training.worker import OPTIONS, evaluate, signalling
 from training.runs import interruption
 from training.runs.interruption import StopSignals, TrainingInterrupted
-from training.trackers.jsonl import read_metrics
 
 
 def killed(run, batch, *flags):

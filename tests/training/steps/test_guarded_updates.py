@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from data.batching.collate import collate
+from data.storage.run_log import read_metrics
 from fusion.checkpoint import read_weights, resolve
 from tests.training.tiny import tiny_model, tiny_stream, tiny_trainer
 from training.optimizers.groups import Optimizers
 from training.steps import gradients
 from training.steps.anomaly import MIN_HISTORY, AnomalyError
-from training.trackers.jsonl import read_metrics
 
 
 def sgd(model):

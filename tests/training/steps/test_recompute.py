@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from data.storage.run_log import read_metrics
 from fusion.checkpoint import read_weights, resolve
 from tests.training.tiny import fusion_configs, same_metrics, tiny_model, tiny_stream, tiny_trainer
 from training.distributed import blocks
@@ -16,7 +17,6 @@ from training.objectives.next_token import NextToken
 from training.options import TrainerOptions
 from training.steps.accumulation import accumulate
 from training.steps.recompute import recompute
-from training.trackers.jsonl import read_metrics
 
 
 def drop(module, inputs, hidden):

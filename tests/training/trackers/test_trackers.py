@@ -15,11 +15,12 @@ import soundfile
 import torch
 from PIL import Image
 
+from data.storage.run_log import read_metrics
 from data.types import BadInputError
 from training.trackers.base import AudioCell, ImageCell
 from training.trackers.fan_out import FanOut, build_tracker
 from training.trackers.html_table import html_table
-from training.trackers.jsonl import JsonlTracker, read_metrics, truncate_after
+from training.trackers.jsonl import JsonlTracker, truncate_after
 from training.trackers.media import pcm, pixels
 from training.trackers.trackio import TrackioTracker, overview
 from training.trackers.wandb import WandbTracker
