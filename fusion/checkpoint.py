@@ -41,6 +41,17 @@ OBJECTIVE = "objective.safetensors"
 # the environment, separated by commas. A checkpoint cannot say it of itself.
 PACKAGES = ("data", "encoders", "fusion", "training", "evaluation", "serving", "certify")
 TRUSTED_PACKAGES = "INTERFUSE_PACKAGES"
+# Of functions only these: others of this project load what they are given, write files, or start programs.
+FUNCTIONS = (
+    "data.sources.emoji.emoji_splits",
+    "training.optimizers.groups.adamw",
+    "training.optimizers.groups.muon",
+    "training.optimizers.schedules.cosine",
+    "training.optimizers.schedules.trapezoid",
+)
+# Interpolations that cannot make a mapping, and so no `_target_` that is not written out: another value, or one with a
+# default, a variable of the environment, the time.
+PLAIN_INTERPOLATION = re.compile(r"\$\{(?:[^${}:]+|(?:oc\.select|oc\.env|now):[^${}]*)\}")
 
 
 @dataclass(frozen=True)
@@ -229,19 +240,27 @@ def check_weights(model: nn.Module, weights: Mapping[str, Tensor], step_folder: 
 
 
 def validate_targets(config: Any) -> None:
-    """Raises `BadInputError` unless every `_target_` is a class or function of this project.
+    """Raises `BadInputError` unless every `_target_` is a class or one of `FUNCTIONS` of this project.
 
-    Packages that the environment variable `INTERFUSE_PACKAGES` names count as this project's. A name inside a package
-    is not enough (`data.media.audio.torch.load` is torch's): the object must be defined there.
+    Packages that the environment variable `INTERFUSE_PACKAGES` names count as this project's, with all functions. A
+    name inside a package is not enough (`data.media.audio.torch.load` is torch's): the object must be defined there.
+    Interpolations that could make a `_target_` that is not written out (`${oc.decode:..}`) are refused too.
     """
     packages = (*PACKAGES, *trusted_packages())
-    for key, target in _targets(OmegaConf.to_container(config) if OmegaConf.is_config(config) else config):
+    plain = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
+    for key, text in _texts(plain):
+        if not _is_plain(text):
+            raise BadInputError(
+                f"{key}={text} is not allowed in a configuration that is stored with weights: of interpolations only "
+                "${OTHER.OPTION}, ${oc.select:..}, ${oc.env:..} and ${now:..} without braces inside are"
+            )
+    for key, target in _targets(plain):
         if not _is_defined_in(packages, target):
             package = target.partition(".")[0]
             hint = f"; if {package} is yours, set {TRUSTED_PACKAGES}={package}" if package not in packages else ""
             raise BadInputError(
-                f"{key}={target} is not allowed in a configuration that is stored with weights: only classes and "
-                f"functions that are defined in {', '.join(packages)} are{hint}"
+                f"{key}={target} is not allowed in a configuration that is stored with weights: only classes, and "
+                f"functions that make parts of a model or training, that are defined in {', '.join(packages)} are{hint}"
             )
 
 
@@ -271,7 +290,28 @@ def _is_defined_in(packages: Sequence[str], target: str) -> bool:
         found = getattr(importlib.import_module(module_name), name, None)
     except ImportError:
         return False
-    return isinstance(found, type | type(_is_defined_in)) and found.__module__ == module_name
+    known = isinstance(found, type) or target in FUNCTIONS or module_name.partition(".")[0] not in PACKAGES
+    return known and isinstance(found, type | type(_is_defined_in)) and found.__module__ == module_name
+
+
+def _texts(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """All values that are text, with their places."""
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            yield from _texts(child, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _texts(child, f"{key}[{index}]")
+    elif isinstance(node, str):
+        yield key, node
+
+
+def _is_plain(text: str) -> bool:
+    """Whether all interpolations in it are plain; from the innermost outwards."""
+    found = 1
+    while found:
+        text, found = PLAIN_INTERPOLATION.subn("#", text)
+    return "${" not in text
 
 
 def _nearest(path: Path) -> str:

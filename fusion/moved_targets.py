@@ -51,7 +51,9 @@ def moved(node: Any) -> Any:
 
 
 def _today(target: Any) -> Any:
+    if not isinstance(target, str):
+        return target
     if target in CLASSES:
         return CLASSES[target]
-    module, _, name = str(target).rpartition(".")
+    module, _, name = target.rpartition(".")
     return f"{MODULES[module]}.{name}" if module in MODULES else target

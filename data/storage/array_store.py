@@ -188,8 +188,8 @@ def _read_index(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         missing = {"dtype", "trailing_shape", "lengths", "metadata"} - set(index)
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{path}: not the index of an array store: {error}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInputError(f"{path}: not the index of an array store: {error}; delete {folder}") from error
     if missing:
         raise BadInputError(f"{path}: lacks {', '.join(sorted(missing))}; delete {folder}")
     return index

@@ -21,6 +21,7 @@ import numpy as np
 from filelock import FileLock
 
 from data.storage.array_store import INDEX, ArrayStore, StoredClip, disk_errors, write_store, written_whole
+from data.types import BadInputError
 
 PART = f"part-{'?' * 12}"
 # A training adds a part, and every part is a file that stays open. After so many the next one is all of the rest.
@@ -103,9 +104,16 @@ class GrowingStore(ABC):
         known = {part.folder for part, _ in self._places.values()}
         for folder in set(found) - known:
             part = ArrayStore(folder)
-            indices = range(self._count) if whole else part.metadata["indices"]
+            indices = range(self._count) if whole else _indices(part)
             self._places |= {index: (part, place) for place, index in enumerate(indices)}
         return len(found)
+
+
+def _indices(part: ArrayStore) -> Sequence[int]:
+    indices = part.metadata.get("indices") if isinstance(part.metadata, Mapping) else None
+    if not isinstance(indices, list) or len(indices) != len(part):
+        raise BadInputError(f"{part.folder / INDEX}: does not say which arrays it has; delete {part.folder}")
+    return indices
 
 
 def render_clips(clips: Iterable[StoredClip]) -> None:

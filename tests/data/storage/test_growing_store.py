@@ -123,3 +123,14 @@ def test_a_place_that_cannot_be_written_and_an_index_that_is_not_there(tmp_path:
         Numbers(tmp_path / "file" / "store").ensure([1])
     with pytest.raises(IndexError, match=r"must be in \[0, 20\)"):
         Numbers(tmp_path / "store").place(COUNT)
+
+
+@pytest.mark.parametrize("index", ["3", '{"dtype": "int16"', "{}", None])
+def test_a_part_with_a_damaged_index_is_named(index: str | None, tmp_path: Path) -> None:
+    store = Numbers(tmp_path / "store")
+    store.ensure([1, 2])
+    (part,) = (tmp_path / "store").glob("part-*")
+    file = part / "index.json"
+    file.write_text(file.read_text().replace('"indices"', '"others"') if index is None else index)
+    with pytest.raises(BadInputError, match=f"delete {part}"):
+        Numbers(tmp_path / "store")

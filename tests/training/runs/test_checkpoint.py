@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,9 +15,12 @@ from data.storage.run_log import read_metrics
 from data.types import BadInputError
 from fusion.build import build_model
 from fusion.checkpoint import load_model, read_weights, resolve, validate_targets, verify
+from fusion.moved_targets import moved
 from tests.training.tiny import CONFIG, tiny_trainer
 from tests.training.worker import evaluate
 from training.runs import checkpoint
+
+CONF = Path(__file__).resolve().parents[3] / "conf"
 
 
 @pytest.fixture(scope="module")
@@ -139,13 +143,51 @@ def test_a_tensor_that_only_one_side_has_is_named(run):
         "fusion.checkpoint.torch.load",
         "fusion.checkpoint.Path",
         "fusion.nothing.Here",
+        "fusion.checkpoint.load_model",
+        "training.runs.checkpoint._remove_leftovers",
+        "training.runs.checkpoint.save",
+        ["os.system"],
         "eval",
         "",
     ],
 )
 def test_foreign_targets_are_never_instantiated(run, target):
     with pytest.raises(BadInputError, match=r"encoders.image._target_="):
-        validate_targets({"encoders": {"image": {"_target_": target}}})
+        validate_targets({"encoders": {"image": moved({"_target_": target})}})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '${oc.decode:"{_target_: os.mkdir, path: %s}"}',
+        "${oc.create:{_target_:os.mkdir,path:%s}}",
+        "${oc.select:nothing,{_target_:os.mkdir,path:%s}}",
+        "${${name}:'{_target_: os.mkdir, path: %s}'}",
+        "${oc.select:nothing,${oc.decode:'{_target_: os.mkdir, path: %s}'}}",
+    ],
+)
+def test_an_interpolation_makes_no_target(value, tmp_path, run):
+    """What it makes is nowhere to be read before it is called."""
+    folder = resolve(run)
+    config = OmegaConf.load(folder / "config.yaml")
+    config.projector, config.name = value % (tmp_path / "made"), "oc.decode"
+    _rewrite(folder, "config.yaml", OmegaConf.to_yaml(config).encode())
+    with pytest.raises(BadInputError, match=r"projector=\$\{.* is not allowed"):
+        load_model(run)
+    assert not (tmp_path / "made").exists()
+
+
+def test_interpolations_of_this_project_stay():
+    allowed = ["${a.b}", "${a}/${b[0]}.x", "${oc.select:a.b,[0.5,-0.5]}", "${oc.select:a,${b}}", "${oc.env:HOME,/a:b}"]
+    validate_targets({"allowed": allowed})
+
+
+def test_what_the_project_itself_configures_may_be_stored():
+    """All targets and interpolations of the groups that a training reads."""
+    files = [path for path in CONF.glob("*/**/*.yaml") if not {"compared", "bakeoff"} & {*path.parts}]
+    assert len(files) > 50
+    for path in files:
+        validate_targets(OmegaConf.load(path))
 
 
 def test_targets_are_found_at_any_depth():
