@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from data.types import Layout, MediaBatch
 from encoders.base import Encoder, check_convolutions
+from encoders.scratch.precision import full_precision_on_cpu
 from encoders.transformer import BidirectionalTransformer
 
 NUM_BUCKETS = 4
@@ -40,7 +41,8 @@ class TimeConvolution(nn.Module):
 
     def forward(self, x_NTC: Tensor) -> Tensor:
         """Frames after the convolution."""
-        x = self.convolution(x_NTC.transpose(1, 2)).transpose(1, 2)
+        with full_precision_on_cpu(x_NTC):
+            x = self.convolution(x_NTC.transpose(1, 2)).transpose(1, 2)
         return nn.functional.gelu(self.norm(x))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from data.types import Layout, MediaBatch
 from encoders.base import Encoder, check_convolutions
+from encoders.scratch.precision import full_precision_on_cpu
 from encoders.transformer import BidirectionalTransformer
 
 NUM_GROUPS = 8
@@ -66,6 +67,7 @@ class ImageEncoder(Encoder):
 
     def forward(self, media: MediaBatch) -> Tensor:
         """Features [N, T, C], patches row by row."""
-        x_NChw = self.stem(media.values)
+        with full_precision_on_cpu(media.values):
+            x_NChw = self.stem(media.values)
         x_NTC = x_NChw.flatten(2).transpose(1, 2) + self.place_TC
         return self.transformer(x_NTC)

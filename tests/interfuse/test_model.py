@@ -157,7 +157,7 @@ def test_other_media_are_given_as_they_are() -> None:
         ({"image": "none.png"}, "image=none.png: no such file"),
         ({"image": Path()}, "image=.: no such file, it is a folder"),
         ({"image": 3}, "image: must be a path, bytes or values, not int"),
-        ({"image": np.zeros((2, 2))}, "image: must be uint8 [H, W], [H, W, 3] or [H, W, 4], not float64 [2, 2]"),
+        ({"image": np.zeros((2, 2))}, "image: must be uint8 [h, w], [h, w, 3] or [h, w, 4], not float64 [2, 2]"),
         ({"image": torch.zeros(2, 2)}, "an image must be uint8 [3, H, W], not torch.float32 (2, 2)"),
         ({"image": b"no picture"}, "not a readable image"),
         ({"audio": np.zeros(8)}, "audio: must be a path, bytes, or a pair of samples and their rate in hertz, not"),
