@@ -19,7 +19,7 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
+    except (RuntimeError, AssertionError, TypeError):
         device = None
     if device is None or device.type not in _types():
         raise ValueError(f"device={name} is not there; this machine has {', '.join(_types())}")

@@ -95,7 +95,7 @@ def _wave(sound: Any) -> bytes:
     try:
         kind = f"PCM_{8 * values.itemsize}" if is_whole else "FLOAT"
         soundfile.write(file, values, rate, format="WAV", subtype=kind)
-    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+    except (soundfile.LibsndfileError, TypeError, ValueError, OverflowError) as error:
         raise BadInputError(f"{AUDIO}: not sound at rate={rate!r}: {error}") from error
     return file.getvalue()
 

@@ -9,6 +9,7 @@ Shape legend: B rows of a batch (prompts), V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -40,8 +41,8 @@ class Sampling:
     """
 
     def __init__(self, temperature: float, generator: torch.Generator | None = None) -> None:
-        if temperature < 0:
-            raise ValueError(f"temperature={temperature} must be 0 or more")
+        if not 0 <= temperature < math.inf:  # else scores become NaN, of which forbidden tokens are not the smallest
+            raise ValueError(f"temperature={temperature} must be 0 or more, and finite")
         self.temperature, self.generator = temperature, generator
 
     def __call__(self, logits_BV: Tensor, answers: Sequence[Sequence[int]]) -> Tensor:

@@ -163,6 +163,7 @@ def test_other_media_are_given_as_they_are() -> None:
         ({"audio": np.zeros(8)}, "audio: must be a path, bytes, or a pair of samples and their rate in hertz, not"),
         ({"audio": (np.zeros(8, np.uint8), 8000)}, "audio: must be int16, int32 or float samples of one or two axes"),
         ({"audio": (np.zeros(8), -1)}, "audio: not sound at rate=-1: "),
+        ({"audio": (np.zeros(8), 10**12)}, "audio: not sound at rate=1000000000000: "),
         ({"text": Path("a")}, "text: must be a string, not PosixPath"),
         ({"text": "a", "max_new_tokens": 129}, "max_new_tokens=129: must be at most 128"),
     ],
@@ -185,6 +186,8 @@ def test_nothing_asked_and_no_checkpoint(folder: Path, model: interfuse.Model, t
         interfuse.load(folder / "run", which="best")
     with pytest.raises(interfuse.BadInputError, match="device=gpu"):
         interfuse.load(folder / "run", device="gpu")
+    with pytest.raises(interfuse.BadInputError, match="device=None"):
+        interfuse.load(folder / "run", device=None)  # type: ignore[arg-type]
 
 
 def test_it_explains_as_the_evaluation_does(folder: Path, tmp_path: Path, model: interfuse.Model) -> None:

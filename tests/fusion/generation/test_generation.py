@@ -131,8 +131,9 @@ def test_a_sample_has_the_probabilities_of_its_temperature() -> None:
     rule = Sampling(0.7, torch.Generator().manual_seed(0))
     drawn = rule(logits.expand(100_000, 4), [[]] * 100_000).argmax(-1).bincount(minlength=4) / 100_000
     torch.testing.assert_close(drawn, (logits / 0.7).softmax(-1), rtol=0, atol=0.006)
-    with pytest.raises(ValueError, match="temperature=-1 must be 0 or more"):
-        Sampling(-1)
+    for temperature in (-1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"temperature={temperature} must be 0 or more, and finite"):
+            Sampling(temperature)
 
 
 def test_sampling_follows_its_generator() -> None:
