@@ -49,9 +49,9 @@ def main(config: DictConfig) -> Path:
         evaluated = evaluate_checkpoint(run_folder, config.evaluation, which=which, in_run_folder=True)
         print_table(evaluated.report)
     if is_main:
-        print(
-            f"run folder: {run_folder}\ndashboard:  make dashboard   (python scripts/dashboard.py runs={config.runs})"
-        )
+        print(f"run folder: {run_folder}")
+        if "trackio" in (config.tracker or {}):
+            print(f"dashboard:  make dashboard   (python scripts/dashboard.py runs={config.runs})")
     return run_folder
 
 

@@ -1,6 +1,8 @@
 import math
 
+import pytest
 import torch
+from torch import nn
 
 from data.types import Layout, MediaBatch
 from encoders.base import MediaEncoder
@@ -8,7 +10,7 @@ from encoders.projector import LinearProjector, MlpProjector
 from encoders.scratch.audio import AudioEncoder, sinusoids
 from encoders.scratch.image import ImageEncoder
 from encoders.text import TokenEmbedding
-from tests.fusion.builders import perturb
+from tests.fusion.builders import batch_of, perturb, small_model
 
 MELS = 8
 
@@ -80,3 +82,18 @@ def test_projectors_keep_the_number_of_tokens_and_the_embedding_is_its_own_head(
     ids = torch.tensor([3, 4])
     torch.testing.assert_close(text.logits(text.weight[ids]), text.weight[ids] @ text.weight.T)
     torch.testing.assert_close(text(ids).square().mean(-1), torch.ones(2), rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("name", ["image", "audio"])
+def test_no_convolution_runs_in_bfloat16_on_a_cpu(name: str) -> None:
+    """Their gradients are NaN there now and then, see `encoders.scratch.precision`."""
+    model = small_model()
+    encoder = model.media_encoders[name].encoder
+    convolutions = [module for module in encoder.modules() if isinstance(module, nn.Conv1d | nn.Conv2d)]
+    seen: list[torch.dtype] = []
+    for module in convolutions:
+        module.register_forward_hook(lambda _, inputs, output: seen.extend((inputs[0].dtype, output.dtype)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(batch_of(model, [[["image", ("audio", 13), 3]]]))
+    assert len(seen) == 2 * len(convolutions) > 0
+    assert set(seen) == {torch.float32}

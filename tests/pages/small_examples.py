@@ -52,7 +52,10 @@ def amounts(script: str, given: list[str]) -> list[str]:
     if "experiment=easy_vqa_typed" in given:
         return [*MODEL, *TRAINING, *TYPED_TRAINING]
     own = "data.train" in names or "emoji" in " ".join(given)
-    return [*MODEL, *TRAINING, *(OWN if own else EASY_VQA_TRAINING)]
+    chosen = OWN if own else EASY_VQA_TRAINING
+    if "experiment=easy_vqa_quick" in given:  # which does not ask Piper
+        chosen = [option.replace(f",easy_vqa/spoken_piper:{FEW}", "") for option in chosen]
+    return [*MODEL, *TRAINING, *chosen]
 
 
 def two_jobs(given: list[str]) -> list[str]:

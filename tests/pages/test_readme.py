@@ -180,7 +180,7 @@ def makes(target: str) -> None:
     """A target is there, and the programs that it starts are there as well and take their options."""
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    done = subprocess.run(["make", "-n", target], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["make", "-n", "-B", target], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     scripts = re.findall(r"/python (scripts/\w+\.py)(.*)", done.stdout)
     programs = re.findall(r"\.venv/bin/(?:python -m )?([a-z]+)", done.stdout)

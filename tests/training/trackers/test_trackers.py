@@ -191,8 +191,7 @@ def test_trackio_gives_back_everything(runs: Path, capsys: pytest.CaptureFixture
     import trackio
     from trackio.utils import MEDIA_DIR
 
-    logs = stored("early-one")
-    losses = [(line["step"], line["train/loss"]) for line in logs if "train/loss" in line]
+    losses = [(line["step"], line["train/loss"]) for line in (logs := stored("early-one")) if "train/loss" in line]
     assert losses == [(step, pytest.approx(1 / (step + 1))) for step in range(3)]
     found = {name: value for line in logs for name, value in line.items() if isinstance(value, dict)}
     assert found["attention"]["caption"] == "layer 0"
