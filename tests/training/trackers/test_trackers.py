@@ -35,9 +35,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def picture() -> np.ndarray:
-    image = np.zeros((4, 6, 3), np.uint8)
-    image[1, 2] = (255, 128, 0)
-    return image
+    """One pixel that is orange, in black."""
+    return np.pad(np.array([[[255, 128, 0]]], np.uint8), ((1, 2), (2, 3), (0, 0)))
 
 
 def tone() -> torch.Tensor:
@@ -191,7 +190,8 @@ def test_trackio_gives_back_everything(runs: Path, capsys: pytest.CaptureFixture
     import trackio
     from trackio.utils import MEDIA_DIR
 
-    losses = [(line["step"], line["train/loss"]) for line in (logs := stored("early-one")) if "train/loss" in line]
+    logs = stored("early-one")
+    losses = [(line["step"], line["train/loss"]) for line in logs if "train/loss" in line]
     assert losses == [(step, pytest.approx(1 / (step + 1))) for step in range(3)]
     found = {name: value for line in logs for name, value in line.items() if isinstance(value, dict)}
     assert found["attention"]["caption"] == "layer 0"
