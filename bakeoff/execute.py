@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from bakeoff.trials import Trial
+from data.device import cores
 from data.processes import die_with_parent
 from data.storage.atomic_write import write_text
 from data.types import BadInputError
 from fusion.checkpoint import step_folders
-from training.distributed import cores
 from training.steps.anomaly import AnomalyError
 
 TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"

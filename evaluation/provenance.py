@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import subprocess
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from data.device import cores
+from data.software import git, installed
 from data.storage.run_log import last_values
 
 PACKAGES = ("interfuse", "torch", "torchvision", "torchaudio", "numpy", "tokenizers")
@@ -67,23 +66,8 @@ def training_data(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def commit() -> str | None:
     """The commit of this code, with "+changes" if files differ from it; None outside a repository."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def installed(package: str) -> str | None:
-    """The version of a package, None if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    head, changes = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    return None if head is None or changes is None else head + ("+changes" if changes else "")
 
 
 def training_facts(metrics: Path, step: int) -> dict[str, Any]:

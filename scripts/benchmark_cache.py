@@ -20,8 +20,8 @@ def main(config: DictConfig) -> None:
     """Prints seconds per step of both, their ratio, and how far the losses differ."""
     import torch
 
+    from data.device import cores
     from data.types import BadInputError
-    from training.distributed import cores
     from training.preparation.cache_benchmark import compare
 
     if not any(node is not None and node.get("cache") for node in config.encoders.values()):

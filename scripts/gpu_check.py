@@ -22,8 +22,8 @@ def main(config: DictConfig) -> None:
     from certify.device.parts import carry_out
     from certify.device.processes import carry_out_all
     from certify.device.report import FILE, print_tables, write
+    from data.device import cores
     from data.types import BadInputError
-    from training.distributed import cores
 
     folder = Path(config.output or f"{config.runs}/{config.name}/gpu_check-{time.strftime('%Y%m%d-%H%M%S')}")
     folder = folder.expanduser().absolute()

@@ -6,7 +6,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from training.distributed import cores, share_of_cores
+from data.device import cores
+from training.distributed import share_of_cores
 from training.run import num_workers
 
 
