@@ -5,22 +5,20 @@ Shape legend: B rows of a batch, L tokens in a row, A axes of positions, D `d_mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from data.types import PADDING_DOCUMENT
 from fusion.folding import Folding, fold
+from fusion.positions.once import Once
 
 # Group ids of a modality within a document: far above any number of documents in a batch.
 _MODALITY_STRIDE = 2**32
 # What `Visibility.modality_ids` has at padding.
 PADDING_MODALITY = -1
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class EmbeddedSequence:
         return groups.masked_fill(self.document_ids == PADDING_DOCUMENT, PADDING_DOCUMENT)
 
 
-class Visibility:
+class Visibility(Once):
     """Who may see whom: a token sees the tokens of its own group that do not come after it.
 
     `group_ids` [B, L] holds numbers that are unique in the whole batch; -1 is padding, which sees nothing. `places`
@@ -72,6 +70,7 @@ class Visibility:
         places_BL: Tensor | None = None,
         modality_ids_BL: Tensor | None = None,
     ) -> None:
+        super().__init__()
         self.group_ids = group_ids_BL
         self.segment_ids = segment_ids_BL
         self.by_modality = by_modality
@@ -124,16 +123,6 @@ class Visibility:
     def folding(self) -> Folding:
         """The groups as rows."""
         return fold(self.group_ids, self.places)
-
-    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """`make()`, computed when `key` is asked for the first time: what a kernel needs to know, for all layers."""
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
-
-    @cached_property
-    def _made(self) -> dict[Hashable, Any]:
-        return {}
 
 
 def causal_or_same_segment(

@@ -16,7 +16,20 @@ from fusion.folding import Folding
 Made = TypeVar("Made")
 
 
-class Positions:
+class Once:
+    """What all layers of a forward pass are given: what one of them computes of it, the others find."""
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """`make()`, computed when `key` is asked for first; `key` must say all that it depends on."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+
+class Positions(Once):
     """What rotations read of tokens, and what position embeddings make of it.
 
     coordinates [B, L, A]: where each token stands along each axis, as `positions` of an `InterleavedBatch`. They say
@@ -30,16 +43,11 @@ class Positions:
     def __init__(self, coordinates_BLA: Tensor) -> None:
         if coordinates_BLA.ndim != 3:
             raise ValueError(f"coordinates of shape {tuple(coordinates_BLA.shape)} must be [rows, tokens, axes]")
+        super().__init__()
         self.coordinates = coordinates_BLA
-        self._made: dict[Hashable, Any] = {}
-
-    def once(self, key: Hashable, make: Callable[[Tensor], Made]) -> Made:
-        """`make(coordinates)`, computed when `key` is asked for first; `key` must say all that it depends on."""
-        if key not in self._made:
-            self._made[key] = make(self.coordinates)
-        return self._made[key]
 
     @torch.compiler.disable  # looks up what another layer has computed
     def folded(self, folding: Folding) -> list[Positions]:
         """The positions of the tokens in each bucket of a folding."""
-        return self.once(folding, lambda x_BLA: [Positions(part) for part in folding.fold(x_BLA.flatten(0, 1))])
+        tokens = self.coordinates.flatten(0, 1)
+        return self.once(folding, lambda: [Positions(part) for part in folding.fold(tokens)])

@@ -43,7 +43,7 @@ class Rope(nn.Module):
         """
         dtype = torch.promote_types(dtype, torch.float32)
         sharing: Hashable = (self.head_dim, self.theta) if type(self) is Rope else self
-        return positions.once((sharing, dtype), lambda x_BLA: self._computed(x_BLA, dtype))
+        return positions.once((sharing, dtype), lambda: self._computed(positions.coordinates, dtype))
 
     def angles(self, positions_BLA: Tensor) -> Tensor:
         """[B, L, K / 2] in float64, on the CPU where the device has none."""
