@@ -110,7 +110,7 @@ def train(arguments: Sequence[str], log: Path) -> int:
             stderr=file,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             # Two processes must not train one run.
-            preexec_fn=partial(die_with_parent, signal.SIGTERM) if sys.platform == "linux" else None,
+            preexec_fn=partial(die_with_parent, signal.SIGTERM, os.getpid()) if sys.platform == "linux" else None,
         )
     return process.wait()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -167,10 +168,13 @@ def _stop_signals_held_back() -> Iterator[None]:
 
 def _start_worker(_: int) -> None:
     """Leaves it to the main process to save, to end, and to take its workers with it."""
-    die_with_parent(signal.SIGKILL)
+    main_process = multiprocessing.parent_process()
+    assert main_process is not None
+    assert main_process.pid is not None
+    die_with_parent(signal.SIGKILL, main_process.pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
-        threading.Thread(target=_obey_main_process, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_obey_main_process, args=(main_process.pid,), daemon=True).start()
     elif hasattr(signal, "pthread_sigmask"):  # without the sender's number a worker has to obey everybody
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     sys.excepthook = _report_unless_disconnected

@@ -1,8 +1,8 @@
 """Synthetic speech: banks of spoken sentences by several families of synthesisers; each clip is rendered once.
 
 A family is a way of making speech (formants, recordings, a network); a voice belongs to one. No voice of the training
-asks in an evaluation, and no near copy of one does. A whole family may be kept out of the training. Rendering is not
-reproducible bit for bit in every family: the cache is there for that.
+asks in an evaluation, and no near copy of one does. A whole family may be kept out of the training. espeak-ng and Flite
+render a clip the same bit for bit each time; Piper does not, which the cache makes up for.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class ClipStore(GrowingStore):
     def __init__(self, specs: Sequence[ClipSpec], split: str, family: str) -> None:
         self.specs, self.family = specs, family
         plain = [asdict(spec) for spec in specs]
-        fingerprint = hashlib.sha256(json.dumps([SAMPLE_RATE, plain]).encode()).hexdigest()[:12]
+        fingerprint = hashlib.sha256(json.dumps([SAMPLE_RATE, FAMILIES[family].edition, plain]).encode()).hexdigest()[
+            :12
+        ]
         folder = cache_folder() / "speech" / f"{family}-{split}-{fingerprint}"
         super().__init__(folder, len(specs), np.int16, {"sample_rate": SAMPLE_RATE})
 

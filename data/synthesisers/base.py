@@ -27,11 +27,13 @@ class Synthesiser(ABC):
     """One family of voices. Its engine is loaded when the first clip is rendered, not before.
 
     family: its name, which reports give. takes: clips of a sentence and voice for each clip that a bank asks for,
-    so that a family of few voices can have more of each.
+    so that a family of few voices can have more of each. edition: another number where the same `ClipSpec` sounds
+    otherwise than it did, so that clips in a cache are rendered anew.
     """
 
     family: str
     takes: int = 1
+    edition: int = 1
 
     @abstractmethod
     def check_installed(self) -> None:

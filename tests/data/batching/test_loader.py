@@ -184,6 +184,21 @@ for _ in range(50):
 print("stopped", flush=True)
 """
 
+# Its workers have only begun to start when it is killed.
+HASTY = """
+import time
+import data.batching.loader as module
+from tests.data.batching.test_loader import loader, stream
+start = module._start_worker
+def late(number):
+    time.sleep(1)
+    start(number)
+module._start_worker = late
+batches = iter(loader(stream(), 0, 10**9, num_workers=2))
+print("ready", flush=True)
+next(batches)
+"""
+
 
 @pytest.mark.parametrize(
     ("program", "number"), [(ENDLESS, signal.SIGINT), (PATIENT, signal.SIGINT), (PATIENT, signal.SIGTERM)]
@@ -202,8 +217,9 @@ def test_workers_end_when_the_main_process_is_told_to():
     assert alone(process)
 
 
-def test_workers_end_when_the_main_process_is_killed():
-    process = started(PATIENT)
+@pytest.mark.parametrize("program", [PATIENT, HASTY])
+def test_workers_end_when_the_main_process_is_killed(program):
+    process = started(program)
     process.kill()
     assert ended(process)[2] == -signal.SIGKILL
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -62,6 +64,20 @@ def test_a_clip_is_sound_of_the_expected_length() -> None:
     assert samples.dtype == np.int16
     assert 0.5 < len(samples) / speech.SAMPLE_RATE < 4
     assert np.abs(samples).max() > 3000
+
+
+@pytest.mark.parametrize("voice", ["en-us+f2", "en-gb-scotland+robert", "en-us+m1", "en-us+whisper", "en-us+klatt2"])
+def test_a_clip_is_the_same_bit_for_bit_whatever_was_said_before(voice: str) -> None:
+    first = render(spec(voice=voice))
+    render(spec("twenty four", voice="en-us+m5"))
+    assert np.array_equal(render(spec(voice=voice)), first)
+    program = (
+        "from tests.data.synthesisers.test_espeak import *; print(hashlib.sha256(render(spec(voice={!r}))).hexdigest())"
+    )
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", program.format(voice)], capture_output=True, text=True, check=True
+    )
+    assert elsewhere.stdout.strip() == hashlib.sha256(first).hexdigest()
 
 
 def test_rate_and_text_change_the_length_and_pitch_the_pitch() -> None:
