@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bakeoff.methods import Terms
 from bakeoff.settings import Contrast
 from bakeoff.statistics import Estimate, crossed, estimate, holm
 from evaluation.metrics.scores import CONFIDENCE
@@ -33,7 +34,7 @@ class Tested(Difference):
     `holm` over the primary contrasts. Both are None where nothing can be tested: with one seed or one cluster.
     """
 
-    budget: str
+    terms: Terms
     simultaneous: Estimate
     p: float | None
     corrected: float | None
@@ -41,7 +42,7 @@ class Tested(Difference):
 
 @dataclass(frozen=True)
 class Answers:
-    """What the runs of one budget answered.
+    """What the runs on the same terms answered.
 
     values: task -> method -> [s, N], from 0 to 1: whether an answer is right, or its share of that. clusters: task ->
     the cluster of each question [N]. metrics: task -> what the values are.
@@ -67,6 +68,20 @@ class Answers:
         return estimate(self.differences(task, method, against), self.clusters[task], lowest=-1.0, error=error)
 
 
+def with_pooled(answers: Answers, pooled: Mapping[str, Sequence[str]]) -> Answers:
+    """With each of the `pooled` as a task more: the questions of several tasks together, each of which counts the same.
+
+    A cluster that occurs in several tasks is one.
+    """
+    values, clusters, metrics = dict(answers.values), dict(answers.clusters), dict(answers.metrics)
+    for name, tasks in pooled.items():
+        methods = answers.values[tasks[0]]
+        values[name] = {m: np.concatenate([answers.values[task][m] for task in tasks], axis=1) for m in methods}
+        clusters[name] = [cluster for task in tasks for cluster in answers.clusters[task]]
+        metrics[name] = answers.metrics.get(tasks[0], "")
+    return Answers(values, clusters, metrics)
+
+
 def plain_differences(answers: Answers, baselines: Sequence[str], tested: Iterable[Contrast]) -> tuple[Difference, ...]:
     """Every method against every baseline, each pair once, but for the contrasts that are tested."""
     seen = {(contrast.task, contrast.pair) for contrast in tested}
@@ -81,16 +96,16 @@ def plain_differences(answers: Answers, baselines: Sequence[str], tested: Iterab
     return tuple(found)
 
 
-def judged_contrasts(answers: Mapping[str, Answers], contrasts: Sequence[Contrast]) -> tuple[Tested, ...]:
-    """The primary contrasts, corrected for their number; `answers` by budget."""
-    p_values = [p_value(answers[contrast.budget], contrast) for contrast in contrasts]
+def judged_contrasts(answers: Mapping[Terms, Answers], contrasts: Sequence[Contrast]) -> tuple[Tested, ...]:
+    """The primary contrasts, corrected for their number; `answers` by terms."""
+    p_values = [p_value(answers[contrast.terms], contrast) for contrast in contrasts]
     corrected = holm([1.0 if p is None else p for p in p_values])
     found = []
     for contrast, p, own in zip(contrasts, p_values, corrected, strict=True):
-        method, against, task, budget = contrast.method, contrast.against, contrast.task, contrast.budget
-        plain = answers[budget].difference(task, method, against)
-        simultaneous = answers[budget].difference(task, method, against, error=(1 - CONFIDENCE) / len(contrasts))
-        found.append(Tested(method, against, task, plain, budget, simultaneous, p, None if p is None else own))
+        method, against, task, terms = contrast.method, contrast.against, contrast.task, contrast.terms
+        plain = answers[terms].difference(task, method, against)
+        simultaneous = answers[terms].difference(task, method, against, error=(1 - CONFIDENCE) / len(contrasts))
+        found.append(Tested(method, against, task, plain, terms, simultaneous, p, None if p is None else own))
     return tuple(found)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from bakeoff.trials import Trial
 from data.device import cores
 from data.processes import die_with_parent
+from data.progress import Progress
 from data.storage.atomic_write import write_text
 from data.types import BadInputError
 from fusion.checkpoint import step_folders
@@ -22,7 +24,10 @@ from training.steps.anomaly import AnomalyError
 
 TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
 ENDED, DIVERGED = "ended.txt", "diverged\n"
-Advance = Callable[[str, bool], None]
+
+
+class OutOfTimeError(Exception):
+    """The time of a stage is over; what is missing is trained by the next one."""
 
 
 class Runner:
@@ -31,36 +36,40 @@ class Runner:
     A trial that has ended is left alone, one that was killed goes on from its newest checkpoint, and one that was
     killed before its first checkpoint is moved aside and begun again. A trial that was begun with other overrides
     is refused: the results would be mixed. parallel: trials at a time, which share the cores; small models on a CPU
-    waste less time so than one after the other on all cores.
+    waste less time so than one after the other on all cores. max_minutes: no trial is begun later than that.
     """
 
-    def __init__(self, runs: Path, name: str, advance: Advance = lambda trial, done: None, parallel: int = 1) -> None:
-        self.runs, self.name, self.advance, self.parallel = runs, name, advance, parallel
+    def __init__(
+        self, runs: Path, name: str, parallel: int = 1, max_minutes: float | None = None, visible: bool = True
+    ) -> None:
+        self.runs, self.name, self.parallel, self.visible = runs, name, parallel, visible
         self.folder = runs / name
+        self._until = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
 
     def run_folder(self, trial: Trial) -> Path:
         """Where the trial's run is."""
         return self.folder / trial.name
 
-    def run(self, trials: Iterable[Trial], may_diverge: bool = False) -> None:
-        """Trains those that are missing, in their order. See `diverged` for `may_diverge`.
+    def run(self, trials: Iterable[Trial], what: str = "trainings", may_diverge: bool = False) -> None:
+        """Trains those that are missing, in their order, with a progress bar. See `diverged` for `may_diverge`.
 
-        Raises `BadInputError` if one fails; those that are under way then are waited for, and no other is begun.
+        Raises `BadInputError` if one fails, and `OutOfTimeError` when the time is over; those that are under way then
+        are waited for, and no other is begun.
         """
-        with ThreadPoolExecutor(self.parallel) as pool:
-            futures = [pool.submit(self._run, trial, may_diverge) for trial in trials]
+        trials = list(trials)
+        for trial in trials:
+            self._check_overrides(trial)
+        missing = [trial for trial in trials if not self.has_ended(trial)]
+        done = len(trials) - len(missing)
+        shown = self.visible and bool(missing)
+        with Progress(what, len(trials), done, shown=shown) as progress, ThreadPoolExecutor(self.parallel) as pool:
+            futures = [pool.submit(self._train, trial, may_diverge, progress) for trial in missing]
             try:
                 for future in as_completed(futures):
                     future.result()
+                    progress.advance()
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-
-    def _run(self, trial: Trial, may_diverge: bool) -> None:
-        self.advance(trial.name, False)
-        self._check_overrides(trial)
-        if not self.has_ended(trial):
-            self._train(trial, may_diverge)
-        self.advance(trial.name, True)
 
     def has_ended(self, trial: Trial) -> bool:
         """Whether nothing is left to do."""
@@ -77,7 +86,10 @@ class Runner:
                 f"{self.run_folder(trial)} was begun with other options; choose another name=... or move it away"
             )
 
-    def _train(self, trial: Trial, may_diverge: bool) -> None:
+    def _train(self, trial: Trial, may_diverge: bool, progress: Progress) -> None:
+        if time.monotonic() > self._until:
+            raise OutOfTimeError(f"the stage of {self.name} is over")
+        progress.stage(trial.name)
         folder, log = self.run_folder(trial), self._record(trial).with_suffix(".log")
         log.parent.mkdir(parents=True, exist_ok=True)
         if step_folders(folder / "checkpoints"):

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from bakeoff.methods import Terms
 from bakeoff.results import Results
 from bakeoff.statistics import Estimate
 from data.display.drawing import COLOURS, GREY, MAX_TASKS, and_rest, new_figure, style
 from data.display.plain_text import label
 
 # How a budget is drawn: the marker's shape, and whether it is filled.
-MARKERS = {"flops": ("o", COLOURS[0]), "parameters": ("s", "white")}
+MARKERS = {"flops": ("o", COLOURS[0]), "parameters": ("s", "white"), "fusion_flops": ("^", GREY)}
 # Inches of what a line of tasks has around its rows, of a row, and of a column of panels.
 AROUND, ROW, COLUMN = 1.1, 0.36, 3.1
 LONGEST_NAME = 36
 
 
 def draw(results: Results) -> Figure:
-    """Two panels for each task: scores, and paired differences to the reference; several budgets share a row."""
+    """Two panels for each task: scores, and paired differences to the reference; several budgets share a row.
+
+    Of the longest trainings.
+    """
+    results = longest(results)
     tasks = results.tasks[:MAX_TASKS]
     methods = list(dict.fromkeys(row.method for row in results.rows))
     figure = new_figure(2.2 + 2 * COLUMN, len(tasks) * (ROW * len(methods) + AROUND))
@@ -37,10 +44,21 @@ def draw(results: Results) -> Figure:
     return figure
 
 
+def longest(results: Results) -> Results:
+    """The same without what is of shorter trainings."""
+    if not results.lengths:
+        return results
+    last = list(results.lengths)[-1]
+    rows = tuple(row for row in results.rows if row.terms.length == last)
+    contrasts = tuple(item for item in results.contrasts if item.terms.length == last)
+    differences = {terms: found for terms, found in results.differences.items() if terms.length == last}
+    return replace(results, rows=rows, contrasts=contrasts, differences=differences)
+
+
 def draw_scores(axes: Axes, results: Results, task: str, methods: list[str]) -> None:
     """The score of every method and budget."""
     for row in results.rows:
-        draw_row(axes, results, methods, row.method, row.budget, row.scores[task])
+        draw_row(axes, results, methods, row.method, row.terms, row.scores[task])
     axes.set_title(label(task, 60), loc="left", fontsize=10, fontweight="bold")
     axes.set_xlabel("score with 95 % interval", fontsize=8.5)
     finish(axes)
@@ -50,18 +68,18 @@ def draw_differences(axes: Axes, results: Results, task: str, methods: list[str]
     """Every method minus the reference, which is the line at 0; nothing where the two were not compared."""
     reference = label(results.reference, LONGEST_NAME)
     axes.axvline(0, color=GREY, linestyle="--", linewidth=1)
-    for budget in dict.fromkeys(row.budget for row in results.rows):
+    for terms in dict.fromkeys(row.terms for row in results.rows):
         for method in methods:
-            if (found := difference(results, task, method, budget)) is not None:
-                draw_row(axes, results, methods, method, budget, found)
+            if (found := difference(results, task, method, terms)) is not None:
+                draw_row(axes, results, methods, method, terms, found)
     axes.set_xlabel(f"minus {reference}: same seeds, same questions", fontsize=8.5)
     finish(axes)
 
 
-def difference(results: Results, task: str, method: str, budget: str) -> Estimate | None:
+def difference(results: Results, task: str, method: str, terms: Terms) -> Estimate | None:
     """A method's score minus that of the reference, from whichever table has it, in whichever direction."""
-    tested = [found for found in results.contrasts if found.budget == budget]
-    for found in (*tested, *results.differences.get(budget, ())):
+    tested = [found for found in results.contrasts if found.terms == terms]
+    for found in (*tested, *results.differences.get(terms, ())):
         if found.task == task and (found.method, found.against) == (method, results.reference):
             return found.difference
         if found.task == task and (found.against, found.method) == (method, results.reference):
@@ -71,11 +89,11 @@ def difference(results: Results, task: str, method: str, budget: str) -> Estimat
     return None
 
 
-def draw_row(axes: Axes, results: Results, methods: list[str], method: str, budget: str, found: Estimate) -> None:
+def draw_row(axes: Axes, results: Results, methods: list[str], method: str, terms: Terms, found: Estimate) -> None:
     """A point with its interval in the row of its method, a little apart from that of another budget."""
-    budgets = list(dict.fromkeys(row.budget for row in results.rows))
-    place = methods.index(method) + 0.26 * (budgets.index(budget) - (len(budgets) - 1) / 2)
-    marker, inside = MARKERS[budget]
+    budgets = list(dict.fromkeys(row.terms.budget for row in results.rows))
+    place = methods.index(method) + 0.26 * (budgets.index(terms.budget) - (len(budgets) - 1) / 2)
+    marker, inside = MARKERS[terms.budget]
     axes.errorbar(
         found.value,
         place,
@@ -85,7 +103,7 @@ def draw_row(axes: Axes, results: Results, methods: list[str], method: str, budg
         markerfacecolor=inside,
         markersize=5.5,
         capsize=3,
-        label=f"{label(method)} (equal {budget})",
+        label=f"{label(method)} (equal {terms.budget})",
     )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from bakeoff.overrides import composable
-from bakeoff.settings import Bakeoff, Tuning
+from bakeoff.settings import Bakeoff
 from data.configuration.overrides import composed
 from data.instantiate import instantiate_source, resolved
 from data.types import BadInputError
@@ -20,21 +19,19 @@ from evaluation.settings import given_tasks
 Config = dict[str, Any]
 
 
-def prepared(bakeoff: Bakeoff) -> Bakeoff:
-    """The bake-off with a tuning. The tuning's schedule has the shape of that of the compared runs.
+def check(bakeoff: Bakeoff) -> None:
+    """Raises `BadInputError` for what would be found out after hours only.
 
-    Raises `BadInputError` if a contrast names a task that will not be evaluated, or the tuning another schedule.
+    A contrast that names a task that will not be evaluated, files that cannot be read, and a warm-up in steps where
+    trainings are of several lengths.
     """
-    shared = [*bakeoff.shared, *bakeoff.methods[bakeoff.reference]]
-    compared = configuration(shared)
+    compared = configuration([*bakeoff.shared, *bakeoff.all_methods[bakeoff.reference].overrides])
     check_tasks(bakeoff, compared)
     check_files(compared)
-    if bakeoff.tuning is None:
-        return bakeoff
-    overrides = scaled_overrides(bakeoff.tuning, compared, configuration([*shared, *bakeoff.tuning.changes]))
-    if overrides == bakeoff.tuning.changes:
-        return bakeoff
-    return replace(bakeoff, tuning=replace(bakeoff.tuning, overrides=overrides, options={}))
+    if bakeoff.lengths and compared["schedule"].get("warmup_steps") is not None:
+        raise BadInputError(
+            "schedule.warmup_steps: would be another part of every length; give schedule.warmup_fraction in its place"
+        )
 
 
 def configuration(overrides: Sequence[str]) -> Config:
@@ -53,7 +50,13 @@ def configuration(overrides: Sequence[str]) -> Config:
 def check_tasks(bakeoff: Bakeoff, compared: Config) -> None:
     """Raises `BadInputError` if a contrast names a task that will not be evaluated, here or at all."""
     tasks = given_tasks(compared.get("evaluation") or {})
+    for name, parts in bakeoff.pooled.items():
+        for task in parts:
+            if task not in tasks:
+                raise BadInputError(f"bakeoff.pooled.{name}: {task} must be one of {', '.join(tasks)}")
     for place, contrast in enumerate(bakeoff.primary):
+        if contrast.task in bakeoff.pooled:
+            continue
         where = f"bakeoff.contrasts[{place}]: task={contrast.task}"
         # A retrieval makes a task of each direction that a source is asked in.
         entry = tasks.get(contrast.task) or tasks.get(contrast.task.rpartition("/")[0])
@@ -69,26 +72,3 @@ def check_files(compared: Config) -> None:
     evaluation = compared.get("evaluation") or {}
     if files := {name: entry for name, entry in given_tasks(evaluation).items() if "path" in entry}:
         check_rows({**evaluation, "tasks": files}, compared["on_bad_sample"])
-
-
-def scaled_overrides(given: Tuning, compared: Config, tuning: Config) -> Sequence[str]:
-    """The tuning's overrides, with a warm-up that is as large a part of its steps as in the compared runs.
-
-    Fractions of a schedule scale by themselves; `schedule.warmup_steps`, a number of steps, does not. Raises
-    `BadInputError` if the overrides change the schedule itself.
-    """
-    if tuning["schedule"] != compared["schedule"]:
-        raise BadInputError(
-            "bakeoff.tuning.overrides: changes the schedule, so that what is tuned would not be what is compared; "
-            "leave schedule to bakeoff.base"
-        )
-    steps = compared["schedule"].get("warmup_steps")
-    length, whole = tuning["trainer"]["max_steps"], compared["trainer"]["max_steps"]
-    if steps is not None and (length is None or whole is None):
-        raise BadInputError(
-            "schedule.warmup_steps: is scaled with trainer.max_steps, which bakeoff.base and bakeoff.tuning.overrides "
-            "must give; or give schedule.warmup_fraction"
-        )
-    if steps is None or length == whole:
-        return given.changes
-    return (*given.changes, f"schedule.warmup_steps={round(steps * length / whole)}")

@@ -1,9 +1,8 @@
-"""A bake-off as a table for a reader, as JSON for programs, and on the terminal."""
+"""A bake-off as a page for a reader, as JSON for programs, and in the trackers."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,24 +10,39 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bakeoff.contrasts import Difference, Tested
+from bakeoff.contrasts import Tested
+from bakeoff.curve_figure import draw_curves
+from bakeoff.curves import SOLVED, Curve
 from bakeoff.figures import draw
+from bakeoff.map_figure import draw_map
+from bakeoff.methods import Terms
 from bakeoff.results import Results, Row
-from bakeoff.statistics import Estimate, sign_flip_p
-from bakeoff.trials import best_value
-from data.display.drawing import attempt, pixels, save_all
+from bakeoff.statistics import sign_flip_p
+from bakeoff.tables import (
+    CONTRASTS,
+    DIFFERENCES,
+    SIGNIFICANT,
+    TUNING,
+    cells,
+    contrast,
+    difference,
+    head,
+    heading,
+    jsonable,
+    needs,
+    tuning,
+)
+from data.display.drawing import Draw, attempt, pixels, save_all
 from data.storage.atomic_write import write_text
-from evaluation.metrics.metric_names import ACCURACY, CHRF, number, title
+from evaluation.metrics.metric_names import ACCURACY, CHRF, title
 from evaluation.reports.markdown import table
 from training.trackers.fan_out import build_tracker
 
-TITLES = {"flops": "Equal operations per sample (forward)", "parameters": "Equal parameters"}
 HOW_TO_READ = (
     "{score} in percent, mean over {seeds} seeds, with the 95 % interval for new seeds and new questions: seeds are "
     "the unit, and the variance of clusters of questions ({clusters}) is added to theirs, see docs/statistics.md. "
     "Differences are paired: the same seeds and questions for both."
 )
-TUNED_AT = "Tuning took place at the size of the first budget."
 NOT_TUNED = (
     "Nothing was tuned: every method was trained with the values of the configuration, which may suit one better than "
     "another."
@@ -43,101 +57,155 @@ NOT_TESTED = (
     "they have no p: of twenty such intervals one is expected to miss the truth."
 )
 NO_CONTRASTS = "The configuration names no primary contrasts (bakeoff.contrasts), so nothing is tested."
-SIGNIFICANT = 0.05
-DIFFERENCES = ("method", "against", "task", "difference")
-CONTRASTS = (*DIFFERENCES[:3], "equal", "difference", "simultaneous", "p", "p (Holm)")
+# File and title of each figure.
+SCORES, MAP, CURVES = ("bakeoff", "Scores and differences"), ("map", "Map"), ("curves", "Learning curves")
 
 
 def write(results: Results, folder: Path) -> None:
-    """Writes bakeoff.md, bakeoff.json and then bakeoff.png, each under a temporary name that is then renamed."""
+    """Writes bakeoff.md, bakeoff.json and then the figures, each under a temporary name that is then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "bakeoff.md", to_markdown(results))
     write_text(folder / "bakeoff.json", json.dumps(to_json(results), indent=2) + "\n")
-    save_all({"Accuracy against operations": ("bakeoff", partial(draw, results))}, folder)
+    save_all({title: (name, drawn) for (name, title), drawn in figures(results).items()}, folder)
+
+
+def figures(results: Results) -> dict[tuple[str, str], Draw]:
+    """File and title -> how it is drawn."""
+    found: dict[tuple[str, str], Draw] = {SCORES: partial(draw, results)}
+    if len(results.tasks) > 1 or results.lengths:
+        found[MAP] = partial(draw_map, results)
+    if results.curves:
+        found[CURVES] = partial(draw_curves, results)
+    return found
 
 
 def track(results: Results, config: Mapping[str, Any] | None, folder: Path, name: str) -> None:
-    """Shows the tables and the figure in the trackers of `config`, as a run of its own next to the trained ones."""
+    """Shows the tables and the figures in the trackers of `config`, as a run of its own next to the trained ones."""
     own = folder / "dashboard" / time.strftime("%Y%m%d-%H%M%S")
     own.mkdir(parents=True)
     tracker = build_tracker(config, own)
     tracker.start(f"{name}/comparison-{own.name}", {"runs": [row.method for row in results.rows]})
     try:
-        if (picture := attempt("bakeoff", lambda: pixels(draw(results)))) is not None:
-            tracker.image(0, "bakeoff", picture)
+        for (file, _), drawn in figures(results).items():
+            if (picture := attempt(file, partial(_pixels, drawn))) is not None:
+                tracker.image(0, file, picture)
         if results.contrasts:
             tracker.table(0, "bakeoff/contrasts", CONTRASTS, [contrast(item) for item in results.contrasts])
-        for budget, found in results.differences.items():
-            rows = [cells(row, results) for row in results.rows if row.budget == budget]
-            tracker.table(0, f"bakeoff/equal_{budget}", head(results), rows)
+        for terms, found in results.differences.items():
+            rows = [cells(row, results) for row in results.rows if row.terms == terms]
+            tracker.table(0, f"bakeoff/equal_{terms}", head(results), rows)
             if found:
-                tracker.table(0, f"bakeoff/differences_{budget}", DIFFERENCES, [difference(item) for item in found])
+                tracker.table(0, f"bakeoff/differences_{terms}", DIFFERENCES, [difference(item) for item in found])
     finally:
         tracker.finish()
+
+
+def _pixels(draw: Draw) -> Any:
+    figure = draw()
+    return None if figure is None else pixels(figure)
 
 
 def to_json(results: Results) -> dict[str, Any]:
     """Stable keys, for other programs."""
     return {
-        "rows": [asdict(row) for row in results.rows],
+        "rows": [_flat(row) for row in results.rows],
         "seeds": results.num_seeds,
         "clusters": dict(results.clusters),
+        "lengths": dict(results.lengths),
         "smallest_p_by_sign_flips": sign_flip_p(results.num_seeds) if results.num_seeds > 1 else None,
-        "contrasts": [asdict(item) for item in results.contrasts],
-        "differences": {budget: [asdict(item) for item in found] for budget, found in results.differences.items()},
+        "contrasts": [_flat(item) for item in results.contrasts],
+        "differences": {str(terms): [asdict(item) for item in found] for terms, found in results.differences.items()},
         "tuning": {
-            "option": results.option,
             "metric": results.tuned_by,
-            "scores": {
-                method: {value: score if math.isfinite(score) else None for value, score in scores.items()}
-                for method, scores in results.tuning.items()
+            "terms": None if results.tuned_for is None else asdict(results.tuned_for),
+            "methods": {
+                method: {
+                    "values": found.values,
+                    "tried": [jsonable({**values, "score": score}) for values, score in found.tried],
+                    "unsettled": found.unsettled,
+                    "edges": found.edges,
+                }
+                for method, found in results.tuning.items()
             },
         },
+        "ceilings": dict(results.ceilings),
+        "curves": [_flat(curve) for curve in results.curves],
     }
 
 
+def _flat(item: Row | Tested | Curve) -> dict[str, Any]:
+    """Its fields, with those of its terms among them."""
+    found = asdict(item)
+    return {**found.pop("terms"), **found}
+
+
 def to_markdown(results: Results) -> str:
-    """All tables and the figure."""
-    lines = ["# Bake-off", "", how_to_read(results), "", "![Accuracy against operations](bakeoff.png)", ""]
+    """All tables and figures."""
+    lines = ["# Bake-off", "", how_to_read(results), ""]
+    for file, words in figures(results):
+        lines += [f"![{words}]({file}.png)", ""]
     lines += ["## Primary contrasts", ""]
     if results.contrasts:
         lines += [*table(list(CONTRASTS), [contrast(item) for item in results.contrasts]), ""]
     lines += [about_contrasts(results), ""]
-    for budget, found in results.differences.items():
-        rows = [row for row in results.rows if row.budget == budget]
-        lines += [f"## {TITLES[budget]}", "", *table(head(results), [cells(row, results) for row in rows]), ""]
-        apart = results.deviation(budget)
-        lines += [f"Costs are within {apart:.1%} of that of {results.reference}.", ""]
-        if found:
-            lines += [NOT_TESTED, "", *table(list(DIFFERENCES), [difference(item) for item in found]), ""]
+    for terms in results.differences:
+        lines += of_terms(results, terms)
+    lines += about_needs(results)
     return "\n".join([*lines, *about_tuning(results), ""])
+
+
+def of_terms(results: Results, terms: Terms) -> list[str]:
+    """Scores, costs and differences on the same terms."""
+    rows = [cells(row, results) for row in results.rows if row.terms == terms]
+    lines = [f"## {heading(terms, results)}", "", *table(head(results), rows), ""]
+    lines += [f"Costs are within {results.deviation(terms):.1%} of that of {results.reference}", ""]
+    lines[-2] += of_others(results, terms) + "."
+    if found := results.differences[terms]:
+        lines += [NOT_TESTED, "", *table(list(DIFFERENCES), [difference(item) for item in found]), ""]
+    return lines
+
+
+def of_others(results: Results, terms: Terms) -> str:
+    """The methods that were not brought to that cost."""
+    others = [row.method for row in results.rows if row.terms == terms and row.method not in results.equal]
+    return f", but for {', '.join(others)}" if others else ""
+
+
+def about_needs(results: Results) -> list[str]:
+    """How many samples each method needed, where the ceilings are known."""
+    names, rows = needs(results)
+    if not rows:
+        return []
+    words = (
+        f"Thousands of samples until {SOLVED:.0%} of the ceiling on validation data, in the longest trainings: the "
+        "median over the seeds, with the least and the most. Between two validations a straight line is drawn. The "
+        "rate decays towards the end of a training, so a shorter one may need fewer."
+    )
+    return ["## Samples needed", "", *table(names, rows), "", words, ""]
 
 
 def about_tuning(results: Results) -> list[str]:
     """What was tried, by method, or that nothing was."""
-    if results.option is None:
+    if results.tuned_by is None:
         return ["## Tuning", "", NOT_TUNED]
-    values = list(next(iter(results.tuning.values())))
-    metric = results.tuned_by or ""
-    rows = [
-        [method, *(tried(scores[value], metric) for value in values), "yes" if at_edge(scores, metric) else ""]
-        for method, scores in results.tuning.items()
-    ]
-    words = f"`{metric}` of short trainings, by {results.option}; the best value was taken."
-    return ["## Tuning", "", words, "", *table(["method", *(f"{v:g}" for v in values), "best at the edge"], rows)]
+    metric = results.tuned_by
+    rows = [tuning(method, found, metric) for method, found in results.tuning.items()]
+    words = (
+        f"By `{metric}` of trainings on the terms {results.tuned_for}; the best setting was taken on all terms. Every "
+        "method could try as many settings. Where the best value lies at the edge, or a neighbour of it was not tried, "
+        "a better one may exist."
+    )
+    return ["## Tuning", "", words, "", *table(list(TUNING), rows)]
 
 
 def how_to_read(results: Results) -> str:
     """What the intervals are for, or why there are none."""
     if results.num_seeds < 2:
-        words = ONE_SEED.format(score=score_name(results))
-        return words if results.option is None else f"{words} {TUNED_AT}"
+        return ONE_SEED.format(score=score_name(results))
     clusters = ", ".join(f"{number:,} in {task}" for task, number in results.clusters.items())
     alone = [ONE_CLUSTER.format(task=task) for task, number in results.clusters.items() if number < 2]
-    tuning = [] if results.option is None else [TUNED_AT]
-    return " ".join(
-        [HOW_TO_READ.format(score=score_name(results), seeds=results.num_seeds, clusters=clusters), *tuning, *alone]
-    )
+    words = HOW_TO_READ.format(score=score_name(results), seeds=results.num_seeds, clusters=clusters)
+    return " ".join([words, *alone])
 
 
 def about_contrasts(results: Results) -> str:
@@ -163,72 +231,3 @@ def score_name(results: Results) -> str:
         return "Scores (" + ", ".join(f"{task}: {title(metric)}" for task, metric in results.metrics.items()) + ")"
     (metric,) = metrics
     return f"{title(metric)} of single answers" if metric == CHRF else title(metric).capitalize()
-
-
-def tried(score: float, metric: str) -> str:
-    """A validation score of the tuning."""
-    return number(metric.rpartition("/")[2], score) if math.isfinite(score) else "diverged"
-
-
-def at_edge(scores: Mapping[float, float], metric: str) -> bool:
-    """Whether the best of several values is the first or the last one, so that a better one may lie outside."""
-    best = best_value(scores, metric)
-    return len(scores) > 1 and best in (min(scores), max(scores))
-
-
-def head(results: Results) -> list[str]:
-    """The columns of a budget's table."""
-    return [
-        "method",
-        *results.tasks,
-        "d_model",
-        "parameters (M)",
-        "active (M)",
-        "MFLOP per sample (forward)",
-        "MFLOP per sample (training)",
-        "training (s)",
-        "peak memory (GB)",
-        *([] if results.option is None else [results.option]),
-    ]
-
-
-def cells(row: Row, results: Results) -> list[str]:
-    """A row of a budget's table."""
-    return [
-        row.method,
-        *(shown(row.scores[task]) for task in results.tasks),
-        str(row.d_model),
-        f"{row.parameters / 1e6:.2f}",
-        f"{row.active / 1e6:.2f}",
-        f"{row.inference_flops / 1e6:.1f}",
-        "unknown" if row.training_flops is None else f"{row.training_flops / 1e6:.1f}",
-        f"{row.seconds:.0f}",
-        f"{row.memory_gb:.2f}",
-        *([] if row.tuned is None else [f"{row.tuned:g}"]),
-    ]
-
-
-def shown(estimate: Estimate, sign: str = "") -> str:
-    """An estimate with its interval, if it has one, in percent."""
-    value = f"{100 * estimate.value:{sign}.1f}"
-    if estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} [{100 * estimate.low:{sign}.1f}, {100 * estimate.high:{sign}.1f}]"
-
-
-def difference(item: Difference) -> list[str]:
-    """A row of the differences that are not tested."""
-    return [item.method, item.against, item.task, shown(item.difference, "+")]
-
-
-def contrast(item: Tested) -> list[str]:
-    """A row of the primary contrasts; bold where the corrected p is below 0.05."""
-    text = shown(item.difference, "+")
-    p, corrected = ("-" if value is None else f"{value:.3f}" for value in (item.p, item.corrected))
-    marked = f"**{text}**" if is_significant(item) else text
-    return [item.method, item.against, item.task, item.budget, marked, shown(item.simultaneous, "+"), p, corrected]
-
-
-def is_significant(item: Tested) -> bool:
-    """Whether there is a difference, in all likelihood."""
-    return item.corrected is not None and item.corrected < SIGNIFICANT

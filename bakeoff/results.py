@@ -5,18 +5,23 @@ Shape legend: s seeds, N items (questions).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bakeoff.contrasts import Answers, Difference, Tested, judged_contrasts, plain_differences
+from bakeoff.contrasts import Answers, Difference, Tested, judged_contrasts, plain_differences, with_pooled
+from bakeoff.curves import Curve, read_curves
+from bakeoff.methods import Terms
 from bakeoff.settings import Bakeoff
+from bakeoff.sizes import costs, samples_per_step
 from bakeoff.statistics import Estimate
-from bakeoff.trials import Entry, costs
-from data.storage.run_log import METRICS, read_metrics
+from bakeoff.trials import Entry
+from bakeoff.tuning import Tuned
+from data.storage.run_log import METRICS, read_metrics, read_summary
 from data.types import BadInputError
 from evaluation.comparison.compare import load_run
 from evaluation.costs import training_flops
@@ -28,22 +33,28 @@ from evaluation.reports.report import read_report
 
 @dataclass(frozen=True)
 class Row:
-    """A method at one budget, over its seeds.
+    """A method on some terms, over its seeds.
 
-    active: parameters that one token uses. inference_flops: operations of the forward pass of a training sample;
-    training_flops: with the backward pass and the optimizer, None if a run does not say. scores: task -> estimate; the
-    rest are means over the seeds.
+    tuned: option -> value. steps: of its training. active: parameters that one token uses. inference_flops: operations
+    of the forward pass of a training sample, and fusion_flops those in the fusion method, None if a run does not say;
+    training_flops: with the backward pass and the optimizer, None if a run does not say; total_flops: of the whole
+    training. seconds: that it took. inference_seconds: measured, a question, None if a run does not say. scores: task
+    -> estimate. All but the scores are means over the seeds; of an ensemble sums over its members.
     """
 
     method: str
-    budget: str
-    tuned: float | None
+    terms: Terms
+    tuned: Mapping[str, Any]
     d_model: int
+    steps: float
     parameters: float
     active: float
     inference_flops: float
+    fusion_flops: float | None
     training_flops: float | None
+    total_flops: float | None
     seconds: float
+    inference_seconds: float | None
     memory_gb: float
     scores: Mapping[str, Estimate]
 
@@ -52,27 +63,36 @@ class Row:
 class Results:
     """The whole bake-off.
 
-    contrasts: the primary ones, tested; differences: all others, by budget. clusters: task -> how many its questions
-    make. metrics: task -> what its score is. option: what was tuned, None: nothing; tuned_by: the metric that decided;
-    tuning: its values by method and value of the option.
+    contrasts: the primary ones, tested; differences: all others, by terms. clusters: task -> how many its questions
+    make. metrics: task -> what its score is. equal: the methods that were brought to the cost of the reference.
+    tuned_by: the metric that decided, None if nothing was tuned; tuning: what it found, by method; tuned_for: at which
+    terms. curves: learning curves on validation data. ceilings: task -> the best score that there can be, of those that
+    say it. lengths: name -> operations of a training.
     """
 
-    option: str | None
     reference: str
     num_seeds: int
     clusters: Mapping[str, int]
     metrics: Mapping[str, str]
     rows: tuple[Row, ...]
     contrasts: tuple[Tested, ...]
-    differences: Mapping[str, tuple[Difference, ...]]
-    tuned_by: str | None
-    tuning: Mapping[str, Mapping[float, float]]
+    differences: Mapping[Terms, tuple[Difference, ...]]
+    equal: tuple[str, ...]
+    tuned_by: str | None = None
+    tuning: Mapping[str, Tuned] = field(default_factory=dict)
+    tuned_for: Terms | None = None
+    curves: tuple[Curve, ...] = ()
+    ceilings: Mapping[str, float] = field(default_factory=dict)
+    lengths: Mapping[str, float] = field(default_factory=dict)
 
-    def deviation(self, budget: str) -> float:
-        """How far the costs of a budget are from that of the reference at most, as a share of it."""
-        field = {"flops": "inference_flops", "parameters": "parameters"}[budget]
-        spent = {row.method: getattr(row, field) for row in self.rows if row.budget == budget}
-        return max(abs(cost / spent[self.reference] - 1) for cost in spent.values())
+    def deviation(self, terms: Terms) -> float:
+        """How far the costs on these terms are from that of the reference at most, as a share of it.
+
+        Of the methods that were brought to its cost.
+        """
+        name = {"flops": "inference_flops", "fusion_flops": "fusion_flops", "parameters": "parameters"}[terms.budget]
+        spent = {row.method: getattr(row, name) for row in self.rows if row.terms == terms}
+        return max(abs(cost / spent[self.reference] - 1) for method, cost in spent.items() if method in self.equal)
 
     @property
     def tasks(self) -> list[str]:
@@ -81,34 +101,31 @@ class Results:
 
 
 def gather(
-    bakeoff: Bakeoff,
-    entries: Sequence[Entry],
-    folders: Mapping[str, Path],
-    tuned: Mapping[str, float],
-    tuning: Mapping[str, Mapping[float, float]],
+    bakeoff: Bakeoff, entries: Sequence[Entry], folders: Mapping[str, Path], tuned: Mapping[str, Tuned]
 ) -> Results:
     """Reads the reports and answers of all runs; `folders` by the name of the trial.
 
     Raises `BadInputError` when a run lacks its answers, or was asked other questions than the first.
     """
     rows: list[Row] = []
-    answers: dict[str, Answers] = {}
-    for budget in bakeoff.budgets:
+    answers: dict[Terms, Answers] = {}
+    for terms in bakeoff.terms:
         of_method = {
-            method: [folders[e.trial.name] for e in entries if (e.method, e.budget) == (method, budget)]
-            for method in bakeoff.methods
+            method: [entry for entry in entries if (entry.method, entry.terms) == (method, terms)]
+            for method in bakeoff.all_methods
         }
-        answers[budget] = read_answered(of_method)
-        scores = answers[budget].scores()
-        for method, runs in of_method.items():
-            own = {task: scores[task][method] for task in scores}
-            rows.append(_row(method, budget, tuned.get(method), runs, own))
+        runs = {method: [folders[e.trial.name] for e in own] for method, own in of_method.items() if own}
+        answers[terms] = with_pooled(read_answered(runs), bakeoff.pooled)
+        scores = answers[terms].scores()
+        for method, own in runs.items():
+            of_seed = [[folders[name] for name in e.members] or [folders[e.trial.name]] for e in of_method[method]]
+            values = tuned[method].values if method in tuned else {}
+            rows.append(_row(method, terms, values, own, of_seed, {task: scores[task][method] for task in scores}))
     differences = {
-        budget: plain_differences(found, bakeoff.baselines, [c for c in bakeoff.primary if c.budget == budget])
-        for budget, found in answers.items()
+        terms: plain_differences(found, bakeoff.baselines, [c for c in bakeoff.primary if c.terms == terms])
+        for terms, found in answers.items()
     }
     return Results(
-        option=bakeoff.tuning.option if bakeoff.tuning else None,
         reference=bakeoff.reference,
         num_seeds=len(bakeoff.seeds),
         clusters={task: len(set(names)) for task, names in next(iter(answers.values())).clusters.items()},
@@ -116,29 +133,64 @@ def gather(
         rows=tuple(rows),
         contrasts=judged_contrasts(answers, bakeoff.primary),
         differences=differences,
+        equal=tuple(m.name for m in bakeoff.trained if m.share == 1),
         tuned_by=bakeoff.tuning.metric if bakeoff.tuning else None,
-        tuning=tuning,
+        tuning=tuned if bakeoff.tuning else {},
+        tuned_for=bakeoff.tuned_terms if bakeoff.tuning else None,
+        curves=read_curves(entries, folders),
+        ceilings=dict(bakeoff.ceilings),
+        lengths=dict(bakeoff.lengths or {}),
     )
 
 
-def _row(method: str, budget: str, tuned: float | None, folders: Sequence[Path], scores: Mapping[str, Estimate]) -> Row:
-    runs = [load_run(folder) for folder in folders]
-    spent = [costs(folder) for folder in folders]
-    training = [found for folder in folders if (found := training_flops(folder)) is not None]
-    memory = [max(float(line.get("memory/peak_mb", 0.0)) for line in read_metrics(f / METRICS)) for f in folders]
+def _row(
+    method: str,
+    terms: Terms,
+    tuned: Mapping[str, Any],
+    answered: Sequence[Path],
+    of_seed: Sequence[Sequence[Path]],
+    scores: Mapping[str, Estimate],
+) -> Row:
+    """answered: the folders with its answers; of_seed: those of the trainings that each of them owes its costs to."""
+    first = [load_run(folder) for folder in of_seed[0]]
+    reports = [read_report(folder) or {} for folder in answered]
+
+    def total(cost: Callable[[Path], float | None]) -> float | None:
+        """The mean over seeds of the sum over members."""
+        found = [[cost(folder) for folder in members] for members in of_seed]
+        if any(value is None for members in found for value in members):
+            return None
+        return float(np.mean([sum(value for value in members if value is not None) for members in found]))
+
+    timed = [report.get("inference", {}).get("seconds_per_sample") for report in reports]
     return Row(
         method=method,
-        budget=budget,
+        terms=terms,
         tuned=tuned,
-        d_model=int(runs[0].config["d_model"]),
-        parameters=float(np.mean([cost["parameters"] for cost in spent])),
-        active=float(np.mean([run.report["model"]["active_parameters"] for run in runs])),
-        inference_flops=float(np.mean([cost["flops"] for cost in spent])),
-        training_flops=float(np.mean(training)) if len(training) == len(runs) else None,
-        seconds=float(np.mean([run.report["train"]["seconds"] for run in runs])),
-        memory_gb=float(np.mean(memory)) / 1024,
+        d_model=int(first[0].config["d_model"]),
+        steps=float(np.mean([read_summary(folder)["steps"] for members in of_seed for folder in members])),
+        parameters=total(lambda folder: costs(folder)["parameters"]) or math.nan,
+        active=total(lambda folder: load_run(folder).report["model"]["active_parameters"]) or math.nan,
+        inference_flops=total(lambda folder: costs(folder)["flops"]) or math.nan,
+        fusion_flops=total(lambda folder: costs(folder).get("fusion_flops")),
+        training_flops=total(training_flops),
+        total_flops=total(whole_training_flops),
+        seconds=total(lambda folder: load_run(folder).report["train"]["seconds"]) or math.nan,
+        inference_seconds=None if None in timed else float(np.mean([value for value in timed if value is not None])),
+        memory_gb=max(peak_memory(folder) for members in of_seed for folder in members) / 1024,
         scores=scores,
     )
+
+
+def whole_training_flops(run_folder: Path) -> float | None:
+    """Operations of all steps of a run together."""
+    sample = training_flops(run_folder)
+    return None if sample is None else sample * read_summary(run_folder)["steps"] * samples_per_step(run_folder)
+
+
+def peak_memory(run_folder: Path) -> float:
+    """In MB."""
+    return max(float(line.get("memory/peak_mb", 0.0)) for line in read_metrics(run_folder / METRICS))
 
 
 def read_answered(of_method: Mapping[str, Sequence[Path]]) -> Answers:

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bakeoff.contrasts import Tested
-from bakeoff.report import TITLES, about_contrasts, cells, contrast, head
+from bakeoff.report import about_contrasts
 from bakeoff.results import Results
+from bakeoff.tables import cells, contrast, head, heading
 
 # Of the columns after those of the tasks.
 COSTS = ("parameters (M)", "MFLOP per sample (forward)")
@@ -22,10 +23,10 @@ def print_results(results: Results, console: Console | None = None) -> None:
     console = console or Console()
     names = head(results)
     shown = [0, *range(1, 1 + len(results.tasks)), *map(names.index, COSTS)]
-    for budget in results.differences:
-        rows = [cells(row, results) for row in results.rows if row.budget == budget]
+    for terms in results.differences:
+        rows = [cells(row, results) for row in results.rows if row.terms == terms]
         lines = [[broken_name(row[0]), *(broken(row[place]) for place in shown[1:])] for row in rows]
-        console.print(on_terminal(TITLES[budget], [broken(names[place]) for place in shown], lines))
+        console.print(on_terminal(heading(terms, results), [broken(names[place]) for place in shown], lines))
     if results.contrasts:
         lines = [contrast_cells(item) for item in results.contrasts]
         console.print(on_terminal("Primary contrasts", CONTRASTS, lines))
@@ -34,9 +35,9 @@ def print_results(results: Results, console: Console | None = None) -> None:
 
 def contrast_cells(item: Tested) -> list[str]:
     """A primary contrast in fewer and taller cells than in the report."""
-    method, against, task, budget, *numbers = contrast(item)
+    method, against, task, terms, *numbers = contrast(item)
     both = f"{broken_name(method)} -\n{broken_name(against)}"
-    return [both, f"{broken(task)},\n{budget}", *(broken(number.replace("**", "")) for number in numbers)]
+    return [both, f"{broken(task)},\n{broken(terms)}", *(broken(number.replace("**", "")) for number in numbers)]
 
 
 def broken(text: str) -> str:

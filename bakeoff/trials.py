@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from omegaconf import OmegaConf
-
+from bakeoff.methods import WHOLE, Method, Terms
 from bakeoff.settings import Bakeoff
-from data.storage.run_log import SUMMARY, read_summary
-from data.types import BadInputError
-from evaluation.metrics.metric_names import LOWER_IS_BETTER
-from fusion.cost.sizing import EXPANSION
+from bakeoff.sizes import Size
 
-# Where train.py writes what a budget equalises: "flops" are those of the forward pass. The second names are older.
-SUMMARY_KEYS = {"flops": ("flops/inference", "flops_per_training_sample"), "parameters": ("parameters/total",)}
+# Option -> its tuned value.
+Values = Mapping[str, Any]
+
+
+# Of a run that only says what it costs: the limit of its time ends it after the first step.
+ONE_STEP = ("trainer.max_seconds=0.001", "evaluation.tasks=null")
 
 
 @dataclass(frozen=True)
@@ -29,102 +29,93 @@ class Trial:
 
 @dataclass(frozen=True)
 class Entry:
-    """One of the compared runs."""
+    """One of the compared runs. members: the names of the trials with answers that it averages, without a training."""
 
     method: str
-    budget: str
+    terms: Terms
     seed: int
     trial: Trial
+    members: tuple[str, ...] = ()
 
 
-def tuning_trials(bakeoff: Bakeoff, method: str, targets: Mapping[str, float]) -> dict[float, Trial]:
-    """Value -> the short training that tries it, at the size of the tuned budget and without a final evaluation."""
-    tuning = bakeoff.tuning
-    assert tuning is not None
-    return {
-        value: Trial(
-            f"tune-{method}-{value:g}",
-            (
-                *bakeoff.shared,
-                *bakeoff.methods[method],
-                *targeted(bakeoff, method, bakeoff.tuned_budget, targets),
-                *tuning.changes,
-                f"{tuning.option}={value}",
-                f"seed={tuning.seed}",
-                "evaluation.tasks=null",
-            ),
-        )
-        for value in tuning.values
-    }
+def size_trial(bakeoff: Bakeoff, method: Method, budget: str, values: Values, fixed: tuple[str, ...]) -> Trial:
+    """The run of one step that says what a method costs.
 
-
-def entries(
-    bakeoff: Bakeoff,
-    tuned: Mapping[str, float],
-    sizes: Mapping[str, Sequence[str]],
-    targets: Mapping[str, float],
-) -> list[Entry]:
-    """All compared runs, seed by seed; the reference meets every budget as it is, and is trained once.
-
-    `sizes` are those that tuning found, or else the runs of the first seed. Operations depend a little on the data,
-    and the first samples on the seed, so a method would be of another width for every seed if each were sized anew;
-    parameters depend on nothing.
+    values: of its own options, which may change what it costs. fixed: overrides that give its size, or a target of it.
     """
-    found = []
+    own = "".join(f"-{option.rpartition('.')[2]}{value}" for option, value in values.items())
+    which = "" if method.name == bakeoff.reference else f"-{budget}"
+    overrides = (*bakeoff.shared, *method.overrides, *fixed, *given(values), f"seed={bakeoff.seeds[0]}")
+    return Trial(f"size-{method.name}{which}{own}", (*overrides, *ONE_STEP))
+
+
+def tuning_trial(bakeoff: Bakeoff, method: Method, size: Size, values: Values, seed: int) -> Trial:
+    """The training that tries a setting: of the length that is tuned for, and without a final evaluation."""
+    shown = "-".join(f"{option.rpartition('.')[2]}{value}" for option, value in values.items())
+    overrides = _training(bakeoff, method, bakeoff.tuned_terms.length, size, values, seed)
+    return Trial(f"tune-{method.name}-{shown}-seed{seed}", (*overrides, "evaluation.tasks=null"))
+
+
+def compared_trial(bakeoff: Bakeoff, method: Method, terms: Terms, size: Size, values: Values, seed: int) -> Trial:
+    """A training that is compared. The reference is as it is for every budget, and is trained once for all."""
+    name = name_of(bakeoff, method, terms, seed)
+    return Trial(name, _training(bakeoff, method, terms.length, size, values, seed))
+
+
+def name_of(bakeoff: Bakeoff, method: Method, terms: Terms, seed: int) -> str:
+    """The name of a compared run."""
+    own_size = method.name != bakeoff.reference and not (method.like == bakeoff.reference and method.share == 1)
+    parts = [method.name, *([terms.budget] if own_size else []), *([terms.length] if terms.length != WHOLE else [])]
+    return "-".join([*parts, f"seed{seed}"])
+
+
+def _training(bakeoff: Bakeoff, method: Method, length: str, size: Size, values: Values, seed: int) -> tuple[str, ...]:
+    return (
+        *bakeoff.shared,
+        *method.overrides,
+        *size.overrides,
+        *given(values),
+        *of_length(bakeoff, length, size),
+        f"seed={seed}",
+    )
+
+
+def given(values: Values) -> list[str]:
+    """Tuned values as overrides."""
+    return [f"{option}={'null' if value is None else value}" for option, value in values.items()]
+
+
+def of_length(bakeoff: Bakeoff, length: str, size: Size) -> list[str]:
+    """As many steps as the operations of a length allow, and the validations in them."""
+    if not bakeoff.lengths:
+        return []
+    steps = max(round(bakeoff.lengths[length] / size.step_flops), 1)
+    found = [f"trainer.max_steps={steps}"]
+    if bakeoff.points is not None:
+        found.append(f"trainer.evaluate_every={math.ceil(steps / bakeoff.points)}")
+    return found
+
+
+def entries(bakeoff: Bakeoff, sizes: Mapping[tuple[str, str], Size], tuned: Mapping[str, Values]) -> list[Entry]:
+    """All compared runs, seed by seed, the shortest first; those that average others come last.
+
+    `sizes` by method and budget, `tuned` by method.
+    """
+    found, averaged = [], []
     for seed in bakeoff.seeds:
-        for budget in bakeoff.budgets:
-            for method, overrides in bakeoff.methods.items():
-                finds_it = method == bakeoff.reference or (bakeoff.tuning is None and seed == bakeoff.seeds[0])
-                found_size = budget == bakeoff.tuned_budget and not finds_it
-                size = tuple(sizes[method]) if found_size else targeted(bakeoff, method, budget, targets)
-                value = () if bakeoff.tuning is None else (f"{bakeoff.tuning.option}={tuned[method]}",)
-                given = (*bakeoff.shared, *overrides, *size, *value, f"seed={seed}")
-                name = f"{method}-{budget}-seed{seed}" if size else f"{method}-seed{seed}"
-                found.append(Entry(method, budget, seed, Trial(name, given)))
-    return found
-
-
-def first_entries(bakeoff: Bakeoff, targets: Mapping[str, float] | None = None) -> dict[str, Trial]:
-    """Method -> its run of the first seed at the tuned budget, which finds its size where nothing is tuned.
-
-    Without `targets` only that of the reference, which gives them.
-    """
-    alone = replace(bakeoff, seeds=bakeoff.seeds[:1], budgets=(bakeoff.tuned_budget,))
-    if targets is None:
-        alone = replace(
-            alone, methods={bakeoff.reference: bakeoff.methods[bakeoff.reference]}, contrasts=(), baselines=()
-        )
-    return {entry.method: entry.trial for entry in entries(alone, {}, {}, targets or {})}
-
-
-def size_of(run_folder: Path) -> tuple[str, ...]:
-    """The overrides that give another run the size of this one. Raises `BadInputError` if it cannot be read."""
-    try:
-        config = OmegaConf.load(run_folder / "config.yaml")
-    except OSError as error:
-        raise BadInputError(f"{run_folder / 'config.yaml'}: cannot be read: {error.strerror}") from error
-    expansion = OmegaConf.select(config, EXPANSION)
-    beside = () if expansion is None else (f"{EXPANSION}={expansion}",)
-    return (f"d_model={OmegaConf.select(config, 'd_model')}", *beside)
-
-
-def targeted(bakeoff: Bakeoff, method: str, budget: str, targets: Mapping[str, float]) -> tuple[str, ...]:
-    """The override that brings a method to the reference's cost; none for the reference."""
-    return () if method == bakeoff.reference else (f"target.{budget}={targets[budget]:.0f}",)
-
-
-def best_value(scores: Mapping[float, float], metric: str) -> float:
-    """The tuned value with the best score of those that did not diverge; the first one of several."""
-    sign = -1.0 if metric.rpartition("/")[2] in LOWER_IS_BETTER else 1.0
-    return max((value for value in scores if math.isfinite(scores[value])), key=lambda value: sign * scores[value])
-
-
-def costs(run_folder: Path) -> dict[str, float]:
-    """What a run costs, by budget. Raises `BadInputError` if its summary does not say."""
-    summary, found = read_summary(run_folder), {}
-    for budget, keys in SUMMARY_KEYS.items():
-        key = next((key for key in keys if key in summary), None)
-        if key is None:
-            raise BadInputError(f"{run_folder / SUMMARY}: lacks {keys[0]}")
-        found[budget] = float(summary[key])
-    return found
+        for length in bakeoff.length_names:
+            for budget in bakeoff.budgets:
+                terms = Terms(budget, length)
+                for method in bakeoff.all_methods.values():
+                    if not method.takes_part(terms):
+                        continue
+                    if method.members:
+                        members = [bakeoff.all_methods[name] for name in method.members]
+                        names = tuple(name_of(bakeoff, member, terms, seed) for member in members)
+                        trial = Trial(name_of(bakeoff, method, terms, seed), ())
+                        averaged.append(Entry(method.name, terms, seed, trial, names))
+                    else:
+                        size = sizes[method.name, budget]
+                        trial = compared_trial(bakeoff, method, terms, size, tuned[method.name], seed)
+                        found.append(Entry(method.name, terms, seed, trial))
+    return [*found, *averaged]

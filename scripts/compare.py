@@ -14,6 +14,9 @@ from scripts.entry import entry_point
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+# sysexits.h: a temporary failure, to be tried again.
+STAGE_ENDED = 75
+
 
 @entry_point("compare", paths=("output", *MANIFESTS), lists=("runs",))
 def main(config: DictConfig) -> None:
@@ -42,7 +45,8 @@ def compare_runs(config: DictConfig) -> None:
 
 
 def run_bakeoff(config: DictConfig) -> None:
-    """A killed bake-off goes on with what is missing."""
+    """A killed bake-off goes on with what is missing; one that ran out of time exits with `STAGE_ENDED`."""
+    from bakeoff.execute import OutOfTimeError
     from bakeoff.report import track, write
     from bakeoff.run import run
     from bakeoff.terminal import print_results
@@ -54,7 +58,11 @@ def run_bakeoff(config: DictConfig) -> None:
         data.hold_out = None  # there is something else to tune on
     if config.name is None:
         raise BadInputError("name: a bake-off needs one, for the folder of its runs")
-    results = run(instantiate(config.bakeoff, "bakeoff"), Path(config.runs), config.name)
+    try:
+        results = run(instantiate(config.bakeoff, "bakeoff"), Path(config.runs), config.name)
+    except OutOfTimeError as ended:
+        print(f"{ended} (bakeoff.max_minutes); the same command goes on from here")
+        sys.exit(STAGE_ENDED)
     folder = Path(config.output or Path(config.runs) / config.name)
     write(results, folder)
     track(results, config.tracker, folder, config.name)

@@ -117,6 +117,7 @@ class TargetOptions(Options):
     """`target`: what the model shall cost."""
 
     flops: Positive | None = None
+    fusion_flops: Positive | None = None
     parameters: Positive | None = None
 
 

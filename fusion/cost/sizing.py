@@ -22,7 +22,7 @@ from fusion.build import build_encoders, build_model
 from fusion.cost.counting import parameter_counts
 from fusion.cost.flops import Usage, count, mean, usages
 
-QUANTITIES = ("flops", "parameters")
+QUANTITIES = ("flops", "fusion_flops", "parameters")
 TOLERANCE = 0.02
 WIDEST = 2**16
 # The feed-forward layer is made this many times as wide, at least and at most, to meet a target between two widths.
@@ -53,7 +53,8 @@ def solve(
 ) -> Size:
     """The configuration with the model that costs nearest to `target`, found by its width; at most 2 % away.
 
-    quantity: "parameters", or "flops" of the forward pass of a sample, averaged over those of `batch`. `d_model`
+    quantity: "parameters", or "flops" of the forward pass of a sample, averaged over those of `batch`; "fusion_flops"
+    are those of the fusion method alone, without encoders and head. `d_model`
     stays a multiple of twice every number of heads, which are fixed, as are depth and encoders. Where the steps between
     two widths are too coarse, the expansion of the feed-forward layer makes up for it. `encoders` are taken instead of
     building those of the configuration.
@@ -62,12 +63,12 @@ def solve(
     """
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity={quantity!r} must be one of {', '.join(QUANTITIES)}")
-    if quantity == "flops" and batch is None:
+    if quantity != "parameters" and batch is None:
         raise ValueError("batch must be given to count operations")
     if not target > 0:
         raise BadInputError(f"target.{quantity}={target} must be above 0")
     config = DictConfig(OmegaConf.to_container(config, resolve=True))
-    cost = _costs(config, vocab_size, batch if quantity == "flops" else None, encoders)
+    cost = _costs(config, vocab_size, quantity, None if quantity == "parameters" else batch, encoders)
     step = width_step(config)
     below, above = _neighbours(lambda k: cost(k * step, 1.0), target, WIDEST // step)
     sizes = [(k * step, 1.0) for k in (below, above)]
@@ -109,7 +110,11 @@ class StandIn(Encoder):
 
 
 def _costs(
-    config: DictConfig, vocab_size: int, batch: InterleavedBatch | None, encoders: Mapping[str, Encoder] | None
+    config: DictConfig,
+    vocab_size: int,
+    quantity: str,
+    batch: InterleavedBatch | None,
+    encoders: Mapping[str, Encoder] | None,
 ) -> Callable[[int, float], float]:
     """(width, factor of the expansion) -> cost. Encoders are built once, for they have widths of their own."""
     with torch.random.fork_rng(devices=[]):
@@ -123,7 +128,8 @@ def _costs(
             model = build_model(_sized(config, width, scale), vocab_size, stand_ins)
         if batch is None:
             return parameter_counts(model)["total"]
-        return sum(mean([count(model, document) for document in documents], batch.num_samples).values())
+        by_part = mean([count(model, document) for document in documents], batch.num_samples)
+        return by_part["fusion"] if quantity == "fusion_flops" else sum(by_part.values())
 
     return cost
 

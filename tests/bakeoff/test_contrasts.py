@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bakeoff.contrasts import Answers, judged_contrasts, plain_differences
+from bakeoff.contrasts import Answers, judged_contrasts, plain_differences, with_pooled
+from bakeoff.methods import Terms
 from bakeoff.results import read_answered
 from bakeoff.settings import Contrast
 from bakeoff.statistics import Estimate, crossed, estimate, holm
@@ -37,15 +38,15 @@ CONTRASTS = [
     Contrast("c", "b", "spoken", "flops"),
     Contrast("b", "a", "typed", "parameters"),
 ]
-ANSWERS = {"flops": answers(0), "parameters": answers(1)}
+ANSWERS = {Terms("flops"): answers(0), Terms("parameters"): answers(1)}
 
 
 def test_holm_and_bonferroni_count_the_primary_contrasts_alone() -> None:
     found = judged_contrasts(ANSWERS, CONTRASTS)
-    assert [Contrast(item.method, item.against, item.task, item.budget) for item in found] == CONTRASTS
+    assert [Contrast(item.method, item.against, item.task, item.terms.budget) for item in found] == CONTRASTS
     p_values = []
     for item in found:
-        values_SN = ANSWERS[item.budget].differences(item.task, item.method, item.against)
+        values_SN = ANSWERS[item.terms].differences(item.task, item.method, item.against)
         alone = crossed(values_SN, CLUSTERS)
         assert alone is not None
         p_values.append(float(alone.p()))
@@ -64,20 +65,20 @@ def width(interval: Estimate) -> float:
 
 def test_everything_else_has_a_plain_interval_and_no_p() -> None:
     flops = [contrast for contrast in CONTRASTS if contrast.budget == "flops"]
-    found = plain_differences(ANSWERS["flops"], ["a", "b"], flops)
+    found = plain_differences(ANSWERS[Terms("flops")], ["a", "b"], flops)
     pairs = {(item.task, item.method, item.against) for item in found}
     # Each pair once, without those that are tested in this budget, in whatever order they are named.
     assert pairs == {("typed", "c", "a"), ("typed", "c", "b"), ("spoken", "b", "a"), ("spoken", "c", "a")}
     assert len(found) == len(pairs)
     for item in found:
         assert not hasattr(item, "p")
-        values_SN = ANSWERS["flops"].differences(item.task, item.method, item.against)
+        values_SN = ANSWERS[Terms("flops")].differences(item.task, item.method, item.against)
         assert item.difference == estimate(values_SN, CLUSTERS, lowest=-1.0)
 
 
 def test_a_difference_is_that_of_the_scores_and_sharper_than_they_are() -> None:
     """Images are hard for both methods, which cancels."""
-    scores = ANSWERS["flops"].scores()["typed"]
+    scores = ANSWERS[Terms("flops")].scores()["typed"]
     (found,) = judged_contrasts(ANSWERS, CONTRASTS[:1])
     assert found.difference.value == pytest.approx(scores["b"].value - scores["a"].value)
     assert width(found.difference) < np.hypot(width(scores["b"]), width(scores["a"]))
@@ -138,3 +139,16 @@ def test_a_run_that_was_not_asked_a_task_is_named(tmp_path: Path) -> None:
         path.write_text(typed + typed.replace('"typed"', '"spoken"'), encoding="utf-8")
     with pytest.raises(BadInputError, match="seed 0: was not asked spoken, as other runs were"):
         read_answered({"a": folders})
+
+
+def test_pooled_tasks_are_one_more_in_which_a_cluster_is_one() -> None:
+    given = answers()
+    found = with_pooled(given, {"both": list(TASKS)})
+    assert set(found.values) == {*TASKS, "both"}
+    assert len(set(found.clusters["both"])) == IMAGES
+    for method in METHODS:
+        mean = np.mean([given.values[task][method].mean() for task in TASKS])
+        assert found.scores()["both"][method].value == pytest.approx(mean)
+        values = found.values["both"][method]
+        assert values.shape == (SEEDS, 2 * len(CLUSTERS))
+        assert crossed(values, found.clusters["both"]).num_clusters == IMAGES

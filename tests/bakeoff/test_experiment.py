@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
 import conf
+from bakeoff.methods import Method
 from bakeoff.overrides import composable
-from bakeoff.prepare import configuration, prepared
+from bakeoff.prepare import check
 from bakeoff.settings import Bakeoff
-from bakeoff.trials import entries, tuning_trials
+from bakeoff.sizes import Size
+from bakeoff.trials import entries, tuning_trial
 from certify.small_data import write_small_data
 from data.instantiate import instantiate
 from fusion.build import build_model
 
 NAMES = sorted(path.stem for path in (Path(str(conf.__file__)).parent / "experiment" / "bakeoff").glob("*.yaml"))
-TARGETS = {"flops": 1e8, "parameters": 2e6}
 
 
 def configured(name: str) -> Bakeoff:
@@ -36,42 +37,40 @@ def configured(name: str) -> Bakeoff:
 def test_every_training_of_a_bakeoff_can_be_composed_and_built(name: str) -> None:
     bakeoff = configured(name)
     one_seed = replace(bakeoff, seeds=bakeoff.seeds[:1])  # seeds differ in nothing else
+    size = Size(("d_model=64", "feed_forward.expansion=2.5"), dict.fromkeys(bakeoff.budgets, 1e8), 1e9)
     with initialize_config_module("conf", version_base="1.3"):
-        sizes = dict.fromkeys(bakeoff.methods, ("d_model=64", "feed_forward.expansion=2.5"))
-        tuned = dict.fromkeys(bakeoff.methods, bakeoff.tuning.values[0])
-        trials = [trial for m in bakeoff.methods for trial in tuning_trials(bakeoff, m, TARGETS).values()]
-        trials += [entry.trial for entry in entries(one_seed, tuned, sizes, TARGETS)]
+        sizes = {(method.name, budget): size for method in bakeoff.trained for budget in bakeoff.budgets}
+        searched = [(method, values) for method in bakeoff.trained for values in tried(bakeoff, method)]
+        trials = [tuning_trial(bakeoff, method, size, values, 1000) for method, values in searched]
+        tuned = {method.name: tried(bakeoff, method)[0] for method in bakeoff.trained}
+        trials += [entry.trial for entry in entries(one_seed, sizes, tuned) if not entry.members]
         built = set()
         for trial in trials:
             train = compose("train", overrides=composable(trial.overrides))
-            key = str((train.fusion, train.d_model))
+            key = str((train.fusion, train.d_model, train.encoders))
             if key not in built:
                 build_model(train, 300)
             built.add(key)
-    assert len(bakeoff.seeds) >= 3
-    assert set(bakeoff.budgets) == {"flops", "parameters"}
+
+
+def tried(bakeoff: Bakeoff, method: Method) -> list[dict[str, Any]]:
+    """The start, and all other values of the method's own options, each alone."""
+    options = (*(bakeoff.tuning.shared if bakeoff.tuning else ()), *method.tuned)
+    start = {option.option: option.start for option in options}
+    return [start, *({**start, option.option: value} for option in method.tuned for value in option.values or ())]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bakeoff_names_its_contrasts_and_tunes_under_the_schedule_that_it_compares(
+def test_a_bakeoff_names_its_contrasts_and_has_five_seeds(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(write_small_data(tmp_path, ("text",)).rename(tmp_path / "rows.jsonl").parent)
-    bakeoff = prepared(configured(name))
+    bakeoff = configured(name)
+    check(bakeoff)
     assert 1 <= len(bakeoff.primary) <= 12
-    value = bakeoff.tuning.values[0]
-    for method in bakeoff.methods:
-        compared = configuration([*bakeoff.shared, *bakeoff.methods[method]])
-        tuning = configuration(tuning_trials(bakeoff, method, TARGETS)[value].overrides)
-        factors = []
-        for config in (tuning, compared):
-            schedule, steps = instantiate(config["schedule"], "schedule"), config["trainer"]["max_steps"]
-            values = [schedule(step, steps) for step in range(steps)]
-            assert max(values) == 1.0
-            # The factor at a hundred places of the training, wherever its steps lie.
-            factors.append(np.interp(np.linspace(0, 1, 100), (np.arange(steps) + 0.5) / steps, values))
-        assert len(set(map(len, factors))) == 1
-        assert factors[0] == pytest.approx(factors[1], abs=0.05)
+    assert len(bakeoff.seeds) >= 5
+    assert bakeoff.tuning is not None
+    assert len(bakeoff.tuning.seeds) >= 2
 
 
 def test_the_bakeoff_on_easy_vqa_compares_every_method() -> None:

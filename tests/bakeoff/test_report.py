@@ -12,39 +12,62 @@ from matplotlib.axes import Axes
 from rich.console import Console
 
 from bakeoff.contrasts import Answers, judged_contrasts, plain_differences
+from bakeoff.curves import Curve
 from bakeoff.figures import draw
-from bakeoff.report import NO_CONTRASTS, NOT_TESTED, TITLES, to_json, to_markdown
+from bakeoff.map_figure import draw_map
+from bakeoff.methods import Terms
+from bakeoff.report import NO_CONTRASTS, NOT_TESTED, to_json, to_markdown
 from bakeoff.results import Results, Row
-from bakeoff.settings import BUDGETS, Contrast
+from bakeoff.settings import Contrast
+from bakeoff.tables import heading
 from bakeoff.terminal import print_results
+from bakeoff.tuning import Tuned
 from tests.bakeoff.test_run import markdown_tables
 
 METHODS = {"early": 0.7, "late": 0.55, "concat": 0.69}
 CLUSTERS = [f"image {n // 5}" for n in range(500)]
+BUDGETS = ("flops", "parameters")
+TERMS = [Terms(budget) for budget in BUDGETS]
 CONTRASTS = [Contrast("late", "early", "typed", budget) for budget in BUDGETS]
+RATE = {"optimizer.lr": 0.01}
 
 
 def simulated(seeds: int, contrasts: list[Contrast]) -> Results:
     """A bake-off whose runs answered at random."""
     rng = np.random.default_rng(0)
     answers = {
-        budget: Answers(
+        terms: Answers(
             {"typed": {method: rng.random((seeds, len(CLUSTERS))) < rate for method, rate in METHODS.items()}},
             {"typed": CLUSTERS},
         )
-        for budget in BUDGETS
+        for terms in TERMS
     }
     rows = [
-        Row(method, budget, 0.01, 128, 2e6, 2e6, 2e8, 6e8, 60, 1.5, {"typed": found.scores()["typed"][method]})
-        for budget, found in answers.items()
+        Row(
+            method=method,
+            terms=terms,
+            tuned=RATE,
+            d_model=128,
+            steps=100,
+            parameters=2e6,
+            active=2e6,
+            inference_flops=2e8,
+            fusion_flops=1e8,
+            training_flops=6e8,
+            total_flops=6e12,
+            seconds=60,
+            inference_seconds=0.002,
+            memory_gb=1.5,
+            scores={"typed": found.scores()["typed"][method]},
+        )
+        for terms, found in answers.items()
         for method in METHODS
     ]
     differences = {
-        budget: plain_differences(found, ["early"], [c for c in contrasts if c.budget == budget])
-        for budget, found in answers.items()
+        terms: plain_differences(found, ["early"], [c for c in contrasts if c.terms == terms])
+        for terms, found in answers.items()
     }
     return Results(
-        option="optimizer.lr",
         reference="early",
         num_seeds=seeds,
         clusters={"typed": 100},
@@ -52,8 +75,10 @@ def simulated(seeds: int, contrasts: list[Contrast]) -> Results:
         rows=tuple(rows),
         contrasts=judged_contrasts(answers, contrasts),
         differences=differences,
+        equal=tuple(METHODS),
         tuned_by="val/accuracy",
-        tuning={method: {0.01: 0.5} for method in METHODS},
+        tuning={method: Tuned(RATE, ((RATE, 0.5), ({"optimizer.lr": 0.02}, float("nan")))) for method in METHODS},
+        tuned_for=TERMS[0],
     )
 
 
@@ -78,7 +103,7 @@ def test_primary_contrasts_have_p_and_both_intervals_and_nothing_else_has() -> N
         assert row["difference"] == "**" + shown(item.difference) + "**"
         assert row["simultaneous"] == shown(item.simultaneous)
     assert "the 2 contrasts that the configuration names" in text
-    for title in TITLES.values():
+    for title in (heading(terms, results) for terms in TERMS):
         section = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
         assert NOT_TESTED in section
         assert "| method | against | task | difference |\n" in section
@@ -160,7 +185,8 @@ def test_the_figure_shows_the_numbers_of_the_tables(seeds: int) -> None:
     scores, differences = figure.axes
     assert [text.get_text() for text in scores.get_yticklabels()] == list(METHODS)
     found, apart = points(scores), points(differences)
-    for budget, title in TITLES.items():
+    for terms in TERMS:
+        title, budget = heading(terms, results), terms.budget
         assert [row["method"] for row in tables[title]] == list(METHODS)
         for row in tables[title]:
             place, *values = found.pop(f"{row['method']} (equal {budget})")
@@ -175,8 +201,8 @@ def test_the_figure_shows_the_numbers_of_the_tables(seeds: int) -> None:
             assert round(place) == list(METHODS).index(row["method"])
             (paired,) = (
                 item.difference
-                for item in (*results.contrasts, *results.differences[budget])
-                if item.method == row["method"] and getattr(item, "budget", budget) == budget
+                for item in (*results.contrasts, *results.differences[terms])
+                if item.method == row["method"] and getattr(item, "terms", terms) == terms
             )
             assert values == pytest.approx([paired.value, paired.low, paired.high][: len(values)])
             assert len(values) == (3 if seeds > 1 else 1)
@@ -189,3 +215,60 @@ def test_a_difference_that_was_tested_the_other_way_round_is_turned() -> None:
     expected, found = (points(draw(results).axes[1])["late (equal flops)"] for results in (straight, turned))
     assert found == pytest.approx(expected)
     assert expected[1] < 0
+
+
+def test_the_tuning_says_what_was_tried_what_diverged_and_what_may_lie_outside() -> None:
+    results = simulated(3, CONTRASTS)
+    outside = Tuned(RATE, ((RATE, 0.5), ({"optimizer.lr": 0.02}, 0.4)), ("optimizer.adamw_lr",), ("optimizer.lr",))
+    text = to_markdown(replace(results, tuning={**results.tuning, "late": outside}))
+    assert "| early | 2 | optimizer.lr=0.01 | 50.0 | - |  |  |" in text
+    assert "| late | 2 | optimizer.lr=0.01 | 50.0 | 40.0 | optimizer.lr | optimizer.adamw_lr |" in text
+    content = json.loads(json.dumps(to_json(results)))["tuning"]["methods"]["early"]
+    assert content["tried"] == [{"optimizer.lr": 0.01, "score": 0.5}, {"optimizer.lr": 0.02, "score": None}]
+
+
+def of_lengths(results: Results) -> Results:
+    """The same as a bake-off of two lengths, with curves."""
+    terms = {Terms("flops"): Terms("flops", "short"), Terms("parameters"): Terms("flops", "long")}
+    rows = tuple(replace(row, terms=terms[row.terms]) for row in results.rows)
+    curves = [
+        Curve(method, Terms("flops", "long"), "typed", (1e3, 2e3, 4e3), ((0.1, end / 2, end), (0.2, end / 2, end)))
+        for method, end in METHODS.items()
+    ]
+    return replace(
+        results,
+        rows=rows,
+        contrasts=(),
+        differences={terms[own]: found for own, found in results.differences.items()},
+        lengths={"short": 1e12, "long": 4e12},
+        curves=tuple(curves),
+        ceilings={"typed": 0.75},
+        tuned_for=Terms("flops", "short"),
+    )
+
+
+def test_lengths_have_tables_of_their_own_and_the_figure_shows_the_longest() -> None:
+    results = of_lengths(simulated(3, []))
+    text = to_markdown(results)
+    assert "## Equal operations per sample (forward), short: trainings of 1 TFLOP" in text
+    assert "![Map](map.png)" in text
+    assert "![Learning curves](curves.png)" in text
+    panel = draw(results).axes[0]
+    shown = {label: values[1] for label, values in points(panel).items()}
+    longest = {row.method: row.scores["typed"].value for row in results.rows if row.terms.length == "long"}
+    assert shown == {f"{method} (equal flops)": value for method, value in longest.items()}
+
+
+def test_samples_needed_are_counted_to_nine_tenths_of_the_ceiling() -> None:
+    """0.9 * 0.75 = 0.675: early goes from 0.35 to 0.7 between 2,000 and 4,000 samples, late never gets there."""
+    table = markdown_tables(to_markdown(of_lengths(simulated(3, []))))["Samples needed"]
+    assert [row["typed"] for row in table] == ["3.9", "never", "3.9"]
+
+
+def test_the_map_has_a_panel_for_each_terms_and_the_numbers_of_the_tables() -> None:
+    results = of_lengths(simulated(3, []))
+    figure = draw_map(results)
+    assert len(figure.axes) == 2
+    for axes, terms in zip(figure.axes, results.differences, strict=True):
+        texts = [text.get_text().split()[0] for text in axes.texts]
+        assert texts == [f"{100 * row.scores['typed'].value:.0f}" for row in results.rows if row.terms == terms]

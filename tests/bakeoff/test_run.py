@@ -20,9 +20,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from bakeoff.figures import draw
-from bakeoff.report import DIFFERENCES, ONE_SEED, TITLES, contrast, head, track
+from bakeoff.report import ONE_SEED, track
 from bakeoff.results import Results
 from bakeoff.run import run
+from bakeoff.tables import DIFFERENCES, contrast, head, heading
 from certify.small_data import write_small_data
 from data.display.drawing import pixels
 from data.instantiate import instantiate
@@ -40,16 +41,15 @@ def start(folder: Path, data: Path, *options: str) -> subprocess.Popen[str]:
         *("data=manifest", f"data.train={data}", f"data.validation_file={data}", f"data.evaluation={data}"),
         *("d_model=32", "mixer.num_heads=2", "mixer.num_kv_heads=2", "evaluation.audit=false", "compute_threads=1"),
         *("fusion.num_layers=2", f"trainer.max_steps={STEPS}", f"trainer.evaluate_every={STEPS // 2}"),
-        *(f"trainer.checkpoint_every={CHECKPOINT_EVERY}", "schedule.warmup_steps=2", "data.samples_per_batch=4"),
+        *(f"trainer.checkpoint_every={CHECKPOINT_EVERY}", "schedule.warmup_fraction=0.05", "data.samples_per_batch=4"),
         *("optimizer=adamw", "tracker=jsonl", "data.num_workers=0"),
     ]
-    tuning = {"option": "optimizer.lr", "values": [0.003], "seed": 9}
-    few = ["trainer.max_steps=2", "trainer.evaluate_every=2"]
+    rate = {"option": "optimizer.lr", "start": 0.003, "factor": 2, "least": 0.0015, "most": 0.006}
     settings = {
         "_target_": "bakeoff.settings.Bakeoff",
         "base": base,
         "methods": {"early": ["fusion=early"], "late": ["fusion=late"]},
-        "tuning": {"_target_": "bakeoff.settings.Tuning", **tuning, "overrides": few},
+        "tuning": {"_target_": "bakeoff.settings.Tuning", "options": [rate], "settings": 2, "seeds": [9]},
         "seeds": [0],
         "contrasts": [{"method": "late", "against": "early", "task": "manifest", "budget": "flops"}],
         "parallel": 2,
@@ -115,8 +115,10 @@ def test_every_row_has_a_score_and_all_costs(ended: Path) -> None:
         assert list(row["scores"]) == ["manifest"]
         assert 0 < row["scores"]["manifest"]["value"] <= 1
         measured = ("seconds", "memory_gb")
-        for name in ("d_model", "parameters", "active", "inference_flops", "training_flops", "tuned", *measured):
+        for name in ("d_model", "parameters", "active", "inference_flops", "training_flops", *measured):
             assert row[name] > 0, name
+        assert set(row["tuned"]) == {"optimizer.lr"}
+        assert row["total_flops"] == pytest.approx(row["training_flops"] * STEPS * 4)
         assert row["active"] <= row["parameters"]
         assert row["training_flops"] > 2 * row["inference_flops"]
 
@@ -150,10 +152,10 @@ def test_a_tracker_gets_the_tables_and_the_figure(ended: Path, results: Results,
     found = [sorted(folder.glob("dashboard/*/samples/step_0"))[-1] for folder in (ended, tmp_path)]
     tables = markdown_tables((ended / "bakeoff.md").read_text(encoding="utf-8"))
     for samples in found:
-        for budget, title in TITLES.items():
-            rows = json.loads((samples / f"bakeoff-equal_{budget}.json").read_text(encoding="utf-8"))
+        for terms in results.differences:
+            rows = json.loads((samples / f"bakeoff-equal_{terms}.json").read_text(encoding="utf-8"))
             assert list(rows[0]) == head(results)
-            assert rows == tables[title]
+            assert rows == tables[heading(terms, results)]
         (row,) = json.loads((samples / "bakeoff-contrasts.json").read_text(encoding="utf-8"))
         assert list(row.values()) == contrast(results.contrasts[0])
         # What is a primary contrast at equal operations is none at equal parameters.
@@ -164,19 +166,22 @@ def test_a_tracker_gets_the_tables_and_the_figure(ended: Path, results: Results,
         assert np.array_equal(np.asarray(Image.open(samples / "bakeoff.png")), pixels(draw(results)))
 
 
-def test_tuning_has_the_schedule_of_the_compared_runs_in_small(ended: Path) -> None:
-    """The warm-up of 2 in 40 steps is given in steps, which do not scale by themselves: of 2 steps it is 0.1."""
-    lengths = {"tune-early-0.003": (2, 0), "tune-late-0.003": (2, 0), "early-seed0": (STEPS, 2)}
-    for run_folder, expected in lengths.items():
-        config = OmegaConf.load(ended / run_folder / "config.yaml")
-        assert (config.trainer.max_steps, config.schedule.warmup_steps) == expected
+def test_tuning_has_the_length_and_the_schedule_of_the_compared_runs(ended: Path) -> None:
+    found = [OmegaConf.load(ended / name / "config.yaml") for name in ("tune-late-lr0.003-seed9", "late-flops-seed0")]
+    assert [config.trainer.max_steps for config in found] == [STEPS, STEPS]
+    assert found[0].schedule == found[1].schedule
+    assert found[0].d_model == found[1].d_model
+    assert OmegaConf.load(ended / "size-late-flops" / "config.yaml").d_model == found[0].d_model
 
 
 def test_runs_are_what_train_writes(ended: Path) -> None:
     folders = {path.name for path in ended.iterdir() if path.is_dir()}
-    assert {"early-seed0", "late-flops-seed0", "late-parameters-seed0", "tune-early-0.003", "logs"} <= folders
+    tries = {f"tune-{method}-lr{rate}-seed9" for method in ("early", "late") for rate in (0.003, 0.006)}
+    assert {"early-seed0", "late-flops-seed0", "late-parameters-seed0", "logs", *tries} <= folders
     assert (ended / "late-flops-seed0" / "report.json").exists()
-    assert not (ended / "tune-late-0.003" / "report.json").exists(), "tuning must not read the questions of the test"
+    assert not (ended / "tune-late-lr0.003-seed9" / "report.json").exists(), (
+        "tuning must not read the questions of the test"
+    )
 
 
 def trainings(runs: Path) -> list[str]:
@@ -250,7 +255,7 @@ def test_a_killed_bakeoff_goes_on_with_what_is_missing(ended: Path, data: Path) 
 
 
 def test_other_options_under_the_same_name_are_refused(ended: Path, data: Path) -> None:
-    result = compare(ended.parent, data, "bakeoff.tuning.seed=7")
+    result = compare(ended.parent, data, "+bakeoff.options.trainer.clip_norm=0.5")
     assert result.returncode == 2
     assert "was begun with other options" in result.stderr
     assert "Traceback" not in result.stderr
@@ -261,22 +266,36 @@ def test_a_cost_that_no_size_has_is_one_line(tmp_path: Path, data: Path) -> None
     result = compare(tmp_path / "runs", data, method)
     assert result.returncode == 2
     assert "wide" in result.stderr
-    log = (tmp_path / "runs" / "small" / "logs" / "tune-wide-0.003.log").read_text()
+    log = (tmp_path / "runs" / "small" / "logs" / "size-wide-flops.log").read_text()
     assert "cannot be met within 2%" in log
 
 
-def test_without_tuning_the_first_seed_finds_the_sizes(tmp_path: Path, data: Path) -> None:
-    """And a second seed has the same ones."""
-    given = ("bakeoff.tuning=null", "bakeoff.seeds=[0,1]", "+bakeoff.budgets=[flops]")
+def test_lengths_in_operations_and_a_stage_that_ends(tmp_path: Path, data: Path) -> None:
+    """Without tuning; a stage that has no time trains nothing, and the next one goes on."""
+    given = ("bakeoff.tuning=null", "bakeoff.seeds=[0,1]", "+bakeoff.budgets=[flops]", "bakeoff.contrasts=[]")
+    stage = compare(tmp_path / "runs", data, *given, "+bakeoff.max_minutes=0.00001")
+    assert (stage.returncode, stage.stderr) == (75, "")
+    assert "the same command goes on from here" in stage.stdout
+    assert not list((tmp_path / "runs" / "small").glob("*/ended.txt"))
+    given = (*given, "+bakeoff.lengths={short: 3e9, long: 6e9}", "+bakeoff.points=2")
     result = compare(tmp_path / "runs", data, *given)
     assert result.returncode == 0, result.stderr[-2000:]
     folder = tmp_path / "runs" / "small"
     names = {path.parent.name for path in folder.glob("*/ended.txt")}
-    assert names == {"early-seed0", "early-seed1", "late-flops-seed0", "late-flops-seed1"}
-    widths = {OmegaConf.load(folder / f"late-flops-seed{seed}" / "config.yaml").d_model for seed in (0, 1)}
-    assert len(widths) == 1
+    compared = {
+        f"{m}-{length}-seed{s}" for m in ("early", "late-flops") for length in ("short", "long") for s in (0, 1)
+    }
+    assert names == {"size-early", "size-late-flops", *compared}
+    assert (
+        len({OmegaConf.load(folder / f"late-flops-short-seed{seed}" / "config.yaml").d_model for seed in (0, 1)}) == 1
+    )
     assert "Nothing was tuned" in (folder / "bakeoff.md").read_text()
-    assert json.loads((folder / "bakeoff.json").read_text())["tuning"] == {"option": None, "metric": None, "scores": {}}
+    content = json.loads((folder / "bakeoff.json").read_text())
+    assert content["tuning"] == {"metric": None, "terms": None, "methods": {}}
+    for row in content["rows"]:
+        assert row["total_flops"] == pytest.approx({"short": 3e9, "long": 6e9}[row["length"]], rel=0.2)
+    assert {len(curve["samples"]) for curve in content["curves"]} <= {2, 3}
+    assert {curve["task"] for curve in content["curves"]} == {"manifest"}
 
 
 def test_a_bakeoff_on_ones_own_files_is_one_command(tmp_path: Path) -> None:
@@ -293,7 +312,7 @@ def test_a_bakeoff_on_ones_own_files_is_one_command(tmp_path: Path) -> None:
     command = [
         *(sys.executable, str(REPOSITORY / "scripts" / "compare.py"), "experiment=bakeoff/manifest", "tracker=[]"),
         *(f"data.train={data}", f"data.evaluation={data}", "bakeoff.seeds=[0]", "bakeoff.contrasts=[]"),
-        *("bakeoff.budgets=[flops]", "bakeoff.tuning.values=[0.01]", "bakeoff.tuning.options.trainer.max_steps=1"),
+        *("bakeoff.budgets=[flops]", "bakeoff.tuning.settings=1", "bakeoff.tuning.seeds=[7]"),
         *(f"{'' if name in ('trainer.max_steps',) else '+'}bakeoff.options.{name}={v}" for name, v in small.items()),
         *(f"~bakeoff.methods.{name}" for name in ("mid", "bottleneck", "cross_attention", "concat")),
         *("~bakeoff.methods.mixture_of_transformers", "bakeoff.baselines=[early]"),
@@ -302,11 +321,13 @@ def test_a_bakeoff_on_ones_own_files_is_one_command(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     folder = tmp_path / "runs" / "bakeoff_manifest"
     assert {path.parent.name for path in folder.glob("*/ended.txt")} == {
-        "tune-early-0.01",
-        "tune-late-0.01",
+        "size-early",
+        "size-late-flops",
+        "tune-early-lr0.008-adamw_lr0.003-seed7",
+        "tune-late-lr0.008-adamw_lr0.003-seed7",
         "early-seed0",
         "late-flops-seed0",
     }
-    config = OmegaConf.load(folder / "tune-early-0.01" / "config.yaml")
+    config = OmegaConf.load(folder / "early-seed0" / "config.yaml")
     assert config.data.train == str(data)
     assert json.loads((folder / "bakeoff.json").read_text())["tuning"]["metric"] == "val/loss"

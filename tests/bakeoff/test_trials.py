@@ -5,56 +5,95 @@ from pathlib import Path
 import pytest
 
 from bakeoff.execute import ENDED, Runner
-from bakeoff.run import count
+from bakeoff.methods import Terms
 from bakeoff.settings import Bakeoff, Tuning
-from bakeoff.trials import Trial, costs, entries, tuning_trials
+from bakeoff.sizes import Size, costs
+from bakeoff.trials import Trial, entries, size_trial, tuning_trial
 from data.types import BadInputError
 from evaluation.costs import training_flops
 
 CONTRAST = {"method": "late", "against": "early", "task": "manifest", "budget": "flops"}
-TARGETS = {"flops": 1e8, "parameters": 2e6}
+RATE = {"option": "optimizer.lr", "start": 0.01, "factor": 2, "least": 0.001, "most": 0.1}
 SETTINGS = Bakeoff(
     base=["data=manifest"],
-    methods={"early": ["fusion=early"], "late": ["fusion=late"], "concat": ["fusion=concat"]},
-    tuning=Tuning("optimizer.lr", [0.01, 0.02], ["trainer.max_steps=9"]),
+    methods={
+        "early": ["fusion=early"],
+        "late": ["fusion=late"],
+        "dropped": {"like": "early", "overrides": ["data.modality_dropout={image: 0.1}"], "lengths": ["short"]},
+        "half": {"like": "late", "share": 0.5},
+        "both": {"members": ["half", "late"]},
+    },
+    tuning=Tuning([RATE], length="short"),
     baselines=["early", "late"],
+    lengths={"short": 1e12, "long": 4e12},
+    points=4,
     seeds=[0, 1],
 )
-SIZES = {"late": ["d_model=144"], "concat": ["d_model=112", "feed_forward.expansion=2.5"]}
-TUNED = {"early": 0.01, "late": 0.02, "concat": 0.01}
+COSTS = {"flops": 1e8, "parameters": 2e6}
+SIZES = {
+    (name, budget): Size((f"d_model={width}",), COSTS, flops)
+    for name, width, flops in (("early", 128, 1e10), ("late", 144, 1.1e10), ("dropped", 128, 1e10), ("half", 64, 5e9))
+    for budget in ("flops", "parameters")
+}
+TUNED = {name: {"optimizer.lr": 0.02 if name in ("late", "half") else 0.01} for name in SETTINGS.all_methods}
+METHODS = SETTINGS.all_methods
 
 
-def test_methods_differ_by_method_size_and_tuned_value_alone() -> None:
-    found = [entry for entry in entries(SETTINGS, TUNED, SIZES, TARGETS) if (entry.budget, entry.seed) == ("flops", 1)]
-    assert [entry.trial.overrides for entry in found] == [
-        ("data=manifest", "fusion=early", "optimizer.lr=0.01", "seed=1"),
-        ("data=manifest", "fusion=late", "d_model=144", "optimizer.lr=0.02", "seed=1"),
+def test_methods_differ_by_method_size_and_tuned_value_alone_and_have_the_same_operations() -> None:
+    found = [e for e in entries(SETTINGS, SIZES, TUNED) if (e.terms, e.seed) == (Terms("flops", "long"), 1)]
+    assert [entry.trial.overrides for entry in found if not entry.members] == [
         (
-            *("data=manifest", "fusion=concat", "d_model=112", "feed_forward.expansion=2.5"),
-            *("optimizer.lr=0.01", "seed=1"),
+            *("data=manifest", "fusion=early", "d_model=128", "optimizer.lr=0.01"),
+            *("trainer.max_steps=400", "trainer.evaluate_every=100", "seed=1"),
+        ),
+        (
+            *("data=manifest", "fusion=late", "d_model=144", "optimizer.lr=0.02"),
+            *("trainer.max_steps=364", "trainer.evaluate_every=91", "seed=1"),
+        ),
+        (
+            *("data=manifest", "fusion=late", "d_model=64", "optimizer.lr=0.02"),
+            *("trainer.max_steps=800", "trainer.evaluate_every=200", "seed=1"),
         ),
     ]
-    other = [e for e in entries(SETTINGS, TUNED, SIZES, TARGETS) if (e.method, e.budget) == ("late", "parameters")]
-    assert "target.parameters=2000000" in other[0].trial.overrides
+    short = [e for e in entries(SETTINGS, SIZES, TUNED) if (e.method, e.terms.length) == ("dropped", "short")]
+    assert {"fusion=early", "data.modality_dropout={image: 0.1}", "trainer.max_steps=100"} <= set(
+        short[0].trial.overrides
+    )
 
 
-def test_the_reference_is_trained_once_for_all_budgets() -> None:
-    found = entries(SETTINGS, TUNED, SIZES, TARGETS)
-    assert len(found) == 3 * 2 * 2
-    names = {entry.trial.name for entry in found}
-    assert len(names) == 2 * (1 + 2 * 2)
-    assert count(SETTINGS) == len(names) + 3 * 2
-    assert {entry.budget for entry in found if entry.trial.name == "early-seed0"} == {"flops", "parameters"}
+def test_the_reference_is_trained_once_for_all_budgets_and_so_is_what_is_added_to_it() -> None:
+    found = entries(SETTINGS, SIZES, TUNED)
+    names = {entry.trial.name for entry in found if not entry.members}
+    assert len(names) == 2 * (2 * (1 + 2 + 2) + 1)
+    budgets = {e.terms.budget for e in found if e.trial.name == "early-short-seed0"}
+    assert (
+        budgets == {e.terms.budget for e in found if e.trial.name == "dropped-short-seed0"} == {"flops", "parameters"}
+    )
+    assert {e.terms.length for e in found if e.method == "dropped"} == {"short"}
 
 
-def test_tuning_is_the_same_for_all_on_a_seed_of_its_own_and_without_the_test_split() -> None:
-    for method in SETTINGS.methods:
-        trials = tuning_trials(SETTINGS, method, TARGETS)
-        assert list(trials) == [0.01, 0.02]
-        for value, trial in trials.items():
-            assert {"trainer.max_steps=9", f"optimizer.lr={value}", "seed=1000", "evaluation.tasks=null"} <= set(
-                trial.overrides
-            )
+def test_an_ensemble_comes_last_and_names_the_runs_of_its_members() -> None:
+    found = entries(SETTINGS, SIZES, TUNED)
+    ensembles = [entry for entry in found if entry.members]
+    assert found[-len(ensembles) :] == ensembles
+    assert len(ensembles) == 2 * 2 * 2
+    first = ensembles[0]
+    assert first.members == ("half-flops-short-seed0", "late-flops-short-seed0")
+    assert set(first.members) <= {entry.trial.name for entry in found}
+
+
+def test_tuning_has_seeds_of_its_own_the_compared_length_and_no_test_split() -> None:
+    trial = tuning_trial(SETTINGS, METHODS["late"], SIZES["late", "flops"], {"optimizer.lr": 0.02}, 1001)
+    compared = next(e for e in entries(SETTINGS, SIZES, TUNED) if e.trial.name == "late-flops-short-seed0")
+    apart = set(trial.overrides) ^ set(compared.trial.overrides)
+    assert apart == {"seed=1001", "seed=0", "evaluation.tasks=null"}
+    assert trial.name == "tune-late-lr0.02-seed1001"
+
+
+def test_a_size_is_found_by_one_step_without_the_test_split() -> None:
+    trial = size_trial(SETTINGS, METHODS["late"], "parameters", {"fusion.x": None}, ("target.parameters=5",))
+    assert trial.name == "size-late-parameters-xNone"
+    assert {"target.parameters=5", "fusion.x=null", "evaluation.tasks=null"} <= set(trial.overrides)
 
 
 def test_a_trial_that_was_made_with_other_options_is_refused(tmp_path: Path) -> None:
@@ -90,14 +129,34 @@ def test_costs_are_read_from_old_and_new_summaries(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"baselines": ["mid"]}, "baselines: mid must be one of methods, which are early, late, concat"),
-        ({"budgets": ["seconds"]}, "'seconds' must be one of flops, parameters"),
-        ({"seeds": [0, 1000]}, r"tuning.seed=1000 must not be one of seeds=\[0, 1000\]"),
+        ({"baselines": ["mid"]}, "baselines: mid must be one of methods, which are early, late, dropped"),
+        ({"budgets": ["seconds"]}, "'seconds' must be one of flops, fusion_flops, parameters"),
+        ({"seeds": [0, 1000]}, r"tuning.seeds=\[1000, 1001\] must have none of seeds, which have 1000"),
+        ({"lengths": {"short": 0}}, "lengths.short=0 must be above 0"),
+        ({"lengths": {"long": 1}}, "methods.dropped.lengths: short must be one of long"),
+        ({"points": 0}, "points=0 must be at least 1"),
+        ({"reference": "half"}, "reference: half must be a method of its own"),
+        ({"methods": {**SETTINGS.methods, "late": {"like": "mid"}}}, "methods.late.like: mid must be one of early, d"),
+        (
+            {"methods": {**SETTINGS.methods, "late": {"like": "half"}}},
+            "methods.late.like: half must be a method of its",
+        ),
+        ({"methods": {**SETTINGS.methods, "late": {"shar": 1}}}, "methods.late.shar: must be one of overrides, tuned,"),
+        ({"methods": {**SETTINGS.methods, "late": {"share": 2}}}, "methods.late.share=2 must be above 0 and at most 1"),
+        ({"methods": {**SETTINGS.methods, "both": {"members": ["late"]}}}, "must name two or more"),
+        (
+            {"methods": {**SETTINGS.methods, "both": {"members": ["late", "dropped"]}}},
+            "methods.both.members: dropped does not take part in flops/long",
+        ),
+        (
+            {"methods": {**SETTINGS.methods, "late": {"tuned": [{"option": "a"}]}}},
+            r"methods.late.tuned\[0\]: {'option': 'a'} must have option, start",
+        ),
         ({"seeds": []}, "must each name at least one"),
         ({"contrasts": [CONTRAST] * 13}, "contrasts names 13; it may name at most 12"),
         (
             {"contrasts": [{"method": "late"}]},
-            r"contrasts\[0\]={'method': 'late'} must have method, against, task and bu",
+            r"contrasts\[0\]={'method': 'late'} must have method, against, task and budget",
         ),
         ({"contrasts": [{**CONTRAST, "p": "0"}]}, "and nothing else"),
         (
@@ -106,10 +165,12 @@ def test_costs_are_read_from_old_and_new_summaries(tmp_path: Path) -> None:
         ),
         (
             {"contrasts": [{**CONTRAST, "against": "mid"}]},
-            r"contrasts\[0\]: against=mid must be one of early, late, con",
+            r"contrasts\[0\]: against=mid must be one of early, late, dro",
         ),
         ({"contrasts": [{**CONTRAST, "against": "late"}]}, "method and against are both late; they must differ"),
         ({"contrasts": [{**CONTRAST, "budget": "seconds"}]}, "budget=seconds must be one of flops, parameters"),
+        ({"contrasts": [{**CONTRAST, "length": "mid"}]}, "length=mid must be one of short, long"),
+        ({"contrasts": [{**CONTRAST, "method": "dropped"}]}, "dropped does not take part in flops/long"),
         ({"contrasts": [CONTRAST, {**CONTRAST, "method": "early", "against": "late"}]}, "compared in it a second time"),
     ],
 )
