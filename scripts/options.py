@@ -101,6 +101,8 @@ class DataOptions(Options):
     pad_to: Count | None = None
     packages: list[Text] | None = None
     words: Text | None = None
+    families: dict[Text, Positive] | None = None
+    recordings: FilePath | None = None
     validation_file: FilePath | None = None
     hold_out: Annotated[Number, Field(gt=0, lt=1)] | None = None
     evaluation: FilePath | None = None
