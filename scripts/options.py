@@ -96,6 +96,7 @@ class DataOptions(Options):
     samples_per_batch: Annotated[Count, Field(le=MOST_SAMPLES)]
     num_workers: Annotated[Whole, Field(ge=0, le=MOST_THREADS)] | None = None
     modality_dropout: dict[Text, Annotated[Number, Field(ge=0, le=1)]] | None = None
+    without: list[Text] | None = None
     on_bad_sample: Handling = "error"
     on_long_sample: Literal["error", "truncate"] = "error"
     pad_to: Count | None = None
