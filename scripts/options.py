@@ -103,6 +103,7 @@ class DataOptions(Options):
     packages: list[Text] | None = None
     words: Text | None = None
     families: dict[Text, Positive] | None = None
+    clips_per_voice: Count | None = None
     recordings: FilePath | None = None
     validation_file: FilePath | None = None
     hold_out: Annotated[Number, Field(gt=0, lt=1)] | None = None

@@ -107,7 +107,7 @@ def table(kinds: Iterable[str] = tuple(KINDS)) -> list[str]:
         bits = (found.picture_bits, found.sound_bits, found.both_bits, found.interaction)
         ceilings = (found.both_ceiling, found.picture_ceiling, found.sound_ceiling, found.text_ceiling)
         lines.append(
-            f"{kind:10} {' '.join(f'{value + 0.0:7.2f}' for value in bits)}   "
+            f"{kind:10} {' '.join(f'{round(value, 2) + 0.0:7.2f}' for value in bits)}   "
             f"{' '.join(f'{100 * value:7.1f}' for value in ceilings)}"
         )
     return [*lines, "inter.: both - picture - sound, the interaction information (McGill, 1954)"]

@@ -38,20 +38,20 @@ def _redundant() -> Iterator[Row]:
 
 
 def _picture() -> Iterator[Row]:
-    yield from ((seen, heard, "which digit is in the picture?", str(seen)) for seen, heard in product(DIGITS, DIGITS))
+    yield from ((seen, heard, "digit in the picture?", str(seen)) for seen, heard in product(DIGITS, DIGITS))
 
 
 def _sound() -> Iterator[Row]:
-    yield from ((seen, heard, "which digit is in the sound?", str(heard)) for seen, heard in product(DIGITS, DIGITS))
+    yield from ((seen, heard, "digit in the sound?", str(heard)) for seen, heard in product(DIGITS, DIGITS))
 
 
 def _sum() -> Iterator[Row]:
-    text = "what is the sum modulo ten?"
+    text = "sum modulo ten?"
     yield from ((seen, heard, text, str((seen + heard) % 10)) for seen, heard in product(DIGITS, DIGITS))
 
 
 def _equal() -> Iterator[Row]:
-    text = "are they equal?"
+    text = "equal?"
     yield from ((seen, heard, text, "yes" if seen == heard else "no") for seen, heard in product(DIGITS, DIGITS))
 
 
@@ -62,8 +62,8 @@ def _larger() -> Iterator[Row]:
 
 def _conflict() -> Iterator[Row]:
     for seen, heard in _different():
-        yield seen, heard, "they differ: the picture counts", str(seen)
-        yield seen, heard, "they differ: the sound counts", str(heard)
+        yield seen, heard, "they differ, the picture counts", str(seen)
+        yield seen, heard, "they differ, the sound counts", str(heard)
 
 
 def _absent() -> Iterator[Row]:

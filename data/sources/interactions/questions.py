@@ -15,6 +15,7 @@ import numpy as np
 from data.media.speech import ESPEAK
 from data.randomness import generator
 from data.sources.interactions.digits import pictures
+from data.sources.interactions.information import table
 from data.sources.interactions.kinds import KINDS, Case, check_kind, dealt, texts
 from data.sources.interactions.spoken import rendered, voices
 from data.types import AUDIO, IMAGE, Absent, Media, Message, Modality, Sample, Segment, Text
@@ -23,7 +24,7 @@ SOURCE = "interactions"
 # Samples of an epoch; every case of every kind is in it as often as its share says, exactly.
 EPOCH = 1800
 # Of every digit and training voice; banks of as many are shared.
-CLIPS_PER_VOICE = 2
+CLIPS_PER_VOICE = 4
 
 
 class _Exhibits:
@@ -100,7 +101,8 @@ class Interactions:
 class InteractionQuestions:
     """`max_samples` fixed questions of one kind, for evaluation; every answer is as frequent as every other.
 
-    kind: None asks of all in equal shares, rounded up. family: of the synthesisers that speak. recordings: see `Interactions`.
+    kind: None asks of all in equal shares, rounded up. family: of the synthesisers that speak. recordings: see
+    `Interactions`.
     """
 
     modalities: frozenset[Modality] = frozenset({IMAGE, AUDIO})
@@ -147,3 +149,16 @@ def _asked(kind: str, exhibits: _Exhibits, count: int) -> list[Sample]:
         exhibits.sample(f"{kind}-{number}", kind, found[place], rng)
         for number, (place, rng) in enumerate(zip(order, draws, strict=True))
     ]
+
+
+class InteractionKinds(dict[str, InteractionQuestions]):
+    """Questions of every kind in one split, by kind, to be exported. Options are those of `InteractionQuestions`."""
+
+    def __init__(
+        self, split: str = "validation", max_samples: int = 36, family: str = ESPEAK, recordings: str | None = None
+    ) -> None:
+        super().__init__({kind: InteractionQuestions(kind, split, max_samples, family, recordings) for kind in KINDS})
+
+    def facts(self) -> list[str]:
+        """A table of what each modality tells of the answer (see `data.sources.interactions.information`)."""
+        return table(self)
