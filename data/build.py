@@ -17,6 +17,7 @@ from data.batching.absence import withheld
 from data.batching.interleave import Interleaver
 from data.batching.loader import BatchStream
 from data.batching.mixture import Mixture, block_counts
+from data.batching.without import removed_modalities, stripped
 from data.chat import ChatTokenizer
 from data.instantiate import instantiate, instantiate_source, is_given, resolved
 from data.sources.aligned import is_aligned
@@ -36,8 +37,12 @@ CHOSEN = (IMAGE, AUDIO)
 
 
 def build_sources(config: DictConfig) -> Sources:
-    """The training sources, name -> (source, weight), checked to be a mixture that can be drawn from."""
+    """The training sources, name -> (source, weight), checked to be a mixture that can be drawn from.
+
+    They are without the media of `data.without`, as are those of `build_validation`.
+    """
     sources: Sources = {}
+    removed = removed_modalities(config)
     for name, entry in _entries(config, "sources"):
         key = f"data.sources.{name}"
         unknown = set(entry) - {"source", "weight"}
@@ -47,7 +52,7 @@ def build_sources(config: DictConfig) -> Sources:
             weight = float(entry["weight"])
         except (TypeError, ValueError) as error:
             raise BadInputError(f"{key}.weight: {entry['weight']!r} must be a number above 0") from error
-        sources[name] = (instantiate(entry["source"], f"{key}.source"), weight)
+        sources[name] = (stripped(instantiate(entry["source"], f"{key}.source"), removed), weight)
     block_counts(sources)
     return sources
 
@@ -65,7 +70,7 @@ def build_validation(config: DictConfig) -> dict[str, Source]:
             continue
         if len(source) == 0:
             raise BadInputError(f"data.validation.{name}: the source has no samples")
-        sources[name] = source
+        sources[name] = stripped(source, removed_modalities(config))
     return sources
 
 

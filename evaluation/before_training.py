@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from data.batching.absence import aligned_without, without_places
 from data.batching.interleave import Interleaver
+from data.batching.without import Without, removed_modalities
 from data.chat import ChatTokenizer
 from data.sources.aligned import is_aligned
 from data.sources.base import ALIGNED, MESSAGES, Source
@@ -58,7 +59,7 @@ def check_asked(
         check.source(f"data.validation.{name}", source, ALIGNED if is_aligned(source) else MESSAGES)
     if not has_tasks(config.get("evaluation")):
         return check.said()
-    settings = build_settings(config.evaluation)
+    settings = build_settings(config.evaluation, removed_modalities(config.data))
     tasks = {name: check.source(f"evaluation.tasks.{name}", *asked) for name, asked in _tasks(settings).items()}
     everything = [sample for samples in tasks.values() for sample in samples]
     check.notes += unknown_fields(settings, everything)
@@ -136,7 +137,8 @@ class _Check:
         """The samples of one source that can be used, as far as can be known without decoding all of their media."""
         self._check_kind(place, kind)
         skipped: list[str] = []
-        is_whole = isinstance(source, ManifestSource) or len(source) <= LOOKED_AT
+        read = source.source if isinstance(source, Without) else source
+        is_whole = isinstance(read, ManifestSource) or len(source) <= LOOKED_AT
         samples = _read(place, source if is_whole else _Some(source), kind, skipped if self.skips else None)
         decoded = set(spread(len(samples), DECODED))
         usable = [

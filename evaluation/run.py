@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from data.batching.without import removed_modalities
 from data.build import build_interleaver, build_processors
 from data.device import choose_device
 from data.instantiate import resolved
@@ -68,7 +69,8 @@ def evaluate_checkpoint(
     loaded = load_model(path, chosen_device(device), which=which)
     config = loaded.config
     chosen = chosen_evaluation(evaluation, config.get("evaluation"))
-    settings, evaluation_hash = build_settings(chosen), json_hash(resolved(chosen, "evaluation"))
+    removed, evaluation_hash = removed_modalities(config.data), json_hash(resolved(chosen, "evaluation"))
+    settings = build_settings(chosen, removed)
     if not isinstance(settings, RetrievalSettings):
         check_answers(loaded)
     # Absolute, so that `checkpoint=.` or a path inside the run has parents.
@@ -92,6 +94,7 @@ def evaluate_checkpoint(
 
         report = evaluate(loaded.model, tokenizer, interleaver, settings, handling, progress, keep)
     metrics = run_folder / METRICS
+    report["without"] = sorted(removed)
     report["train"] = training_facts(metrics, step)
     report["model"]["flops"]["training"] = training_flops(run_folder)
     report["data"]["skipped"] = skipped_in_training(metrics, step)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from data.batching.without import stripped
 from data.configuration.schema import Seed
 from data.instantiate import instantiate, instantiate_source, is_given, resolved
 from data.media.corruptions import Corruption
 from data.sources.base import Source
-from data.types import BadInputError
+from data.types import BadInputError, Modality
 from evaluation.metrics.metric_names import ANSWER_METRICS
 
 # Sources that an evaluation does without.
@@ -140,11 +141,11 @@ def check_tasks(tasks: Mapping[str, Source]) -> None:
             raise ValueError(f"tasks.{name}: the source has no samples")
 
 
-def build_settings(config: Any) -> Any:
+def build_settings(config: Any, removed: Collection[Modality] = ()) -> Any:
     """The settings that the `evaluation` node describes, `Settings` or those of another kind of evaluation.
 
     Sources with a `path` that is null, a file that was not given, are left out. Optional tasks that are not installed
-    are left out, too.
+    are left out, too. removed: modalities; no source holds media of these (`data.without` of the training).
 
     Raises:
         BadInputError: there is nothing to evaluate, or an option is unknown or refused, in one line.
@@ -156,9 +157,11 @@ def build_settings(config: Any) -> Any:
     tasks = {name: instantiate_source(entry, f"evaluation.tasks.{name}") for name, entry in entries.items()}
     given = {key: value for key, value in content.items() if key not in ("tasks", *OPTIONAL_SOURCES)}
     sources = {
-        key: instantiate(content[key], f"evaluation.{key}") for key in OPTIONAL_SOURCES if is_given(content.get(key))
+        key: stripped(instantiate(content[key], f"evaluation.{key}"), removed)
+        for key in OPTIONAL_SOURCES
+        if is_given(content.get(key))
     }
-    asked = {name: task for name, task in tasks.items() if task is not None}
+    asked = {name: stripped(task, removed) for name, task in tasks.items() if task is not None}
     return instantiate(given, "evaluation", tasks=asked, **sources)
 
 

@@ -96,11 +96,15 @@ class DataOptions(Options):
     samples_per_batch: Annotated[Count, Field(le=MOST_SAMPLES)]
     num_workers: Annotated[Whole, Field(ge=0, le=MOST_THREADS)] | None = None
     modality_dropout: dict[Text, Annotated[Number, Field(ge=0, le=1)]] | None = None
+    without: list[Text] | None = None
     on_bad_sample: Handling = "error"
     on_long_sample: Literal["error", "truncate"] = "error"
     pad_to: Count | None = None
     packages: list[Text] | None = None
     words: Text | None = None
+    families: dict[Text, Positive] | None = None
+    clips_per_voice: Count | None = None
+    recordings: FilePath | None = None
     validation_file: FilePath | None = None
     hold_out: Annotated[Number, Field(gt=0, lt=1)] | None = None
     evaluation: FilePath | None = None

@@ -31,17 +31,15 @@ def main(config: DictConfig) -> None:
 
 def _export(config: DictConfig) -> None:
     from data.instantiate import instantiate
-    from data.sources.manifest import write_manifests
+    from data.sources.manifest import exported
     from data.types import BadInputError
 
     if config.get("source") is None:
         raise BadInputError("nothing to do; give source=NAME to export, check=FILE, or clean=FILE output=NEW.jsonl")
-    if config.output is None:
+    told = exported(instantiate(config.source, "source"), config.output, config.max_samples, config.seed)
+    if not told:
         raise BadInputError("output: has no value; give output=FOLDER to export, or check=FILE, or clean=FILE")
-    source = instantiate(config.source, "source")
-    named = source if isinstance(source, dict) else {"manifest": source}
-    for path in write_manifests(named, config.output, config.max_samples, config.seed):
-        print(f"wrote {path}")
+    print("\n".join(told))
 
 
 def _check(files: Any, output: Any) -> None:

@@ -212,6 +212,18 @@ def write_manifest(source: Readable, folder: str | Path, max_samples: int | None
     return write_manifests({name: source}, folder, max_samples, seed)[0]
 
 
+def exported(source: Any, folder: str | None, max_samples: int | None, seed: int) -> list[str]:
+    """Writes a source, or several by name, as `write_manifests` does; returns lines for a person about it.
+
+    They begin with what the source has to tell (`facts()`), which is all where `folder` is None.
+    """
+    lines: list[str] = getattr(source, "facts", list)()
+    if folder is None:
+        return lines
+    named = source if isinstance(source, dict) else {"manifest": source}
+    return [*lines, *(f"wrote {path}" for path in write_manifests(named, folder, max_samples, seed))]
+
+
 def write_manifests(
     sources: Mapping[str, Readable], folder: str | Path, max_samples: int | None = None, seed: int = 0
 ) -> list[Path]:

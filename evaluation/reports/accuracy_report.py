@@ -151,6 +151,10 @@ def note_lines(report: Mapping[str, Any]) -> list[str]:
         for modality in report.get("withheld", ())
     ]
     lines += [
+        f"- the model has no {modality}: it is removed from what it was trained on and is asked (data.without)"
+        for modality in report.get("without", ())
+    ]
+    lines += [
         f"- {task}: {found['count']:,} of {found['n']:,} expected answers are longer than "
         f"max_new_tokens={found['max_new_tokens']}, up to {found['longest']} tokens; no answer to them can be right"
         for task, found in report.get("long_answers", {}).items()

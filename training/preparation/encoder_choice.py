@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from data.batching.without import removed_modalities
 from data.build import Sources
 from data.instantiate import instantiate_source, is_given, resolved
 from data.sources.base import Source
@@ -20,14 +21,19 @@ def follow_data(config: DictConfig, sources: Sources, validation: Mapping[str, S
 
     An encoder with `if_held: true` in its node stays where the training, the validation or the evaluation holds its
     media, or has a source that does not say what it holds. Elsewhere it is left out. One without is an explicit choice
-    and stays. Processors of media that have no encoder go too.
+    and stays. Of media that `data.without` removes there is no encoder, chosen or not. Processors of media that have no
+    encoder go too.
     """
     config = deepcopy(config)
     nodes = {str(name): node for name, node in config.encoders.items() if name != TEXT and node is not None}
-    follow = [name for name, node in nodes.items() if OmegaConf.is_dict(node) and node.get(IF_HELD)]
+    removed = removed_modalities(config.data)
+    follow = [
+        name for name, node in nodes.items() if name in removed or (OmegaConf.is_dict(node) and node.get(IF_HELD))
+    ]
     needed = _held([*(source for source, _ in sources.values()), *validation.values()], follow)
-    if set(follow) - needed:
+    if set(follow) - needed - set(removed):
         needed |= _held(_evaluated(config), follow)
+    needed -= set(removed)
     with flag_override(config, ["struct", "readonly"], False):
         for name in nodes:
             if name in follow and name not in needed:

@@ -20,6 +20,7 @@ from data.batching.interleave import Interleaver
 from data.batching.loader import BatchStream
 from data.batching.mixture import Mixture
 from data.batching.rendering import render_ahead
+from data.batching.without import check_removed, removed_modalities
 from data.build import (
     Sources,
     build_interleaver,
@@ -126,6 +127,7 @@ class Reading:
 def prepare_data(config: DictConfig, checkpoint: Path | None) -> tuple[DictConfig, Data]:
     """The data, and the configuration with the length and the encoders that follow from them."""
     sources, validation = build_sources(config.data), build_validation(config.data)
+    check_removed(removed_modalities(config.data), [*(source for source, _ in sources.values()), *validation.values()])
     config, length = with_length(config, sources, resumed=checkpoint is not None)
     schedule = build_schedule(config.schedule, config.trainer.max_steps)
     held, notes = describe(sources, validation), list[str]()
