@@ -17,6 +17,7 @@ from data.batching.absence import withheld
 from data.batching.interleave import Interleaver
 from data.batching.loader import BatchStream
 from data.batching.mixture import Mixture, block_counts
+from data.batching.one_medium import OneMedium
 from data.batching.without import removed_modalities, stripped
 from data.chat import ChatTokenizer
 from data.instantiate import instantiate, instantiate_source, is_given, resolved
@@ -114,10 +115,11 @@ def build_stream(
     rank: int = 0,
     world_size: int = 1,
     reads: Collection[str] = (MESSAGES,),
+    one_medium: OneMedium | None = None,
 ) -> BatchStream:
     """The training batches of one process, a pure function of `seed` and the number of the batch.
 
-    reads: the kinds of samples that the objective learns from.
+    reads: the kinds of samples that the objective learns from. one_medium: makes batches with each medium alone.
     """
     with _refusals("data"):
         mixture = Mixture(sources, seed, _value(config, "samples_per_batch"))
@@ -131,6 +133,7 @@ def build_stream(
             pad_to=config.get("pad_to"),
             modality_dropout=resolved(config.get("modality_dropout"), "data.modality_dropout"),
             reads=reads,
+            one_medium=one_medium,
         )
 
 

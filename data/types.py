@@ -220,6 +220,8 @@ class InterleavedBatch:
     sample_ids: name of each document, by document id.
     skipped: why samples that should have been in this batch are not.
     alignment: which documents are segments of aligned samples; None if there are none.
+    alone: for each modality of media, the documents with several media as they see that one alone (see
+        `data.batching.one_medium`); empty unless asked for.
     """
 
     token_ids: Tensor
@@ -234,12 +236,14 @@ class InterleavedBatch:
     media: Mapping[Modality, MediaItems] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     alignment: Alignment | None = None
+    alone: Mapping[Modality, InterleavedBatch] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> InterleavedBatch:
         """The same batch on `device`."""
         media = {key: item.to(device) for key, item in self.media.items()}
         moved = self.map(lambda tensor: tensor.to(device, non_blocking=True))
-        return replace(moved, media=media, alignment=self.alignment and self.alignment.to(device))
+        alone = {key: part.to(device) for key, part in self.alone.items()}
+        return replace(moved, media=media, alignment=self.alignment and self.alignment.to(device), alone=alone)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> InterleavedBatch:
         """The same media with every tensor of tokens changed."""

@@ -137,6 +137,7 @@ class TrainOptions(Options):
     fusion: Part
     shared_space: Part | None = None
     objective: Part
+    balance: Part | None = None
     optimizer: Part
     schedule: Part
     trainer: Part

@@ -72,7 +72,7 @@ def _train(config: DictConfig, asked: Asked, checkpoint: Path | None, processes:
     if checkpoint is None:
         fit_shared_space(model, reading.stream, num_samples(config), processes.device)
     prepare_objective(reading.objective, processes, data.tokenizer, model, config.seed)
-    spent = costs(config, model, reading.stream, reading.objective)
+    spent = costs(config, model, reading.stream, reading.objective, reading.balance)
     run_folder = checkpoint.parent.parent if checkpoint else _shared_folder(config, processes)
     tracker = build_tracker(config.tracker, run_folder, processes.rank)
     if processes.is_main:
@@ -98,6 +98,7 @@ def _train(config: DictConfig, asked: Asked, checkpoint: Path | None, processes:
         seed=config.seed,
         data=data.held,
         notes=data.notes,
+        balance=reading.balance,
         remedy=remedy(config, model.media_encoders, reading.processors, workers, processes.device.type == "cpu"),
     )
     tracker.start(f"{config.name}/{run_folder.name}", plain, _step(checkpoint))

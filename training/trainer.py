@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from data.types import BadInputError, InterleavedBatch
 from fusion.checkpoint import read_weights, resolve, step_folders
+from training.balance.base import Balance
 from training.distributed import Processes, blocks, full_state_dict, replicate, shard, start
 from training.monitoring.progress import Progress
 from training.monitoring.reporting import Reporter
@@ -55,7 +56,8 @@ class Trainer:
     evaluate: see `Validation`. config, tokenizer_path: kept in every checkpoint. seed: of what a process draws itself,
     such as dropout, in each update anew. data: what the sources held, for checkpoints. notes: what a person should know
     when the training goes on. remedy: what may help if steps wait for data (see `training.monitoring.slow_data`).
-    After a resume `step` > 0: start the tracker with it.
+    balance: what is done about modalities that learn at different speeds. After a resume `step` > 0: start the tracker
+    with it.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Trainer:
         data: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
         remedy: str = "",
+        balance: Balance | None = None,
     ) -> None:
         if options.max_steps is None:
             raise ValueError(
@@ -98,6 +101,8 @@ class Trainer:
             for block in blocks(self.model):
                 block.compile(dynamic=True)
         shard(self.model, self.processes)
+        self.balance = balance or Balance()
+        self.balance.prepare(self.model, self.processes, seed)
         self.objective = objective.to(self.processes.device)
         replicate(self.objective, self.processes)
         self.parts = gradients.parts(self.model)
@@ -169,7 +174,9 @@ class Trainer:
     def _train_step(self, batches: list[InterleavedBatch], data_seconds: float) -> None:
         begun = time.monotonic()
         self.report.memory.start()
-        totals = accumulate(self.model, self.objective, batches, self.processes, self.options.precision)
+        extra = self.balance.extra(self.step)
+        totals = accumulate(self.model, self.objective, batches, self.processes, self.options.precision, extra)
+        totals.statistics.update(self.balance.modulate(self.step))
         self.norms = gradients.norms(self.parts, self.processes)
         judged = totals.count > 0
         reason = self.guard.judge(totals.mean, self.norms["total"]) if judged else self.guard.pass_over()
@@ -177,7 +184,8 @@ class Trainer:
         if reason is None:
             for module in (self.model, self.objective):
                 gradients.clip(module, self.norms["total"], self.options.clip_norm)
-            self.optimizer.step()
+            with self.balance.updating():
+                self.optimizer.step()
             if self.ema is not None:
                 self.ema.update()
         self.report.memory.stop()
@@ -273,6 +281,7 @@ class Trainer:
         return {
             "optimizer": self.optimizer.state_dict(),
             "ema_updates": self.ema.updates if self.ema else 0,
+            "balance": self.balance.state_dict(),
             "guard": self.guard.state_dict(),
             "validation": self.validation.state_dict(),
             "window": self.report.state_dict(),
@@ -302,6 +311,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema is not None:
             self.ema.load(read_weights(step_folder, averaged=True), state["ema_updates"])
+        self.balance.load_state_dict(state.get("balance", {}))  # an older checkpoint has none
         self.guard.load_state_dict(state["guard"])
         self.validation.load_state_dict(state["validation"])
         self.report.load_state_dict(state["window"])

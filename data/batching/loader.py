@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -21,6 +21,7 @@ from data.batching.collate import collate
 from data.batching.document import Document
 from data.batching.interleave import Interleaver
 from data.batching.mixture import Mixture
+from data.batching.one_medium import OneMedium
 from data.batching.packing import pack
 from data.processes import die_with_parent
 from data.sources.base import ALIGNED, MESSAGES
@@ -39,7 +40,7 @@ class BatchStream(Dataset[InterleavedBatch]):
     samples_per_batch: S, over all processes together. on_bad_sample: "error" raises `BadSampleError`; "skip" leaves
     the sample out and says why in `batch.skipped`. pad_to: a fixed row length for `torch.compile`. modality_dropout:
     modality -> share of the samples that lose it (see `data.batching.absence`). reads: the kinds of samples that the
-    objective learns from, "messages", "aligned" or both; another one is a bad sample.
+    objective learns from, "messages", "aligned" or both; another one is a bad sample. one_medium: makes `batch.alone`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class BatchStream(Dataset[InterleavedBatch]):
         pad_to: int | None = None,
         modality_dropout: Mapping[Modality, float] | None = None,
         reads: Collection[str] = (MESSAGES,),
+        one_medium: OneMedium | None = None,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank={rank} must be in [0, world_size={world_size})")
@@ -73,6 +75,7 @@ class BatchStream(Dataset[InterleavedBatch]):
         self.pad_to = pad_to
         self.modality_dropout = ModalityDropout(modality_dropout or {}, interleaver.modalities)
         self.reads = frozenset(reads)
+        self.one_medium = one_medium
 
     def positions(self, index: int) -> range:
         """The positions of the mixture that this rank's part of batch `index` holds."""
@@ -91,6 +94,12 @@ class BatchStream(Dataset[InterleavedBatch]):
                 if self.on_bad_sample == "error":
                     raise
                 skipped.append(str(error))
+        batch = self._collated(documents, skipped)
+        if self.one_medium is None:
+            return batch
+        return replace(batch, alone={name: self._collated(part) for name, part in self.one_medium(documents).items()})
+
+    def _collated(self, documents: list[Document], skipped: Sequence[str] = ()) -> InterleavedBatch:
         return collate(pack(documents, self.interleaver.max_tokens), self.pad_to, skipped)
 
     def _documents(self, position: int) -> list[Document]:

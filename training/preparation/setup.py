@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from data.batching.interleave import Interleaver
 from data.batching.loader import BatchStream
 from data.batching.mixture import Mixture
+from data.batching.one_medium import OneMedium
 from data.batching.rendering import render_ahead
 from data.batching.without import check_removed, removed_modalities
 from data.build import (
@@ -40,6 +41,7 @@ from data.tokenizer import Tokenizer
 from data.types import BadInputError, Modality, Processor
 from fusion.checkpoint import TOKENIZER
 from fusion.model import FusionModel
+from training.balance.base import Balance
 from training.distributed import Processes
 from training.objectives.base import Objective
 from training.optimizers.schedules import Schedule
@@ -84,6 +86,11 @@ class CheckAsked(Protocol):
 MakeMonitor = Callable[[Mapping[str, Source], Tokenizer, Interleaver], Monitor]
 
 
+NOT_BALANCED = (
+    "balance: no sample of the first batch has media of several modalities; for such samples the option changes nothing"
+)
+
+
 @dataclass(frozen=True)
 class Asked:
     """Whoever asks the model while it is trained and afterwards, without being imported by a training."""
@@ -119,6 +126,7 @@ class Reading:
     processors: Mapping[Modality, Processor]
     stream: BatchStream
     objective: Objective
+    balance: Balance
     monitor: Monitor | None
     notes: Sequence[str]
     said: tuple[str, ...]
@@ -148,14 +156,17 @@ def prepare_reading(
     check_processors(data.sources, data.validation, processors)
     interleaver = build_interleaver(config.data, data.tokenizer, processors, model.layouts, model.modalities)
     objective = build_objective(config.objective, model)
+    balance = build_balance(config.get("balance"), model)
     check_kinds(data.sources, objective.reads, config.data.on_bad_sample)
     looked_at, notes = asked.check(config, data.validation, model, data.tokenizer, interleaver, objective.reads)
     if processes.is_main:
         tell(looked_at, *notes)
-    stream = _stream(config, data, model, processors, objective, processes)
+    stream = _stream(config, data, model, processors, objective, balance, processes)
+    if balance.sees_alone and not any(part.sample_ids for part in stream[0].alone.values()):
+        warnings = [*warnings, NOT_BALANCED]
     monitor = asked.make_monitor(data.validation, data.tokenizer, interleaver) if data.validation else None
     _check_best_metric(config.trainer.best_metric, monitor)
-    return config, Reading(processors, stream, objective, monitor, notes, tuple(warnings))
+    return config, Reading(processors, stream, objective, balance, monitor, notes, tuple(warnings))
 
 
 def build_objective(config: DictConfig, model: FusionModel) -> Objective:
@@ -166,6 +177,21 @@ def build_objective(config: DictConfig, model: FusionModel) -> Objective:
     except ValueError as error:
         raise BadInputError(f"objective: {error}") from error
     return objective
+
+
+def build_balance(config: DictConfig | None, model: FusionModel) -> Balance:
+    """What is done about modalities that learn at different speeds; nothing for None.
+
+    Raises `BadInputError` if the model does not fit.
+    """
+    if config is None:
+        return Balance()
+    balance = instantiate(config, "balance")
+    try:
+        balance.check(model)
+    except ValueError as error:
+        raise BadInputError(f"balance.{error}") from error
+    return balance
 
 
 def prepare_objective(
@@ -208,6 +234,7 @@ def _stream(
     model: FusionModel,
     processors: Mapping[Modality, Processor],
     objective: Objective,
+    balance: Balance,
     processes: Processes,
 ) -> BatchStream:
     """The batches of this process, with features in place of media where they are cached."""
@@ -216,7 +243,8 @@ def _stream(
     cached = cached_processors(config, model, mixture, processors, processes.device)
     reader = build_interleaver(config.data, data.tokenizer, cached, model.layouts, model.modalities)
     rank, world_size = processes.rank, processes.world_size
-    stream = build_stream(config.data, config.seed, data.sources, reader, rank, world_size, objective.reads)
+    one_medium = OneMedium(model.modalities, model.layouts) if balance.sees_alone else None
+    stream = build_stream(config.data, config.seed, data.sources, reader, rank, world_size, objective.reads, one_medium)
     try:
         objective.check_data(stream)
     except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,6 +13,7 @@ from data.types import InterleavedBatch
 from training.distributed import Processes
 from training.objectives.base import Objective
 from training.steps import gradients
+from training.steps.forward import Extra, Forward
 from training.steps.statistics import Pairs, Statistics
 
 
@@ -22,7 +23,7 @@ class StepTotals:
 
     loss: summed over terms; count: terms, that is supervised tokens; tokens: without padding; slots: with padding;
     skipped: why samples were left out (of this process); groups: sum and count of the loss of each label group;
-    statistics: what the layers say.
+    statistics: what the layers and an `Extra` say.
     """
 
     loss: float
@@ -46,6 +47,7 @@ def accumulate(
     batches: Iterable[InterleavedBatch],
     processes: Processes | None = None,
     precision: str = "float32",
+    extra: Extra | None = None,
 ) -> StepTotals:
     """Leaves in model and objective the gradient of the mean loss over all terms of all `batches` and processes.
 
@@ -53,8 +55,10 @@ def accumulate(
     supervised tokens weigh little, as in one large batch. Gradients must be empty before.
     """
     processes = processes or Processes(0, 1, next(model.parameters()).device)
+    forward = Forward(model, objective, processes, precision)
     losses: list[Tensor] = []
     groups: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
+    added: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
     statistics = Statistics(getattr(model, "modalities", ()))
     count = tokens = slots = 0
     skipped: list[str] = []
@@ -62,8 +66,10 @@ def accumulate(
         tokens += batch.num_tokens
         slots += batch.document_ids.numel()
         skipped += batch.skipped
-        with torch.autocast(processes.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            terms = objective(model, batch.to(processes.device))
+        batch = batch.to(processes.device)
+        for name, pair in (extra(forward, batch) if extra else {}).items():
+            added[name].append(pair)
+        terms = forward.terms(batch)
         terms.sum.backward()
         losses.append(terms.sum.detach())
         count += terms.count
@@ -83,6 +89,10 @@ def accumulate(
         slots=int(sums[3]),
         num_skipped=int(sums[4]),
         skipped=tuple(skipped),
-        groups={name: (sum(float(s) for s, _ in items), sum(n for _, n in items)) for name, items in groups.items()},
-        statistics=statistics.pairs(),
+        groups=_summed(groups),
+        statistics=statistics.pairs() | _summed(added),
     )
+
+
+def _summed(pairs: Mapping[str, Sequence[tuple[Tensor, int]]]) -> dict[str, tuple[float, int]]:
+    return {name: (sum(float(s) for s, _ in items), sum(n for _, n in items)) for name, items in pairs.items()}
