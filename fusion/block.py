@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -105,6 +105,19 @@ class ModalityBlock(nn.Module):
             results.append(block.fed_forward(x + block.mixer.after(y), ids))
         states = rows.unfold([result.states for result in results]).unflatten(0, shape)
         return Hidden(states, joined(result.aux for result in results))
+
+
+def over_layers(weights: str | Sequence[str], num_layers: int) -> list[str]:
+    """The weights of each layer: the same of all, or a list with one for each.
+
+    Raises `ValueError` for a list of another length, and for anything but `WEIGHTS`.
+    """
+    found = [weights] * num_layers if isinstance(weights, str) else list(weights)
+    if any(own not in WEIGHTS for own in found):
+        raise ValueError(f"weights={weights!r} must be one of {', '.join(WEIGHTS)}, or a list of these")
+    if len(found) != num_layers:
+        raise ValueError(f"weights={found} must be one for each of num_layers={num_layers}")
+    return found
 
 
 def layers_of(blocks: nn.ModuleList) -> list[Block | ModalityBlock]:

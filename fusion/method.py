@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
 from encoders.transformer import MOST_LAYERS
-from fusion.block import WEIGHTS, Block, ModalityBlock, layers_of
+from fusion.block import Block, ModalityBlock, layers_of
+from fusion.block import over_layers as weights_over_layers
 from fusion.feed_forward.base import for_modalities
 from fusion.folding import Folding, fold_by_modality
 from fusion.generation.cache import CacheList
@@ -33,7 +34,8 @@ class FusionMethod(nn.Module):
 
     mixer: one for all layers, or a list that is repeated over them, from the first layer on: layer i has number
     `i % len(mixer)`. Raises `ValueError` for a list that is empty, or longer than `num_layers`.
-    weights: "shared", or "per_modality": a set for each of the `num_modalities`, text included.
+    weights: "shared", or "per_modality": a set for each of the `num_modalities`, text included. One for all layers, or
+    a list with one for each, from the first layer on. Raises `ValueError` for a list of another length.
     bidirectional_media: whether the tokens of one medium (an image, a clip) see one another in both directions. Raises
     `ValueError` for a mixer that cannot.
     """
@@ -45,22 +47,20 @@ class FusionMethod(nn.Module):
         num_layers: int,
         mixer: Callable[..., Mixer] | Sequence[Callable[..., Mixer]],
         feed_forward: Callable[..., nn.Module],
-        weights: str = "shared",
+        weights: str | Sequence[str] = "shared",
         bidirectional_media: bool = False,
     ) -> None:
         super().__init__()
         if not 1 <= num_layers <= MOST_LAYERS:
             raise ValueError(f"num_layers={num_layers} must be from 1 to {MOST_LAYERS}")
-        if weights not in WEIGHTS:
-            raise ValueError(f"weights={weights!r} must be one of {', '.join(WEIGHTS)}")
         refuse_unused(mixer, num_layers)
         self.num_modalities, self.weights, self.bidirectional_media = num_modalities, weights, bidirectional_media
         feed_forward = for_modalities(feed_forward, num_modalities)
         self.blocks = nn.ModuleList(
             Block(d_model, own, feed_forward)
-            if weights == "shared"
+            if whose == "shared"
             else ModalityBlock(d_model, num_modalities, own, feed_forward)
-            for own in over_layers(mixer, num_layers)
+            for own, whose in zip(over_layers(mixer, num_layers), weights_over_layers(weights, num_layers), strict=True)
         )
         if bidirectional_media:
             refuse_one_way_mixers(self.blocks)
@@ -79,7 +79,7 @@ class FusionMethod(nn.Module):
     def visibilities(self, sequence: EmbeddedSequence) -> list[Visibility]:
         """One `Visibility` per layer; layers with the same groups share one."""
         segment_ids = sequence.segment_ids if self.bidirectional_media else None
-        by_modality = self.by_modality(sequence) if self.weights == "per_modality" else None
+        by_modality = self.by_modality(sequence) if self._any_per_modality else None
         shared: list[Visibility] = []
         result = []
         for layer in range(len(self.blocks)):
@@ -92,6 +92,10 @@ class FusionMethod(nn.Module):
                 shared.append(known)
             result.append(known)
         return result
+
+    @property
+    def _any_per_modality(self) -> bool:
+        return any(isinstance(block, ModalityBlock) for block in self.blocks)
 
     def by_modality(self, sequence: EmbeddedSequence) -> Folding:
         """The tokens of each modality as a row."""

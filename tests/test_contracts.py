@@ -29,7 +29,10 @@ GROUPS = ("fusion", "mixer", "feed_forward", "projector", "position", "shared_sp
 MODEL_KEYS = ("d_model", "encoders", "projector", "fusion", "shared_space", "seed")
 D_MODEL = 32
 # Options of fusion methods whose other value is certified too, wherever a method has them.
-OTHER_VALUES = {"weights": "per_modality", "bidirectional_media": "true"}
+OTHER_VALUES = {
+    "weights": {"shared": "per_modality", "per_modality": "shared"},
+    "bidirectional_media": {False: "true", True: "false"},
+}
 # A model that has all that an objective may need.
 FOR_OBJECTIVES = "shared_space=linear_with_bias"
 # What a choice is certified with where its own values take long.
@@ -48,9 +51,11 @@ def fusion_variants() -> list[str]:
         names = sorted(file.stem for file in (CONF / "fusion").glob("*.yaml"))
         options = {name: compose("train", overrides=[f"fusion={name}"]).fusion for name in names}
     return [
-        " ".join([f"fusion={name}", *(f"fusion.{key}={value}" for key, value in OTHER_VALUES.items() if key in keys)])
-        for name, keys in options.items()
-        if OTHER_VALUES.keys() & keys.keys()
+        " ".join(
+            [f"fusion={name}", *(f"fusion.{key}={OTHER_VALUES[key][own[key]]}" for key in OTHER_VALUES if key in own)]
+        )
+        for name, own in options.items()
+        if OTHER_VALUES.keys() & own.keys()
     ]
 
 

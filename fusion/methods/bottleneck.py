@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
-from fusion.block import layers_of
+from fusion.block import ModalityBlock, layers_of
 from fusion.generation.cache import CacheList
 from fusion.hidden import Aux, Hidden, joined, of_layer
 from fusion.methods.mid import MidFusion
@@ -92,8 +92,9 @@ class BottleneckFusion(MidFusion):
                 own_cache = cache[layer][modality] if cache else None
                 if own_cache is not None and not len(selection):
                     continue
-                whose = {"only": modality} if self.weights == "per_modality" else {}
-                chosen, aux = self.blocks[layer](selection.take(x_FD), visibility, positions, own_cache, **whose)
+                block = self.blocks[layer]
+                whose = {"only": modality} if isinstance(block, ModalityBlock) else {}
+                chosen, aux = block(selection.take(x_FD), visibility, positions, own_cache, **whose)
                 x_FD = selection.put(x_FD, chosen)
                 told.append(of_layer(aux, f"layer_{layer + 1}"))
         return Hidden(x_FD[: hidden_BLD[..., 0].numel()].view_as(hidden_BLD), joined(told))

@@ -27,10 +27,19 @@ class ConcatFusion(FusionMethod):
     far: a text token gets that of the latest token of each modality before it, and zeros where there is none.
     The usual baseline averages the states of one image and one text and classifies; taking the last state instead
     of a mean makes it causal, so that it can generate.
+
+    weights: of the layers; "per_modality" makes unimodal models of them, as in the baseline.
     """
 
-    def __init__(self, d_model: int, num_modalities: int, d_hidden: int | None = None, **stack: Any) -> None:
-        super().__init__(d_model, num_modalities, weights="per_modality", **stack)
+    def __init__(
+        self,
+        d_model: int,
+        num_modalities: int,
+        d_hidden: int | None = None,
+        weights: str | Sequence[str] = "per_modality",
+        **stack: Any,
+    ) -> None:
+        super().__init__(d_model, num_modalities, weights=weights, **stack)
         d_hidden = d_hidden or 4 * d_model
         if d_hidden < 1:
             raise ValueError(f"d_hidden={d_hidden} must be positive")

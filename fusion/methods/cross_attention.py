@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
 from encoders.transformer import MOST_LAYERS
-from fusion.block import ModalityBlock
+from fusion.block import WEIGHTS, Block, ModalityBlock
 from fusion.feed_forward.base import for_modalities
 from fusion.generation.cache import CacheList, MemoryCache
 from fusion.hidden import Aux, Hidden, as_hidden, joined, of_layer
@@ -77,6 +77,9 @@ class CrossAttentionFusion(FusionMethod):
     the gates open. The output projections then start at zero, as in every other method, and open at the rate of the
     optimizer's matrices instead of that of its scalars.
 
+    weights: "per_modality" gives each medium media layers of its own, "shared" gives all media the same. Text has its
+    own layers in either case, for it alone looks at others. Raises `ValueError` for "shared" without media layers.
+
     Three things differ from Flamingo. Nothing is pretrained or frozen. A token sees all earlier media of its document
     and not the last image only. Resampling is left to the projector.
     """
@@ -92,6 +95,7 @@ class CrossAttentionFusion(FusionMethod):
         media_layers: int = 2,
         cross_every: int = 1,
         gate_init: float = 0.0,
+        weights: str = "per_modality",
         bidirectional_media: bool = False,
     ) -> None:
         super().__init__(
@@ -99,15 +103,22 @@ class CrossAttentionFusion(FusionMethod):
         )
         if not 0 <= media_layers <= MOST_LAYERS:
             raise ValueError(f"media_layers={media_layers} must be from 0 to {MOST_LAYERS}")
+        if weights not in WEIGHTS:
+            raise ValueError(f"weights={weights!r} must be one of {', '.join(WEIGHTS)}")
+        if weights == "shared" and not media_layers:
+            raise ValueError("weights='shared' needs media_layers of 1 or more, for only these are shared by media")
         if bidirectional_media and not media_layers:
             raise ValueError("bidirectional_media=True needs media_layers of 1 or more, for text layers see no media")
         if not 1 <= cross_every <= num_layers:
             raise ValueError(f"cross_every={cross_every} must be from 1 to num_layers={num_layers}")
         self.cross_every = cross_every
         num_media, feed_forward = num_modalities - 1, for_modalities(feed_forward, num_modalities)
-        media_blocks = (
-            ModalityBlock(d_model, num_media, own, feed_forward) for own in over_layers(mixer, media_layers)
-        )
+        media_blocks = [
+            Block(d_model, own, feed_forward)
+            if weights == "shared"
+            else ModalityBlock(d_model, num_media, own, feed_forward)
+            for own in over_layers(mixer, media_layers)
+        ]
         self.media = MediaStream(num_media, media_blocks, bidirectional_media)
         self.cross = nn.ModuleList(
             GatedCrossAttention(d_model, cross_attention, feed_forward, gate_init)

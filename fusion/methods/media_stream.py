@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from data.types import PADDING_DOCUMENT
-from fusion.block import ModalityBlock, layers_of
+from fusion.block import Block, ModalityBlock, layers_of
 from fusion.folding import fold_by_modality
 from fusion.generation.cache import CacheList
 from fusion.hidden import Aux, Hidden, joined, of_layer
@@ -20,9 +20,12 @@ from fusion.sequence import EmbeddedSequence, Visibility
 
 
 class MediaStream(nn.Module):
-    """Layers over the media of a document, each of the `num_media` with its own weights and seeing only itself."""
+    """Layers over the media of a document, each of the `num_media` seeing only itself.
 
-    def __init__(self, num_media: int, blocks: Iterable[ModalityBlock], bidirectional: bool) -> None:
+    A `ModalityBlock` has weights for each medium, a `Block` the same for all.
+    """
+
+    def __init__(self, num_media: int, blocks: Iterable[Block | ModalityBlock], bidirectional: bool) -> None:
         super().__init__()
         if num_media < 1:
             raise ValueError("encoders names no medium, but this fusion method needs one or more beside text")

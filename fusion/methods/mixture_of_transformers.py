@@ -10,8 +10,11 @@ from fusion.methods.early import EarlyFusion
 class MixtureOfTransformers(EarlyFusion):
     """Early fusion with a set of weights for each modality (arXiv:2411.04996): as many operations, more parameters.
 
-    The paper's modalities are text, image and speech tokens that are all predicted; here text alone is.
+    The paper's modalities are text, image and speech tokens that are all predicted; here text alone is. This is a name
+    for `early` with `weights="per_modality"`. Raises `ValueError` for other weights.
     """
 
-    def __init__(self, d_model: int, **stack: Any) -> None:
-        super().__init__(d_model, weights="per_modality", **stack)
+    def __init__(self, d_model: int, weights: str = "per_modality", **stack: Any) -> None:
+        if weights != "per_modality":
+            raise ValueError(f"weights={weights!r} must be per_modality; with shared weights it is fusion=early")
+        super().__init__(d_model, weights=weights, **stack)

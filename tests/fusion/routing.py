@@ -16,6 +16,7 @@ from fusion.methods.early import EarlyFusion
 from fusion.methods.late import LateFusion
 from fusion.methods.mid import MidFusion
 from fusion.methods.mixture_of_transformers import MixtureOfTransformers
+from fusion.methods.simbamm import SimBaMM
 from fusion.mixers.cross_attention import CrossAttention
 from fusion.positions.rope import Rope
 
@@ -28,8 +29,13 @@ METHODS: dict[str, Callable[..., FusionMethod]] = {
     "bottleneck": partial(BottleneckFusion, fusion_layer=1),
     "bottleneck_per_modality": partial(BottleneckFusion, weights="per_modality"),
     "cross_attention": partial(CrossAttentionFusion, media_layers=1, gate_init=0.5, cross_attention=CROSS),
+    "cross_attention_shared": partial(
+        CrossAttentionFusion, media_layers=1, gate_init=0.5, weights="shared", cross_attention=CROSS
+    ),
     "mixture_of_transformers": MixtureOfTransformers,
     "concat": ConcatFusion,
+    "concat_shared": partial(ConcatFusion, weights="shared"),
+    "simbamm": SimBaMM,
 }
 
 

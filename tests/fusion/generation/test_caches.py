@@ -30,6 +30,7 @@ from fusion.methods.cross_attention import CrossAttentionFusion
 from fusion.methods.early import EarlyFusion
 from fusion.methods.mid import MidFusion
 from fusion.methods.mixture_of_transformers import MixtureOfTransformers
+from fusion.methods.simbamm import SimBaMM
 from fusion.mixers.attention import SelfAttention
 from fusion.model import FusionModel
 from fusion.positions.rope import Rope
@@ -46,6 +47,7 @@ METHODS: dict[str, Any] = {
     "concat": ConcatFusion,
     "cross_attention": partial(CrossAttentionFusion, media_layers=1, **CROSS),
     "bottleneck": partial(BottleneckFusion, fusion_layer=1),
+    "simbamm": SimBaMM,
 }
 PROMPTS = [[["image", 3, ("audio", 13), 4]], [[2]], [[3, ("audio", 6), 2]]]
 ATTENTION = partial(SelfAttention, num_heads=4, num_kv_heads=2, position=Rope)

@@ -19,6 +19,7 @@ from fusion.methods.early import EarlyFusion
 from fusion.methods.late import LateFusion
 from fusion.methods.mid import MidFusion
 from fusion.methods.mixture_of_transformers import MixtureOfTransformers
+from fusion.methods.simbamm import SimBaMM
 from fusion.mixers.cross_attention import CrossAttention
 from fusion.model import FusionModel
 from fusion.positions.once import Positions
@@ -59,8 +60,16 @@ def perturbed(sequence: EmbeddedSequence, chosen: Tensor) -> EmbeddedSequence:
     return replace(sequence, hidden=sequence.hidden + noise * chosen[..., None])
 
 
+def joint_layers(number: int) -> Callable[..., FusionMethod]:
+    """SimBaMM with so many; its weights are not chosen."""
+    return lambda weights, **stack: SimBaMM(joint_layers=number, **stack)
+
+
 @pytest.mark.parametrize("weights", ["shared", "per_modality"])
-@pytest.mark.parametrize(("fusion", "first_common"), [(partial(MidFusion, fusion_layer=1), 1), (LateFusion, 2)])
+@pytest.mark.parametrize(
+    ("fusion", "first_common"),
+    [(partial(MidFusion, fusion_layer=1), 1), (LateFusion, 2), (joint_layers(2), 1), (joint_layers(1), 2)],
+)
 def test_modalities_meet_at_the_fusion_layer_and_not_before(
     device: torch.device, fusion: Any, first_common: int, weights: str
 ) -> None:
@@ -279,6 +288,8 @@ def test_concat_pools_the_latest_token_of_each_medium() -> None:
         BottleneckFusion,
         ConcatFusion,
         partial(CrossAttentionFusion, media_layers=1, **CROSS),
+        partial(CrossAttentionFusion, media_layers=1, weights="shared", **CROSS),
+        SimBaMM,
     ],
 )
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -306,7 +317,10 @@ def test_layers_apart_cost_less_and_weights_apart_cost_the_same() -> None:
     early, late, mid = operations(EarlyFusion), operations(LateFusion), operations(MidFusion)
     assert late < mid < early
     assert operations(MixtureOfTransformers) == early
-    assert operations(MidFusion, weights="per_modality") == mid
+    assert operations(MidFusion, weights="per_modality") == operations(SimBaMM) == mid
+    assert operations(ConcatFusion, weights="shared") == operations(ConcatFusion)
+    cross = partial(CrossAttentionFusion, **CROSS)
+    assert operations(cross, weights="shared") == operations(cross)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +329,19 @@ def test_layers_apart_cost_less_and_weights_apart_cost_the_same() -> None:
         (MidFusion, {"fusion_layer": 2}, "fusion_layer=2 must be from 0 to num_layers - 1 = 1"),
         (BottleneckFusion, {"num_bottlenecks": 0}, "num_bottlenecks=0 must be 1 or more"),
         (BottleneckFusion, {"fusion_layer": 2}, "fusion_layer=2 must be from 0"),
-        (EarlyFusion, {"weights": "own"}, "weights='own' must be one of shared, per_modality"),
+        (EarlyFusion, {"weights": "own"}, "weights='own' must be one of shared, per_modality, or a list of these"),
+        (MidFusion, {"weights": ["shared"] * 3}, r"weights=\[.*\] must be one for each of num_layers=2"),
+        (MixtureOfTransformers, {"weights": "shared"}, "weights='shared' must be per_modality; .* it is fusion=early"),
+        (SimBaMM, {"weights": "shared"}, "weights='shared' must be per_modality; .* it is fusion=mid"),
+        (SimBaMM, {"joint_layers": 0}, "joint_layers=0 must be from 1 to num_layers=2"),
+        (SimBaMM, {"joint_layers": 3}, "joint_layers=3 must be from 1 to num_layers=2"),
+        (SimBaMM, {"num_layers": 0}, "num_layers=0 must be from 1"),
+        (CrossAttentionFusion, {"weights": "own", **CROSS}, "weights='own' must be one of shared, per_modality"),
+        (
+            CrossAttentionFusion,
+            {"weights": "shared", "media_layers": 0, **CROSS},
+            "weights='shared' needs media_layers",
+        ),
         (CrossAttentionFusion, {"cross_every": 3, **CROSS}, "cross_every=3 must be from 1 to num_layers=2"),
         (CrossAttentionFusion, {"media_layers": -1, **CROSS}, "media_layers=-1 must be from 0 to 1000"),
     ],
