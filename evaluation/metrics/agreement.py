@@ -5,8 +5,8 @@ nothing of each other would. Chance is by the shares of the answers of each side
 Measurement 20, 1960). With any number of sides it is by the shares over all of them, and agreement is that of pairs of
 sides (Fleiss, Psychological Bulletin 76, 1971).
 
-Shape legend: N items (answers), G groups (clusters), J keys or candidates (different answers), S segments (sides), x sums
-of a metric, r random draws.
+Shape legend: N items (answers), G groups (clusters), J keys or candidates (different answers), S segments (sides), x
+sums of a metric, r random draws, n those of N that have it (of one kind).
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ def weighted_auroc(values_N: np.ndarray, positive_N: np.ndarray, weights_rN: np.
     order_N = np.argsort(values_N, kind="stable")
     starts = np.flatnonzero(np.diff(values_N[order_N], prepend=-np.inf))
     above, below = (
-        np.add.reduceat(weights_rN[:, order_N] * kind_N[order_N], starts, axis=1) for kind_N in (positive_N, ~positive_N)
+        np.add.reduceat(weights_rN[:, order_N] * kind_N[order_N], starts, axis=1)
+        for kind_N in (positive_N, ~positive_N)
     )
     lower = below.cumsum(axis=1) - below / 2
     pairs_r = above.sum(axis=1) * below.sum(axis=1)
