@@ -14,6 +14,7 @@ from data.batching.interleave import Interleaver
 from data.chat import ChatTokenizer
 from data.progress import Progress
 from data.types import BadSampleError, Sample
+from evaluation.agreement.measure import Plan, measure
 from evaluation.answering.answer_metrics import AnswerMetric, score
 from evaluation.answering.asking import Asker
 from evaluation.answering.audit import Prior, question_text
@@ -72,12 +73,14 @@ def evaluate(
         prior = Prior.fit(read_samples(settings.prior, []))  # rows of other kinds may be among the training data
     report: dict[str, Any] = {key: {} for key in TASK_KEYS} | {"withheld": sorted(interleaver.withheld)}
     robust = settings.robustness
-    size = sum(task.size + extra_size(task.samples, settings) for task in tasks.values())
+    compared = Plan.of(tasks, settings.agreement, interleaver.withheld)
+    answers: dict[str, list[Prediction]] = {}
+    size = compared.size + sum(task.size + extra_size(task.samples, settings) for task in tasks.values())
     with Progress("questions", size, shown=progress) as bar:
         ask = Asker(model, tokenizer, interleaver, settings, on_bad_sample, bar.stage, bar.advance)
         for name, task in tasks.items():
             found = ask(name, task.samples, task.metrics, task.candidates, answers=True)
-            predictions = task.tagged(found, range(len(task.samples)))
+            predictions = answers[name] = task.tagged(found, range(len(task.samples)))
             skipped[name] += [prediction.skipped for prediction in predictions if prediction.skipped]
             answered = readable(predictions, name, skipped[name])
             keep(name, answered, task.metrics)
@@ -100,6 +103,8 @@ def evaluate(
                 bar.stage(f"{name}, deletion curves")
                 measured = deletion(model, tokenizer, interleaver, name, answered, settings, bar.advance)
                 report.setdefault("attribution", {})[name] = measured
+        if (agreement := measure(compared, answers, ask, settings.bootstrap)) is not None:
+            report["agreement"] = agreement
     if families := by_family(report["breakdown"]):
         report["families"] = families
     everything = [sample for task in tasks.values() for sample in task.samples]

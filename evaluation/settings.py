@@ -75,6 +75,24 @@ class Attribution:
 
 
 @dataclass(frozen=True)
+class AgreementOptions:
+    """How forms of the same questions are compared (see `evaluation.agreement`).
+
+    max_samples: conflicts that are made of two forms, as many agreeing samples, and rows of several carriers that are
+    asked with each alone; at random, None takes all. admits: answers that say that something is wrong, such as
+    "unknown"; how often they are given is then reported.
+    """
+
+    max_samples: int | None = 300
+    admits: Sequence[str] = ()
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        if self.max_samples is not None and self.max_samples < 1:
+            raise ValueError(f"max_samples={self.max_samples} must be at least 1, or null for all")
+
+
+@dataclass(frozen=True)
 class Settings:
     """One evaluation.
 
@@ -88,7 +106,9 @@ class Settings:
     breakdown: scores are split by these fields of a sample's metadata.
     cluster: a field of metadata. Samples with equal values of it are drawn together for intervals; samples without it
         are, if their questions are about an equal medium (see `evaluation.answering.clusters`).
-    robustness: corruption curves; attribution: deletion curves; None leaves them out.
+    agreement: how forms of the same questions are compared, where rows say that they are such (see
+        `evaluation.agreement`).
+    robustness: corruption curves; attribution: deletion curves; None leaves any of the three out.
     """
 
     tasks: Mapping[str, Source]
@@ -102,6 +122,7 @@ class Settings:
     bootstrap: Bootstrap = Bootstrap()
     breakdown: Sequence[str] = ("answer_type", "template")
     cluster: str = "image"
+    agreement: AgreementOptions | None = AgreementOptions()
     robustness: Robustness | None = None
     attribution: Attribution | None = None
 

@@ -15,7 +15,18 @@ SILENT, CLIPPED_SHARE, SHORT_SECONDS, LONG_SECONDS = 1e-3, 0.01, 0.1, 30.0
 # With fewer answers, shares say nothing. From these shares on, they are worth a word.
 MIN_ANSWERS, FREQUENT_SHARE, GUESSED_SHARE = 20, 0.5, 0.8
 # Fields of metadata that the code and the configurations read (docs/data.md says what for).
-METADATA = ("answer_type", "template", "image", "concept", "group", "asked_in", "question", "synthesiser")
+METADATA = (
+    "answer_type",
+    "template",
+    "image",
+    "concept",
+    "group",
+    "asked_in",
+    "question",
+    "synthesiser",
+    "pair",
+    "carrier",
+)
 
 
 def oddities(scan: Scan) -> Iterator[Finding]:

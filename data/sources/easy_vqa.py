@@ -23,7 +23,7 @@ from data.randomness import generator
 from data.storage.array_store import StoredClip
 from data.storage.growing_store import render_clips
 from data.synthesisers.base import ClipSpec, check_split
-from data.types import AUDIO, IMAGE, BadInputError, Media, Message, Modality, Sample, Segment, Text
+from data.types import AUDIO, IMAGE, TEXT, BadInputError, Media, Message, Modality, Sample, Segment, Text
 
 VALIDATION_SHARE = 0.1
 SHAPES = ("circle", "rectangle", "triangle")
@@ -217,12 +217,14 @@ class EasyVqaQuestions:
             "question": question.text,
             "answer_type": question.answer_type,
             "template": question.template,
+            "pair": f"easy_vqa/{self.split} question {number}",
+            "carrier": TEXT,
         }
         asked: Segment = Text(question.text)
         if self._clips:
             clip, spec = self._clips[index]
             asked = Media(AUDIO, clip)
-            metadata |= {"voice": spec.voice, "synthesiser": spec.family}
+            metadata |= {"voice": spec.voice, "synthesiser": spec.family, "carrier": AUDIO}
         messages = (
             Message("user", (self._images[question.image], asked)),
             Message("assistant", (Text(question.answer),)),

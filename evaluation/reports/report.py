@@ -29,6 +29,7 @@ from evaluation.reports.accuracy_report import (
     note_lines,
     terminal_cell,
 )
+from evaluation.reports.agreement_report import agreement_lines, agreement_pictures
 from evaluation.reports.answers import write_answers
 from evaluation.reports.figures import breakdown_by_field, pictures
 from evaluation.reports.free_text import example_lines
@@ -123,7 +124,7 @@ def write_report(
 def all_pictures(report: Mapping[str, Any], metrics: Path | None) -> dict[str, tuple[str, Draw]]:
     """Every figure that the report has content for: title -> name of its file, and what draws it."""
     found = recall_pictures(report) | space_pictures(report) | pictures(report, metrics)
-    return found | spread_pictures(report) | probe_pictures(report)
+    return found | spread_pictures(report) | agreement_pictures(report) | probe_pictures(report)
 
 
 def keep_old_report(folder: Path, report: Mapping[str, Any]) -> None:
@@ -166,7 +167,8 @@ def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
         lines += ["", f"## {escaped(name)}", "", f"![{escaped(name)}](figures/{path.name})"]
     for field, scores in breakdown_by_field(report).items():
         lines += ["", f"## Numbers by {escaped(field.replace('_', ' '))}", "", *breakdown_table(report, field, scores)]
-    return "\n".join([*lines, *probe_lines(report), "", *cost_and_origin(report), ""])
+    lines += [*agreement_lines(report), *probe_lines(report)]
+    return "\n".join([*lines, "", *cost_and_origin(report), ""])
 
 
 def retrieval_lines(report: Mapping[str, Any]) -> list[str]:
