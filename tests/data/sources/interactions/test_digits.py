@@ -38,13 +38,9 @@ def test_every_border_of_a_split_is_where_a_form_opens() -> None:
         for number in (first, end):
             start = STARTS[number] if number < len(STARTS) else len(LABELS)
             before, after = LABELS[:start].tolist(), LABELS[start:].tolist()
-            assert before[-5:] in (
-                [],
-                [9, 0, 8, 9, 8],
-                [8, 4, 9, 0, 8],
-            )  # how the list ends; one form lacks its last but one
+            assert before[-5:] in ([], [9, 0, 8, 9, 8], [8, 4, 9, 0, 8])  # how the list ends; one form lacks its last
             assert after[:30] in ([], OPENING, OPENING[1:] + LIST[:1])  # one form lacks its first 0
-    assert [end for _, end in FORMS.values()] == [first for first, _ in FORMS.values()][1:] + [len(STARTS)]
+    assert [end for _, end in FORMS.values()] == [*[first for first, _ in FORMS.values()][1:], len(STARTS)]
 
 
 def test_forms_of_another_kind_are_read_too() -> None:

@@ -6,7 +6,9 @@ import math
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 
+import numpy as np
 import pytest
 
 from data.sources.interactions.information import information, measured, table
@@ -61,9 +63,10 @@ def test_every_answer_is_as_frequent_as_every_other(kind: str) -> None:
     for case in cases(kind):
         shares[case.answer] += case.share  # type: ignore[assignment]
     assert set(shares.values()) == {Fraction(1, len(shares))}
-    for count in (1800, 360, 90, 7):
-        found = dealt(kind, count)
-        drawn = Counter(case.answer for case in found)
+    for count, rng in product((1800, 360, 90, 7), (None, np.random.default_rng(0))):
+        found = dealt(kind, count, rng)
+        drawn, each = Counter(case.answer for case in found), Counter(found)
+        assert all(abs(each[case] - count * case.share) < 1 for case in cases(kind))
         assert len(found) == count
         assert all(abs(drawn[answer] - count * share) < 1 for answer, share in shares.items())
 
@@ -95,7 +98,7 @@ def test_information_of_what_is_dealt_is_that_of_the_kind() -> None:
         empirical = measured(replace(case, share=Fraction(1)) for case in dealt(kind, 1800))
         assert vars(empirical) == pytest.approx(vars(information(kind)), abs=1e-12)
     few = measured(replace(case, share=Fraction(1)) for case in dealt("sum", 90))
-    assert few.picture_bits > 0.1  # of few samples it is too high: not every pair occurs
+    assert few.sound_bits > 0.1  # of few samples it is too high: not every pair occurs
 
 
 def test_a_distribution_that_is_skewed() -> None:
