@@ -70,9 +70,7 @@ def _first_form(labels: np.ndarray) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(labels, len(opening))
     found = np.flatnonzero((windows == opening).all(axis=1))
     if len(found) < 2 or found[0] != 0:
-        raise BadInputError(
-            "load_digits: the digits are not in the order of forms; is scikit-learn of another version?"
-        )
+        raise BadInputError("load_digits: the digits are not in the order of their forms; scikit-learn has others")
     return labels[: found[1]]
 
 

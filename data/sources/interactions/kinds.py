@@ -6,10 +6,13 @@ that asks, and the answer. Everything else, which picture and which voice, is dr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
+
+import numpy as np
 
 from data.sources.interactions.digits import NUM_DIGITS
 from data.spelling import spelled
@@ -108,18 +111,20 @@ def check_kind(kind: str) -> None:
         raise ValueError(f"kind={spelled(kind)!r} must be one of {', '.join(KINDS)}")
 
 
-def dealt(kind: str, count: int, offset: float = 0.5) -> list[Case]:
-    """`count` cases, each as often as its share says, up to less than one (systematic sampling); so is each answer.
+def dealt(kind: str, count: int, rng: np.random.Generator | None = None) -> list[Case]:
+    """`count` cases by answer, each as often as its share says, up to less than one (systematic sampling).
 
-    offset: in [0, 1), where the first is taken.
+    So is each answer. rng: draws which of an answer's cases are the ones that a small `count` rounds up.
     """
-    found, taken = cases(kind), Fraction(0)
-    dealt_cases: list[Case] = []
+    found = cases(kind)
+    if rng is not None:
+        found = sorted((found[place] for place in rng.permutation(len(found))), key=lambda case: case.answer)
+    taken, dealt_cases = Fraction(0), list[Case]()
     for case in found:
         taken += case.share
-        # All places (i + offset) / count below the sum of the shares so far.
-        end = min(-(-(taken * count - Fraction(offset)) // 1), count)
-        dealt_cases += [case] * (int(end) - len(dealt_cases))
+        # Taken are the places (i + 1/2) / count; here those below the sum of the shares so far.
+        end = math.ceil(taken * count - Fraction(1, 2))
+        dealt_cases += [case] * (end - len(dealt_cases))
     return dealt_cases
 
 

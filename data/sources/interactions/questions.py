@@ -142,7 +142,8 @@ class InteractionQuestions:
 
 def _asked(kind: str, exhibits: _Exhibits, count: int) -> list[Sample]:
     """`count` questions of a kind in a fixed order, each with a picture and a clip of its own draw."""
-    found, split = dealt(kind, count), exhibits.split
+    split = exhibits.split
+    found = dealt(kind, count, generator(0, "interactions cases", kind, split))
     order = generator(0, "interactions order", kind, split).permutation(count)
     draws = (generator(0, "interactions question", kind, split, number) for number in range(count))
     return [
