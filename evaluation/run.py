@@ -35,6 +35,7 @@ from evaluation.reports.report import choose_folder, write_report
 from evaluation.retrieval.evaluate import RetrievalSettings, evaluate_retrieval
 from evaluation.scoring import evaluate
 from evaluation.settings import build_settings
+from evaluation.timing import answering_time
 from fusion.checkpoint import LoadedModel, load_model, resolve
 
 
@@ -93,6 +94,7 @@ def evaluate_checkpoint(
             answers.extend(answer_rows(task, predictions, metrics))
 
         report = evaluate(loaded.model, tokenizer, interleaver, settings, handling, progress, keep)
+        report["inference"] = answering_time(loaded.model, tokenizer, interleaver, settings)
     metrics = run_folder / METRICS
     report["without"] = sorted(removed)
     report["train"] = training_facts(metrics, step)

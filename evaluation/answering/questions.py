@@ -22,8 +22,8 @@ from evaluation.answering.reply import answer_length, canonical
 from evaluation.settings import Settings
 
 
-def read_samples(source: Source, skipped: list[str] | None = None) -> list[Sample]:
-    """All samples of a source of questions, in order; evaluation sources use no randomness.
+def read_samples(source: Source, skipped: list[str] | None = None, first: int | None = None) -> list[Sample]:
+    """All samples of a source of questions, or the `first` ones, in order; evaluation sources use no randomness.
 
     Where `skipped` is a list, samples that cannot be used are left out and the reasons added to it.
 
@@ -31,7 +31,7 @@ def read_samples(source: Source, skipped: list[str] | None = None) -> list[Sampl
         BadSampleError: a sample is not a conversation that ends with an answer, and `skipped` is None.
     """
     samples = []
-    for index in range(len(source)):
+    for index in range(len(source) if first is None else min(first, len(source))):
         try:
             samples.append(with_answer(read_sample(source, index, generator(0, "evaluated sample", index))))
         except BadSampleError as reason:

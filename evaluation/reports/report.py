@@ -240,11 +240,20 @@ def cost_and_origin(report: Mapping[str, Any]) -> list[str]:
         f"- {model['parameters']:,} parameters, {model['active_parameters']:,} active per token; "
         f"{flops / 1e6:,.1f} MFLOP per question (forward, prompt and answer), "
         f"{number(None if training is None else training / 1e6)} per training sample (forward, backward, optimizer)",
+        *answering_lines(report.get("inference") or {}),
         f"- trained for {number(train['seconds'], ' s')}, {number(train['steps'])} steps, "
         f"{number(train['tokens'])} tokens",
         f"- samples skipped: {skipped['skipped']} in training, {skipped['skipped_in_evaluation']} in evaluation",
         *(f"- {key.replace('_', ' ')}: {as_text(value)}" for key, value in origin.items()),
     ]
+
+
+def answering_lines(inference: Mapping[str, Any]) -> list[str]:
+    """How long a question took, where it was measured."""
+    if not inference:
+        return []
+    each = 1000 * inference["seconds_per_sample"]
+    return [f"- answers in {each:,.3g} ms a question, measured on this machine with {inference['batch']} at a time"]
 
 
 def number(value: float | None, unit: str = "") -> str:

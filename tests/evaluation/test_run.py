@@ -59,6 +59,10 @@ def test_a_run_is_evaluated_into_its_folder(run: Path, trained: Parts) -> None:
     assert origin["trained_on"] == {"commit": "abc", "processor": "a processor", "cores": 2}
     assert {"config_hash", "experiment_hash", "data_hash", "versions", "machine", "evaluation_seconds"} <= set(origin)
     assert (run / "figures" / "training.png").is_file()
+    assert report["inference"]["seconds_per_sample"] > 0
+    assert report["inference"]["batch"] == EVALUATION["batch_size"]
+    each = f"{1000 * report['inference']['seconds_per_sample']:,.3g} ms a question"
+    assert each in (run / "report.md").read_text(encoding="utf-8")
 
 
 def test_an_older_step_reports_beside_the_newest(run: Path) -> None:

@@ -15,7 +15,7 @@ from data.batching.collate import collate
 from data.types import BadInputError, InterleavedBatch
 from fusion.build import build_model
 from fusion.cost import sizing
-from fusion.cost.counting import flops_per_sample, parameter_counts
+from fusion.cost.counting import flops_per_sample, parameter_counts, sample_flops
 
 FUSION = sorted(file.stem for file in (Path(str(conf.__file__)).parent / "fusion").glob("*.yaml"))
 VOCAB_SIZE = 64
@@ -51,10 +51,14 @@ def documents(config: DictConfig) -> InterleavedBatch:
 def test_every_method_is_brought_to_the_same_cost(fusion: str, quantity: str) -> None:
     config = configured(f"fusion={fusion}")
     batch = documents(config)
-    target = {"flops": 6.0e7, "parameters": 1.7e6}[quantity]
+    target = {"flops": 6.0e7, "fusion_flops": 3.0e7, "parameters": 1.7e6}[quantity]
     size = sizing.solve(config, VOCAB_SIZE, quantity, target, batch)
     model = build_model(size.config, VOCAB_SIZE)
-    real = parameter_counts(model)["total"] if quantity == "parameters" else flops_per_sample(model, batch)
+    real = {
+        "flops": flops_per_sample(model, batch),
+        "fusion_flops": sample_flops(model, batch).forward["fusion"],
+        "parameters": parameter_counts(model)["total"],
+    }[quantity]
     assert real == size.cost  # counted on the meta device from the calls of a narrow model, and here by running it
     assert abs(real - target) <= sizing.TOLERANCE * target
     assert size.config.d_model % 8 == 0
