@@ -23,7 +23,7 @@ from data.types import AUDIO, IMAGE, Absent, Media, Message, Modality, Sample, S
 SOURCE = "interactions"
 # Samples of an epoch; every case of every kind is in it as often as its share says, exactly.
 EPOCH = 1800
-# Of every digit and training voice; banks of as many are shared.
+# Of every digit and voice.
 CLIPS_PER_VOICE = 4
 
 
@@ -120,8 +120,7 @@ class InteractionQuestions:
         if kind is not None:
             check_kind(kind)
         self.split, self._kinds = split, list(KINDS) if kind is None else [kind]
-        clips_per_voice = CLIPS_PER_VOICE if split == "train" else 1  # the bank of the training, which is there
-        exhibits = _Exhibits(split, clips_per_voice, {family: 1.0}, recordings)
+        exhibits = _Exhibits(split, CLIPS_PER_VOICE, {family: 1.0}, recordings)
         per_kind = -(-max_samples // len(self._kinds))
         self._samples = [sample for name in self._kinds for sample in _asked(name, exhibits, per_kind)]
         if split != "train":  # the training makes its own, and counting its answers needs none
