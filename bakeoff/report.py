@@ -19,6 +19,8 @@ from bakeoff.trials import best_value
 from data.display.drawing import attempt, pixels, save_all
 from data.storage.atomic_write import write_text
 from evaluation.metrics.metric_names import ACCURACY, CHRF, number, title
+from evaluation.page.commands import Command, running_command
+from evaluation.page.write import write_page
 from evaluation.reports.markdown import table
 from training.trackers.fan_out import build_tracker
 
@@ -49,11 +51,16 @@ CONTRASTS = (*DIFFERENCES[:3], "equal", "difference", "simultaneous", "p", "p (H
 
 
 def write(results: Results, folder: Path) -> None:
-    """Writes bakeoff.md, bakeoff.json and then bakeoff.png, each under a temporary name that is then renamed."""
+    """Writes bakeoff.md, bakeoff.json, bakeoff.png and then bakeoff.html, each under a temporary name that is then
+    renamed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "bakeoff.md", to_markdown(results))
+    markdown, typed = to_markdown(results), running_command()
+    write_text(folder / "bakeoff.md", markdown)
     write_text(folder / "bakeoff.json", json.dumps(to_json(results), indent=2) + "\n")
     save_all({"Accuracy against operations": ("bakeoff", partial(draw, results))}, folder)
+    commands = [] if typed is None else [Command("Run, or go on with what is missing", typed)]
+    write_page(folder / "bakeoff.html", markdown, commands=commands)
 
 
 def track(results: Results, config: Mapping[str, Any] | None, folder: Path, name: str) -> None:
