@@ -12,7 +12,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 # Bytes of all figures together; what comes after that stays next to the page.
-MOST_FIGURES = 5 * 2**20
+MOST_FIGURES = 3 * 2**20
 PNG = "image/png"
 
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 # Characters of the media of all examples; each task has the same share of them.
-MOST_MEDIA = 3 * 2**20
+MOST_MEDIA = 2 * 2**20
 
 
 @dataclass(frozen=True)
