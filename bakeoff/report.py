@@ -35,6 +35,8 @@ from bakeoff.tables import (
 from data.display.drawing import Draw, attempt, pixels, save_all
 from data.storage.atomic_write import write_text
 from evaluation.metrics.metric_names import ACCURACY, CHRF, title
+from evaluation.page.commands import Command, running_command
+from evaluation.page.write import write_page
 from evaluation.reports.markdown import table
 from training.trackers.fan_out import build_tracker
 
@@ -62,11 +64,14 @@ SCORES, MAP, CURVES = ("bakeoff", "Scores and differences"), ("map", "Map"), ("c
 
 
 def write(results: Results, folder: Path) -> None:
-    """Writes bakeoff.md, bakeoff.json and then the figures, each under a temporary name that is then renamed."""
+    """Writes bakeoff.md, bakeoff.json, figures and then bakeoff.html, each under a temporary name that is renamed."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "bakeoff.md", to_markdown(results))
+    markdown, typed = to_markdown(results), running_command()
+    write_text(folder / "bakeoff.md", markdown)
     write_text(folder / "bakeoff.json", json.dumps(to_json(results), indent=2) + "\n")
     save_all({title: (name, drawn) for (name, title), drawn in figures(results).items()}, folder)
+    commands = [] if typed is None else [Command("Run, or go on with what is missing", typed)]
+    write_page(folder / "bakeoff.html", markdown, commands=commands)
 
 
 def figures(results: Results) -> dict[tuple[str, str], Draw]:

@@ -45,12 +45,12 @@ def environment() -> dict[str, Any]:
 
 
 def training_environment(run_folder: Path) -> dict[str, Any] | None:
-    """Commit and machine of the training, from the run's `environment.json`; None if there is none."""
+    """Command, commit and machine of the training, from the run's `environment.json`; None if there is none."""
     try:
         found = json.loads((run_folder / "environment.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    wanted = ("commit", "uncommitted_changes", "processor", "cores", "device")
+    wanted = ("command", "commit", "uncommitted_changes", "processor", "cores", "device")
     return {key: found[key] for key in wanted if key in found}
 
 

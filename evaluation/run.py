@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from data.batching.without import removed_modalities
 from data.build import build_interleaver, build_processors
 from data.device import choose_device
+from data.display.drawing import attempt
 from data.instantiate import resolved
 from data.sources.base import MESSAGES
 from data.storage.run_log import METRICS
@@ -21,6 +22,8 @@ from data.types import BadInputError
 from evaluation.answering.answer_metrics import AnswerMetric
 from evaluation.answering.predict import Prediction
 from evaluation.costs import training_flops
+from evaluation.page.commands import running_command
+from evaluation.page.examples import Example, examples_of, with_probabilities
 from evaluation.provenance import (
     config_hashes,
     environment,
@@ -86,15 +89,21 @@ def evaluate_checkpoint(
     )
     handling = on_bad_sample or config.data.get("on_bad_sample", "error")
     answers: list[dict[str, Any]] = []
+    examples: list[Example] = []
     if isinstance(settings, RetrievalSettings):
-        report = evaluate_retrieval(loaded.model, interleaver, settings, handling, progress, answers.extend)
+        report = evaluate_retrieval(
+            loaded.model, interleaver, settings, handling, progress, answers.extend, examples.extend
+        )
     else:
 
         def keep(task: str, predictions: Sequence[Prediction], metrics: Sequence[AnswerMetric]) -> None:
             answers.extend(answer_rows(task, predictions, metrics))
+            examples.extend(attempt(f"examples of {task}", lambda: examples_of(task, predictions, metrics)) or [])
 
         report = evaluate(loaded.model, tokenizer, interleaver, settings, handling, progress, keep)
         report["inference"] = answering_time(loaded.model, tokenizer, interleaver, settings)
+        asked = attempt("probabilities of examples", lambda: with_probabilities(loaded.model, interleaver, examples))
+        examples = asked or examples
     metrics = run_folder / METRICS
     report["without"] = sorted(removed)
     report["train"] = training_facts(metrics, step)
@@ -103,7 +112,8 @@ def evaluate_checkpoint(
     report["provenance"] |= origin(loaded, run_folder, step, checkpoint_hash, tokenizer)
     report["provenance"]["evaluation_hash"] = evaluation_hash
     report["provenance"]["evaluation_seconds"] = round(time.perf_counter() - started, 1)
-    write_report(report, folder, metrics, answers)
+    report["provenance"]["command"] = running_command()
+    write_report(report, folder, metrics, answers, examples)
     return Evaluated(report, folder)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     import torch
+    from playwright.sync_api import Browser
 
 # A shell starts background jobs with Ctrl-C ignored, and programs that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -38,3 +39,12 @@ def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
 
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield choose_device(request.config.getoption("--device"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; where there is none the test is skipped, and fails in continuous integration."""
+    from tests.chromium import launched
+
+    with launched() as found:
+        yield found

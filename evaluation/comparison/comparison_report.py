@@ -22,17 +22,33 @@ from evaluation.comparison.compare import (
 from evaluation.comparison.comparison_figure import draw_comparison
 from evaluation.comparison.comparison_table import COSTS, DASHES, LEGEND, cell, cost_cell
 from evaluation.metrics.metric_names import LOWER_IS_BETTER, title
+from evaluation.page.commands import Command, running_command
+from evaluation.page.write import write_page
 from evaluation.reports.markdown import code, escaped, table
+from evaluation.reports.origin import commands_of
 
 JSON = "compare.json"
 
 
 def write_comparison(groups: Sequence[Group], folder: Path) -> None:
-    """Writes compare.md, compare.json and then compare.png, each under a temporary name that is then renamed."""
+    """Writes compare.md, compare.json, compare.png and then compare.html, each under a temporary name that is then
+    renamed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "compare.md", to_markdown(groups))
+    markdown = to_markdown(groups)
+    write_text(folder / "compare.md", markdown)
     write_text(folder / JSON, json.dumps(to_json(groups), indent=2, ensure_ascii=False) + "\n")
     save_all({"Scores and cost": ("compare", partial(draw_comparison, groups))}, folder)
+    write_page(folder / "compare.html", markdown, commands=commands_of_groups(groups))
+
+
+def commands_of_groups(groups: Sequence[Group]) -> list[Command]:
+    """What made the comparison, and the commands of each of its runs."""
+    typed = running_command()
+    found = [] if typed is None else [Command("Compare", typed)]
+    for run in (run for group in groups for run in group.runs):
+        found += [Command(f"{run.name}: {item.title.lower()}", item.line) for item in commands_of(run.report)]
+    return found
 
 
 def replaced(groups: Sequence[Group], folder: Path, is_default: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""Reports as files and tables: `report.json`, `report.md`, `figures/`, and a table for the terminal."""
+"""Reports as files and tables: `report.json`, `report.md`, `report.html`, `figures/`, and a table for the terminal."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from evaluation.costs import renamed
 from evaluation.metrics.metric_names import ACCURACY, MAIN_RECALL, title, with_interval
 from evaluation.metrics.ranking import MEDIAN_RANK, RECALL_AT
 from evaluation.metrics.scores import main_metric, with_metric
+from evaluation.page.examples import Example
+from evaluation.page.write import write_page
 from evaluation.reports.accuracy_report import (
     accuracy_lines,
     accuracy_tables,
@@ -35,6 +37,7 @@ from evaluation.reports.figures import breakdown_by_field, pictures
 from evaluation.reports.free_text import example_lines
 from evaluation.reports.free_text_figures import spread_pictures
 from evaluation.reports.markdown import code, escaped, percent, table
+from evaluation.reports.origin import commands_of, facts_of
 from evaluation.reports.probe_report import probe_lines, probe_pictures
 from evaluation.reports.recall_figure import recall_pictures
 from evaluation.reports.retrieval_figures import space_pictures
@@ -42,7 +45,7 @@ from evaluation.reports.terminal import cell_text, marked_up
 from evaluation.skipped_rows import skipped_lines
 
 # What an evaluation writes; the report itself is last, so that a folder that has it is whole.
-FILES = ("figures", "answers.jsonl", "report.md", "report.json")
+FILES = ("figures", "answers.jsonl", "report.html", "report.md", "report.json")
 # Other methods in a retrieval, as tables call them.
 BASELINE_NAMES = {"ridge": "ridge regression on the features of the frozen encoders"}
 
@@ -104,12 +107,18 @@ def choose_folder(
 
 
 def write_report(
-    report: Mapping[str, Any], folder: Path, metrics: Path | None = None, answers: Sequence[dict[str, Any]] = ()
+    report: Mapping[str, Any],
+    folder: Path,
+    metrics: Path | None = None,
+    answers: Sequence[dict[str, Any]] = (),
+    examples: Sequence[Example] = (),
 ) -> None:
-    """Writes `answers.jsonl`, `report.md`, `report.json` and then the figures, each under a temporary name.
+    """Writes `answers.jsonl`, `report.md`, `report.json`, then the figures and `report.html`, each under a temporary
+    name.
 
     What lies in `folder` and says something else moves to `evaluations/step_M` there first. A figure that cannot be
-    drawn is a warning; `report.md` is written again when the others are there, with them.
+    drawn is a warning; `report.md` is written again when the others are there, with them. So is a page that cannot be
+    made. It shows `examples` too.
     """
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +127,10 @@ def write_report(
     write_text(folder / "report.md", to_markdown(report, {}))
     write_text(folder / "report.json", text)
     found = attempt("all figures", lambda: all_pictures(report, metrics))
-    write_text(folder / "report.md", to_markdown(report, save_all(found or {}, folder / "figures")))
+    markdown = to_markdown(report, save_all(found or {}, folder / "figures"))
+    write_text(folder / "report.md", markdown)
+    origin = {"commands": commands_of(report), "facts": facts_of(report)}
+    write_page(folder / "report.html", markdown, **origin, examples=examples)
 
 
 def all_pictures(report: Mapping[str, Any], metrics: Path | None) -> dict[str, tuple[str, Draw]]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 
 from data.batching.interleave import Interleaver
+from data.display.drawing import attempt
 from data.progress import Progress
 from data.sources.base import Source
 from data.types import AlignedSample, BadSampleError, Modality
@@ -23,8 +25,10 @@ from evaluation.answering.identity import data_fingerprint
 from evaluation.costs import model_costs
 from evaluation.metrics.ranking import chance_curve, curve_points, recall_curve, retrieval_scores
 from evaluation.metrics.scores import bootstrap, interval_words
+from evaluation.page.examples import Example
 from evaluation.retrieval.answers import Direction, retrieval_rows, words_of
 from evaluation.retrieval.embedding import Embedded, embed, embed_texts, first_batch, read_aligned
+from evaluation.retrieval.examples import class_examples, retrieval_examples
 from evaluation.retrieval.frozen_baseline import RidgeBaseline, frozen_modalities
 from evaluation.retrieval.shared_space import embedding_map, modality_gap
 from evaluation.settings import Bootstrap, check_tasks
@@ -79,10 +83,12 @@ def evaluate_retrieval(
     on_bad_sample: str = "error",
     progress: bool = True,
     keep: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
+    show: Callable[[list[Example]], None] = lambda examples: None,
 ) -> dict[str, Any]:
     """Everything in a report that depends only on model, data and settings.
 
-    `keep` is told the answers to the queries of each direction, and the classes that were given, as rows.
+    `keep` is told the answers to the queries of each direction, and the classes that were given, as rows; `show` some
+    of them with their media.
     Samples that cannot be read count as skipped, and are no candidates either, if `on_bad_sample` is "skip".
     """
     skipped: dict[str, list[str]] = {name: [] for name in settings.tasks}
@@ -113,10 +119,13 @@ def evaluate_retrieval(
             for direction in directions(embedded).values():
                 _add_direction(report, name, drawn, direction, settings)
                 keep(retrieval_rows(name, direction, embedded, samples, drawn.of(direction.asked)))
+                shown = partial(retrieval_examples, name, direction, embedded, samples)
+                show(attempt(f"examples of {name}/{direction.name}", shown) or [])
             if settings.ridge is not None:
                 _add_ridge(report, name, drawn, ridge.directions(samples, embedded), settings, frozen)
             if settings.classes is not None:
-                keep(_add_classification(report, name, samples, drawn, embedded, settings, (model, interleaver)))
+                encoder = (model, interleaver)
+                keep(_add_classification(report, name, samples, drawn, embedded, settings, encoder, show))
             seed = settings.bootstrap.seed
             key = settings.classes or settings.cluster
             report["embedding_map"][name] = embedding_map(embedded, samples, key, settings.map_samples, seed)
@@ -205,6 +214,7 @@ def _add_classification(
     embedded: Mapping[Modality, Embedded],
     settings: RetrievalSettings,
     encoder: tuple[FusionModel, Interleaver],
+    show: Callable[[list[Example]], None],
 ) -> list[dict[str, Any]]:
     """Zero-shot accuracy of every medium: the class with the most similar name is chosen, and no class has been taught.
 
@@ -233,6 +243,9 @@ def _add_classification(
         most = Counter(truth_Q.tolist()).most_common(1)[0][0]
         report["audit"][name] = {"largest_class": bootstrap(truth_Q == most, clusters, *options).to_json()}
         report["chance"][name] = {"candidates": len(names), "accuracy": 1 / len(names)}
+        labels = ([names[place] for place in found_Q.tolist()] for found_Q in (truth_Q, chosen_Q))
+        shown = partial(class_examples, name, modality, [samples[place] for place in asked.tolist()], *labels)
+        show(attempt(f"examples of {name}", shown) or [])
         given = zip(asked.tolist(), clusters, truth_Q.tolist(), chosen_Q.tolist(), strict=True)
         rows += [
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def test_it_is_the_training_of_the_command(folder: Path, capsys: pytest.CaptureF
     assert shell.report is not None
     assert run.report["tasks"] == shell.report["tasks"] != {}
     commands = [json.loads((item.path / "environment.json").read_text())["command"] for item in (run, shell)]
-    assert commands == [" ".join(["train.py", *options, f"run={name}"]) for name in ("python", "shell")]
+    assert commands == [shlex.join(["train.py", *options, f"run={name}"]) for name in ("python", "shell")]
 
 
 def test_it_can_be_called_again_and_leaves_the_process_as_it_was(folder: Path) -> None:

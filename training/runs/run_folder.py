@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -92,7 +93,7 @@ def environment(seed: int) -> dict[str, Any]:
     """What a result depends on in addition to its configuration: versions, commit, machine, seed."""
     return {
         "seed": seed,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(git("status", "--porcelain")),
         "python": platform.python_version(),
