@@ -39,6 +39,7 @@ TASK_KEYS = (
     "tasks", "breakdown", "audit", "audited_rows", "omitted", "confusion", "context", "clusters", "long_answers"
 )  # fmt: skip
 FLOPS_SAMPLES = 16
+Facts = Callable[[FusionModel, Interleaver, Sequence[Sequence[Sample]]], dict[str, Any]]
 MAX_REASONS = 20
 # A task that expects more distinct answers has no table of those that are confused.
 MOST_CLASSES = 100
@@ -55,11 +56,14 @@ def evaluate(
     on_bad_sample: str = "error",
     progress: bool = True,
     keep: Callable[[str, Sequence[Prediction], Sequence[AnswerMetric]], None] = lambda *answered: None,
+    asker: Callable[..., Asker] = Asker,
+    facts: Facts | None = None,
 ) -> dict[str, Any]:
     """Everything in a report that depends only on model, data and settings; the same at every batch size.
 
     `keep` is told the answers to the questions of each task as they are, without those of the audit, and its metrics.
     Samples that cannot be read count as skipped, and take no part in any score, if `on_bad_sample` is "skip".
+    asker: what asks; facts: what says the costs, None: `model_facts`.
     """
     skipped: dict[str, list[str]] = {name: [] for name in settings.tasks}
     tasks = {
@@ -77,7 +81,7 @@ def evaluate(
     answers: dict[str, list[Prediction]] = {}
     size = compared.size + sum(task.size + extra_size(task.samples, settings) for task in tasks.values())
     with Progress("questions", size, shown=progress) as bar:
-        ask = Asker(model, tokenizer, interleaver, settings, on_bad_sample, bar.stage, bar.advance)
+        ask = asker(model, tokenizer, interleaver, settings, on_bad_sample, bar.stage, bar.advance)
         for name, task in tasks.items():
             found = ask(name, task.samples, task.metrics, task.candidates, answers=True)
             predictions = answers[name] = task.tagged(found, range(len(task.samples)))
@@ -108,7 +112,7 @@ def evaluate(
     if families := by_family(report["breakdown"]):
         report["families"] = families
     everything = [sample for task in tasks.values() for sample in task.samples]
-    report["model"] = model_facts(model, interleaver, [task.samples for task in tasks.values()])
+    report["model"] = (facts or model_facts)(model, interleaver, [task.samples for task in tasks.values()])
     rows = {name: len(source) for name, source in settings.tasks.items()}
     report["data"] = skipped_json(rows, skipped, MAX_REASONS)
     report["provenance"] = {

@@ -61,11 +61,11 @@ def train(overrides: Sequence[str] = ()) -> Run:
         torch.set_num_threads(threads)
 
 
-def evaluate(run: str | PathLike[str], overrides: Sequence[str] = ()) -> Evaluated:
+def evaluate(run: str | PathLike[str] | Sequence[str | PathLike[str]], overrides: Sequence[str] = ()) -> Evaluated:
     """Evaluates a run and prints the table, as `python scripts/evaluate.py checkpoint=RUN OVERRIDES` does.
 
-    run: the folder of a run, one of its checkpoints, or a `Run`. overrides: options as they are typed there, such as
-    `["data.evaluation=test.jsonl", "output=again"]`.
+    run: the folder of a run, one of its checkpoints, or a `Run`; several are an ensemble, which needs an `output`.
+    overrides: options as they are typed there, such as `["data.evaluation=test.jsonl", "output=again"]`.
 
     Returns:
         The `report`, as report.json holds it, and the `folder` that it lies in.
@@ -73,7 +73,9 @@ def evaluate(run: str | PathLike[str], overrides: Sequence[str] = ()) -> Evaluat
     Raises:
         BadInputError: the checkpoint, an option, a file or a row cannot be used, or a report would be overwritten.
     """
-    return evaluate_command.run([f"checkpoint={fspath(run)}", *_options(overrides)])
+    several = isinstance(run, Sequence) and not isinstance(run, str)
+    path = f"[{','.join(map(fspath, run))}]" if several else fspath(run)  # type: ignore[arg-type]
+    return evaluate_command.run([f"checkpoint={path}", *_options(overrides)])
 
 
 def check(*manifests: str | PathLike[str], output: str | PathLike[str] | None = None) -> dict[str, Any]:

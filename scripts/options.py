@@ -191,7 +191,7 @@ class EvaluateDataOptions(Options):
 class EvaluateOptions(Options):
     """The root of evaluate.py. An `evaluation` without a `_target_` is laid over the one of the checkpoint."""
 
-    checkpoint: FilePath
+    checkpoint: FilePath | list[FilePath]
     which: Literal["newest", "best"]
     output: Folder | None = None
     device: Device

@@ -33,6 +33,7 @@ from evaluation.reports.accuracy_report import (
 )
 from evaluation.reports.agreement_report import agreement_lines, agreement_pictures
 from evaluation.reports.answers import write_answers
+from evaluation.reports.ensemble_report import ensemble_lines
 from evaluation.reports.figures import breakdown_by_field, pictures
 from evaluation.reports.free_text import example_lines
 from evaluation.reports.free_text_figures import spread_pictures
@@ -173,6 +174,7 @@ def to_markdown(report: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
         for task, found in report["omitted"].items()
         for key, reason in found.items()
     ]
+    lines += ensemble_lines(report)
     lines += family_lines(report)
     lines += example_lines(report)
     for name, path in figures.items():

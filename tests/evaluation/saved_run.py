@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,15 @@ def config(seed: int = 0) -> dict[str, Any]:
     }
 
 
-def save_run(run_folder: Path, model: FusionModel, tokenizer: Tokenizer, step: int = 20, seed: int = 0) -> Path:
-    """Adds a checkpoint and its metrics to a run folder; returns the step's folder."""
+def save_run(
+    run_folder: Path,
+    model: FusionModel,
+    tokenizer: Tokenizer,
+    step: int = 20,
+    seed: int = 0,
+    stored: Mapping[str, Any] | None = None,
+) -> Path:
+    """Adds a checkpoint and its metrics to a run folder; returns the step's folder. stored: None: `config(seed)`."""
     run_folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(run_folder / "tokenizer.json")
     with (run_folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -113,7 +121,7 @@ def save_run(run_folder: Path, model: FusionModel, tokenizer: Tokenizer, step: i
         weights=model.state_dict(),
         averaged_weights=None,
         training={},
-        config=config(seed),
+        config=dict(stored or config(seed)),
         tokenizer_path=run_folder / "tokenizer.json",
     )
     return save(run_folder / "checkpoints", contents)
