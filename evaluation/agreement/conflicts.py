@@ -99,25 +99,32 @@ def rest(sample: Sample, carrier: str) -> Hashable:
 
 
 def joined(first: Row, second: Row, pairing: Pairing, swapped: bool) -> Said:
-    """The first row with what the second one carries next to what it carries itself, before it if `swapped`."""
+    """The first row with what the second one carries: in place of its own, where it carries both; else after what it
+    carries itself, or before it if `swapped`.
+    """
     one, other = pairing.first.carrier, pairing.second.carrier
-    turn, there = _last_user(first.sample), _last_user(second.sample)
-    added = [item for item in second.sample.messages[there].content if item.modality == other and not _absent(item)]
-    content: list[Segment] = []
-    own = [item for item in first.sample.messages[turn].content if item.modality == one and not _absent(item)]
-    for item in first.sample.messages[turn].content:
-        if item.modality == one and not _absent(item):
-            content += ([*added, *own] if swapped else [*own, *added]) if item is own[0] else []
-        elif not (_absent(item) and item.modality == other):
-            content.append(item)
-    messages = list(first.sample.messages)
-    messages[turn] = replace(messages[turn], content=tuple(content))
+    added = [item for item in _last_turn(second.sample).content if _is(item, other)]
+    turn = _last_turn(first.whole)
+    kept = [item for item in turn.content if item.modality != other]  # neither that, nor a note that it is absent
+    own = [place for place, item in enumerate(kept) if _is(item, one)]
+    place = own[0] if swapped else own[-1] + 1
+    if first.whole is not first.sample:
+        place = next(place for place, item in enumerate(turn.content) if _is(item, other))
+    content = (*kept[:place], *added, *kept[place:])
+    messages = list(first.whole.messages)
+    messages[_last_user(first.whole)] = replace(turn, content=content)
+    sample = replace(first.whole, messages=tuple(messages))
     says = {one: first.expected, other: second.expected}
-    return Said(replace(first.sample, messages=tuple(messages)), says, first.cluster, one if swapped else other)
+    return Said(sample, says, first.cluster, [item.modality for item in content if item.modality in says][-1])
 
 
-def _absent(item: Segment) -> bool:
-    return isinstance(item, Absent)
+def _is(item: Segment, modality: str) -> bool:
+    """Whether this is something of a modality, and no note that there is nothing."""
+    return item.modality == modality and not isinstance(item, Absent)
+
+
+def _last_turn(sample: Sample) -> Message:
+    return sample.messages[_last_user(sample)]
 
 
 def _last_user(sample: Sample) -> int:

@@ -30,9 +30,13 @@ AND = "+"
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a side. place: where its own answer is among those of the task; None where it must be asked."""
+    """A row of a side. whole: with all its carriers, where it has several, and `sample` has one of them.
+
+    place: where its own answer is among those of the task; None where it must be asked.
+    """
 
     sample: Sample
+    whole: Sample
     cluster: str
     place: int | None
 
@@ -96,7 +100,7 @@ def _sides(task: str, questions: Questions, options: AgreementOptions) -> list[S
             side = sides.setdefault(carrier, Side(task, carrier, f"{task}: {carrier}" if carrier else task))
             alone = len(carriers) == 1
             asked = sample if alone else without(sample, [other for other in carriers if other != carrier])
-            side.rows[key] = Row(asked, questions.clusters.names[place], place if alone else None)
+            side.rows[key] = Row(asked, sample, questions.clusters.names[place], place if alone else None)
     return list(sides.values())
 
 
