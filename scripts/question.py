@@ -41,7 +41,7 @@ def asked(config: DictConfig, session: Session) -> list[Segment]:
     Raises `BadInputError` for a modality that the checkpoint cannot be asked about, and a file that does not exist.
     """
     from data.types import TEXT, BadInputError
-    from serving.segments import typed
+    from data.media.given import typed
 
     segments: list[Segment] = []
     for name, value in _given(config).items():
