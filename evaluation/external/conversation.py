@@ -72,7 +72,7 @@ def shortened(messages: Sequence[Message], excess: int, tokenizer: ChatTokenizer
             if excess > 0 and isinstance(segment, Text):
                 ids = tokenizer.encode(segment.text)
                 # The rest of a character that was cut is no text.
-                segment = Text(tokenizer.decode(ids[excess:]).lstrip("\ufffd"))
+                segment = Text(tokenizer.decode(ids[excess:]).lstrip("\ufffd").strip())
                 excess -= len(ids)
             if segment != Text(""):
                 content.append(segment)
@@ -92,7 +92,7 @@ def _read_turns(context: str) -> list[tuple[str, str]]:
     turns = [(turn["role"], turn["content"]) for turn in json.loads(context.removeprefix(_TURNS))]
     if turns and turns[-1][0] == "assistant":
         raise BadInputError(
-            "gen_prefix: the answers of this model begin with their turn; leave it out of the task, or --apply_chat_template"
+            "gen_prefix: an answer of this model begins with its turn; leave out either that or --apply_chat_template"
         )
     return turns
 

@@ -34,7 +34,7 @@ from evaluation.external.likelihood import answered, documents_of, prompt_of, ro
 from evaluation.run import check_answers
 from fusion.checkpoint import load_model
 from fusion.generation.decoding import generate
-from fusion.generation.rules import Forbidden, Sampling
+from fusion.generation.rules import Forbidden, Rule, Sampling
 
 BATCH_SIZE, MAX_NEW_TOKENS = 64, 256
 # Requests whose media are held at once, in batches.
@@ -157,7 +157,7 @@ class InterfuseLM(LM):
         return self._in_windows("generate_until", requests, measure, disable_tqdm)
 
     def _answers(self, prompts: Sequence[Document], max_new_tokens: int, temperature: float) -> list[str]:
-        rules = [Forbidden(self._forbidden), Sampling(temperature, self._draws)]
+        rules: list[Rule] = [Forbidden(self._forbidden), Sampling(temperature, self._draws)]
         batch = collate_prompts(prompts).to(self._device)
         with torch.inference_mode():
             found = generate(self.model, batch, end_id=self.codec.end_id, max_new_tokens=max_new_tokens, rules=rules)
@@ -210,7 +210,7 @@ def _media_of(request: Instance) -> Mapping[Modality, Iterable[Any]] | None:
 
 def _content(item: Any) -> Content:
     """A picture as it is; of sound, the samples and their rate."""
-    if isinstance(item, dict) and "array" in item or hasattr(item, "get_all_samples"):
+    if (isinstance(item, dict) and "array" in item) or hasattr(item, "get_all_samples"):
         return item["array"], int(item["sampling_rate"])
     return item
 
