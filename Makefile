@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
 	@$(BIN)/python -c '$(REPAIR)'
 	@echo "installing into .venv (about 6 GB, some minutes)"
-	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[speech,pretrained,sweep,dev]' -c constraints.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[speech,pretrained,sweep,harness,dev]' -c constraints.txt
 	@$(BIN)/python -c 'from data.synthesisers.flite import FliteVoices; FliteVoices().installed()' # fetched now, not at run time
 	@$(BIN)/python -m tests.chromium # opens pages in tests
 	@touch $@

@@ -13,15 +13,19 @@ from data.types import UNSUPERVISED, InterleavedBatch
 
 
 def token_losses(model: nn.Module, hidden_BLD: Tensor, batch: InterleavedBatch) -> Tensor:
-    """Cross-entropy [U] of the next token, in nats, at the positions that carry a label, row by row.
+    """Cross-entropy [U] of the next token, in nats, at the positions that carry a label, row by row."""
+    logits_UV = supervised_logits(model, hidden_BLD, batch)
+    return nn.functional.cross_entropy(logits_UV, batch.labels[batch.labels != UNSUPERVISED], reduction="none")
+
+
+def supervised_logits(model: nn.Module, hidden_BLD: Tensor, batch: InterleavedBatch) -> Tensor:
+    """Scores [U, V] of the next token, at the positions that carry a label, row by row; in float32 at least.
 
     `model.logits` gives the scores of hidden states. They are computed at those positions only: in a conversation about
     media they are a small part of the row, and the full [B, L, V] is by far the largest tensor of a step.
     """
-    supervised_BL = batch.labels != UNSUPERVISED
-    logits_UV = model.logits(hidden_BLD[supervised_BL])  # type: ignore[operator]
-    logits_UV = logits_UV.to(torch.promote_types(logits_UV.dtype, torch.float32))
-    return nn.functional.cross_entropy(logits_UV, batch.labels[supervised_BL], reduction="none")
+    logits_UV = model.logits(hidden_BLD[batch.labels != UNSUPERVISED])  # type: ignore[operator]
+    return logits_UV.to(torch.promote_types(logits_UV.dtype, torch.float32))
 
 
 def document_losses(model: nn.Module, batch: InterleavedBatch) -> tuple[Tensor, Tensor]:

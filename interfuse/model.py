@@ -16,7 +16,7 @@ from data.types import TEXT, AlignedSample, BadInputError, Modality, Segment
 from evaluation.insight.explanation import Explanation
 from evaluation.retrieval.embedding import check_shared_space, embed
 from scripts.question import explained
-from serving.segments import Content, given
+from data.media.given import Content, given
 from serving.session import Session
 
 
@@ -24,7 +24,7 @@ class Model:
     """What `load` returns. It keeps nothing between two calls.
 
     A question is given by keywords, each the name of a modality of the model. The model reads them in their order.
-    Values are what `serving.segments.given` takes: a string for `text`, and for any medium a path or the bytes of a
+    Values are what `data.media.given.given` takes: a string for `text`, and for any medium a path or the bytes of a
     file. For `image` a value may also be a picture of PIL or an array, uint8 [h, w, 3]; for `audio` also a pair of
     samples and their rate.
     """

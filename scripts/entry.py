@@ -61,6 +61,26 @@ def entry_point(
     return functools.partial(Command, config_name=config_name, literals=Literals(texts, paths, lists, media))
 
 
+def plain_command(main: Callable[[], None]) -> Callable[[], None]:
+    """Turn `main()` into a command with arguments of its own. It ends as the others do where something is wrong."""
+
+    @functools.wraps(main)
+    def command() -> None:
+        try:
+            main()
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            if os.environ.get(FULL_ERROR) == "1":
+                raise
+            # Another program says so what it cannot use.
+            said = " ".join(str(error).split()) if isinstance(error, ValueError) else None
+            _exit(error, run_line(error) or said)
+
+    return command
+
+
 class Command(Generic[Result]):
     """`main(config)` for a shell, which calls it, and for Python, by `run`; `__wrapped__` is the plain function."""
 

@@ -256,6 +256,24 @@ class PrepareDataOptions(Options):
     seed: Seed
 
 
+class MatchPairsOptions(Options):
+    """The root of match_pairs.py."""
+
+    checkpoint: FilePath
+    which: Literal["newest", "best"]
+    train: FilePath
+    hold_out: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    validation_file: FilePath | None = None
+    evaluation: FilePath
+    words: Literal["text", "sentence"]
+    modalities: Annotated[list[Text], Field(min_length=2, max_length=2)]
+    features: Literal["aligned", "frozen"]
+    pairs: Count
+    output: Folder
+    seed: Seed
+    device: Device
+
+
 ROOTS: dict[str, type[Options]] = {
     "train": TrainOptions,
     "certify": CertifyOptions,
@@ -267,4 +285,5 @@ ROOTS: dict[str, type[Options]] = {
     "compare": CompareOptions,
     "dashboard": DashboardOptions,
     "prepare_data": PrepareDataOptions,
+    "match_pairs": MatchPairsOptions,
 }

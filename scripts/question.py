@@ -40,8 +40,8 @@ def asked(config: DictConfig, session: Session) -> list[Segment]:
 
     Raises `BadInputError` for a modality that the checkpoint cannot be asked about, and a file that does not exist.
     """
+    from data.media.given import typed
     from data.types import TEXT, BadInputError
-    from serving.segments import typed
 
     segments: list[Segment] = []
     for name, value in _given(config).items():

@@ -6,14 +6,14 @@ loss of an answer is what a training would minimise. The token that ends the ans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from data.batching.collate import collate_prompts
 from data.batching.document import Document
 from data.batching.interleave import Interleaver
-from data.types import BadSampleError, Message, Sample
+from data.types import BadSampleError, InterleavedBatch, Message, Sample
 from evaluation.answering.predict import BATCHES_PER_WINDOW, Likelihood, chunks
 from evaluation.answering.reply import reply
 from fusion.mode import switched
@@ -76,12 +76,18 @@ def documents_of(interleaver: Interleaver, sample: Sample, candidates: Sequence[
 
 def losses_of(model: FusionModel, documents: Sequence[Document], batch_size: int) -> list[tuple[float, int]]:
     """Summed loss and number of supervised tokens of each document, computed in batches of similar length."""
-    device = next(model.parameters()).device
     found = [(0.0, 0)] * len(documents)
-    order = sorted(range(len(documents)), key=lambda place: len(documents[place]))
-    for places in chunks(order, batch_size):
-        batch = collate_prompts([documents[place] for place in places]).to(device)
+    for places, batch in batches_of(documents, batch_size, next(model.parameters()).device):
         losses, counts = document_losses(model, batch)
         for place, loss, count in zip(places, losses.tolist(), counts.tolist(), strict=True):
             found[place] = (loss, count)
     return found
+
+
+def batches_of(
+    documents: Sequence[Document], batch_size: int, device: torch.device
+) -> Iterator[tuple[Sequence[int], InterleavedBatch]]:
+    """Documents in batches of similar length, one a row, each batch with the places of its documents."""
+    order = sorted(range(len(documents)), key=lambda place: len(documents[place]))
+    for places in chunks(order, batch_size):
+        yield places, collate_prompts([documents[place] for place in places]).to(device)

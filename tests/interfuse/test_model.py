@@ -19,7 +19,7 @@ from data.types import AlignedSample, Media, Message, Sample, Segment, Text
 from evaluation.insight.explanation import explain
 from evaluation.retrieval.embedding import embed
 from scripts.generate import main as generate
-from serving.segments import given
+from data.media.given import given
 from serving.session import Session
 from tests.evaluation.colours import RATE, learn, parts, whistle
 from tests.evaluation.saved_run import save_run

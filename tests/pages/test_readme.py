@@ -42,6 +42,7 @@ from data.types import NotInstalledError
 from scripts.error_lines import CONF
 from tests.data.emoji_packages import fill_cache
 from tests.pages.examples import REPOSITORY, Example, examples, json_blocks, python_blocks, read
+from tests.pages.examples import files as written
 from tests.pages.small_examples import small
 from tests.scripts.in_process import run_command
 
@@ -92,6 +93,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines = rows.replace('"path": "', f'"path": "{kind}/').splitlines(keepends=True)
         for place, name in enumerate(names):
             (folder / f"{name}.jsonl").write_text("".join(lines[place * NUM_ROWS : (place + 1) * NUM_ROWS]))
+    lines = (folder / "test.jsonl").read_text().splitlines(keepends=True)
+    (folder / "pictures.jsonl").write_text("".join(line for line in lines if "png" in line and "wav" not in line))
+    for name, content in written(read("docs/usage.md")).items():
+        (folder / name).write_text(content)
     shutil.copy(next((folder / "messages").glob("*.png")), folder / "shape.png")
     shutil.copy(next((folder / "messages").glob("*.wav")), folder / "question.wav")
     return folder

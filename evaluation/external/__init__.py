@@ -1,0 +1,1 @@
+"""Evaluation harnesses of others, which ask a checkpoint of this project."""
