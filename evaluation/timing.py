@@ -41,4 +41,3 @@ def answering_time(
         )
         seconds.append(time.perf_counter() - started)
     return {"seconds_per_sample": min(seconds[1:]) / len(samples), "batch": len(samples)}
-

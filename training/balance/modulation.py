@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from data.randomness import seed_of
 from data.types import Modality
 from fusion.model import FusionModel
-from training.balance.own_weights import own_weights
 from training.balance.base import Balance
+from training.balance.own_weights import own_weights
 from training.distributed import Processes, local, local_part, to_full
 
 SCALES = ("update", "gradient")
