@@ -295,7 +295,7 @@ def test_lengths_in_operations_and_a_stage_that_ends(tmp_path: Path, data: Path)
     assert content["tuning"] == {"metric": None, "terms": None, "methods": {}}
     for row in content["rows"]:
         times = 2 if row["method"] == "both" else 1
-        assert row["total_flops"] == pytest.approx(times * {"short": 3e9, "long": 6e9}[row["length"]], rel=0.2)
+        assert row["total_flops"] == pytest.approx(times * {"short": 3e9, "long": 6e9}[row["length"]], rel=0.4)
     assert {len(curve["samples"]) for curve in content["curves"]} <= {2, 3}
     assert {curve["task"] for curve in content["curves"]} == {"manifest"}
 
