@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from bakeoff.search import TunedOption
+from bakeoff.tuning.search import TunedOption
 
 # The name of the one length where none is given.
 WHOLE = "whole"

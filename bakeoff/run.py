@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bakeoff.ensembles import answer_together
-from bakeoff.execute import Runner
 from bakeoff.prepare import check
-from bakeoff.results import Results, gather
+from bakeoff.results.ensembles import answer_together
+from bakeoff.results.gather import Results, gather
 from bakeoff.settings import Bakeoff
-from bakeoff.trials import entries
-from bakeoff.tuning import Sizer, tune
+from bakeoff.trainings.execute import Runner
+from bakeoff.trainings.trials import entries
+from bakeoff.tuning.tune import Sizer, tune
 
 
 def run(bakeoff: Bakeoff, runs: Path, name: str, visible: bool = True) -> Results:

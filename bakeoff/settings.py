@@ -9,7 +9,7 @@ from typing import Any
 
 from bakeoff.methods import WHOLE, Method, Terms, read_methods, read_options
 from bakeoff.overrides import flattened
-from bakeoff.search import TunedOption
+from bakeoff.tuning.search import TunedOption
 from data.configuration.schema import Seed
 
 # What can be made equal: operations of the forward pass of a training sample, in all or of the fusion part alone.

@@ -46,10 +46,10 @@ def compare_runs(config: DictConfig) -> None:
 
 def run_bakeoff(config: DictConfig) -> None:
     """A killed bake-off goes on with what is missing; one that ran out of time exits with `STAGE_ENDED`."""
-    from bakeoff.execute import OutOfTimeError
-    from bakeoff.report import track, write
+    from bakeoff.report.report import track, write
+    from bakeoff.report.terminal import print_results
     from bakeoff.run import run
-    from bakeoff.terminal import print_results
+    from bakeoff.trainings.execute import OutOfTimeError
     from data.instantiate import instantiate
     from data.types import BadInputError
 

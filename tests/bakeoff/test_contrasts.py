@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bakeoff.contrasts import Answers, judged_contrasts, plain_differences, with_pooled
 from bakeoff.methods import Terms
-from bakeoff.results import read_answered
+from bakeoff.results.contrasts import Answers, judged_contrasts, plain_differences, with_pooled
+from bakeoff.results.gather import read_answered
+from bakeoff.results.statistics import Estimate, crossed, estimate, holm
 from bakeoff.settings import Contrast
-from bakeoff.statistics import Estimate, crossed, estimate, holm
 from data.types import BadInputError
 
 SEEDS, IMAGES, QUESTIONS = 4, 50, 6

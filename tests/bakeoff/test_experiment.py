@@ -14,8 +14,8 @@ from bakeoff.methods import Method
 from bakeoff.overrides import composable
 from bakeoff.prepare import check
 from bakeoff.settings import Bakeoff
-from bakeoff.sizes import Size
-from bakeoff.trials import entries, tuning_trial
+from bakeoff.trainings.sizes import Size
+from bakeoff.trainings.trials import entries, tuning_trial
 from certify.small_data import write_small_data
 from data.instantiate import instantiate
 from fusion.build import build_model

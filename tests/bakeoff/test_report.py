@@ -11,17 +11,17 @@ import pytest
 from matplotlib.axes import Axes
 from rich.console import Console
 
-from bakeoff.contrasts import Answers, judged_contrasts, plain_differences
-from bakeoff.curves import Curve
-from bakeoff.figures import draw
-from bakeoff.map_figure import draw_map
 from bakeoff.methods import Terms
-from bakeoff.report import NO_CONTRASTS, NOT_TESTED, to_json, to_markdown
-from bakeoff.results import Results, Row
+from bakeoff.report.figures import draw
+from bakeoff.report.map_figure import draw_map
+from bakeoff.report.report import NO_CONTRASTS, NOT_TESTED, to_json, to_markdown
+from bakeoff.report.tables import heading
+from bakeoff.report.terminal import print_results
+from bakeoff.results.contrasts import Answers, judged_contrasts, plain_differences
+from bakeoff.results.curves import Curve
+from bakeoff.results.gather import Results, Row
 from bakeoff.settings import Contrast
-from bakeoff.tables import heading
-from bakeoff.terminal import print_results
-from bakeoff.tuning import Tuned
+from bakeoff.tuning.tune import Tuned
 from tests.bakeoff.test_run import markdown_tables
 
 METHODS = {"early": 0.7, "late": 0.55, "concat": 0.69}

@@ -19,11 +19,11 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from bakeoff.figures import draw
-from bakeoff.report import ONE_SEED, track
-from bakeoff.results import Results
+from bakeoff.report.figures import draw
+from bakeoff.report.report import ONE_SEED, track
+from bakeoff.report.tables import DIFFERENCES, contrast, head, heading
+from bakeoff.results.gather import Results
 from bakeoff.run import run
-from bakeoff.tables import DIFFERENCES, contrast, head, heading
 from certify.small_data import write_small_data
 from data.display.drawing import pixels
 from data.instantiate import instantiate

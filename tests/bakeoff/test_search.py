@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from bakeoff.search import Setting, TunedOption, search
+from bakeoff.tuning.search import Setting, TunedOption, search
 
 RATE = TunedOption("lr", 0.01, factor=2, least=1e-5, most=10.0)
 OTHER = TunedOption("adamw_lr", 0.003, factor=2, least=1e-5, most=10.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bakeoff.statistics import Crossed
+from bakeoff.results.statistics import Crossed
 from tests.bakeoff.simulated import SIZES, answered
 
 DRAWS = 10_000

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bakeoff.statistics import Crossed, crossed, estimate, holm, sign_flip_p, sums_by_cluster
+from bakeoff.results.statistics import Crossed, crossed, estimate, holm, sign_flip_p, sums_by_cluster
 
 IMAGES = [f"image {n // 4}" for n in range(400)]
 ALONE = [f"question {n}" for n in range(400)]

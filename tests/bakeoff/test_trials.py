@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.execute import ENDED, Runner
 from bakeoff.methods import Terms
 from bakeoff.settings import Bakeoff, Tuning
-from bakeoff.sizes import Size, costs
-from bakeoff.trials import Trial, entries, size_trial, tuning_trial
+from bakeoff.trainings.execute import ENDED, Runner
+from bakeoff.trainings.sizes import Size, costs
+from bakeoff.trainings.trials import Trial, entries, size_trial, tuning_trial
 from data.types import BadInputError
 from evaluation.costs import training_flops
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bakeoff.execute import DIVERGED, ENDED, OutOfTimeError, Runner
 from bakeoff.settings import Bakeoff, Tuning
-from bakeoff.trials import Trial
-from bakeoff.tuning import Sizer, tune
+from bakeoff.trainings.execute import DIVERGED, ENDED, OutOfTimeError, Runner
+from bakeoff.trainings.trials import Trial
+from bakeoff.tuning.tune import Sizer, tune
 from data.types import BadInputError
 
 RATE = {"option": "optimizer.lr", "start": 0.01, "factor": 2, "least": 0.0001, "most": 1.0}

@@ -27,9 +27,9 @@ import torch
 from omegaconf import OmegaConf
 
 import interfuse
-from bakeoff.execute import Runner
 from bakeoff.prepare import configuration
-from bakeoff.trials import Trial
+from bakeoff.trainings.execute import Runner
+from bakeoff.trainings.trials import Trial
 from certify import suite
 from certify.checks.resume_checks import resumed_equals_unbroken
 from certify.small_data import write_small_data

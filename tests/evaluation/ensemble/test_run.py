@@ -11,7 +11,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from bakeoff.results import read_answered
+from bakeoff.results.gather import read_answered
 from data.batching.interleave import Interleaver
 from data.sources.base import read_sample
 from data.tokenizer import Tokenizer

@@ -18,7 +18,7 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bakeoff.figures import draw as draw_bakeoff
+from bakeoff.report.figures import draw as draw_bakeoff
 from data.display import drawing
 from data.display.drawing import COLOURS, MAX_TASKS, bar_style, line_style, point_style
 from data.inspection.measures import Measures

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from bakeoff.figures import draw as draw_bakeoff
-from bakeoff.results import Results, Row
-from bakeoff.statistics import Estimate
+from bakeoff.report.figures import draw as draw_bakeoff
+from bakeoff.results.gather import Results, Row
+from bakeoff.results.statistics import Estimate
 from data.display.drawing import MAX_PIXELS, new_figure, pixels, save, save_all
 from data.display.plain_text import LONGEST, label
 from data.types import Layout

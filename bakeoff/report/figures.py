@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from bakeoff.methods import Terms
-from bakeoff.results import Results
-from bakeoff.statistics import Estimate
+from bakeoff.results.gather import Results
+from bakeoff.results.statistics import Estimate
 from data.display.drawing import COLOURS, GREY, MAX_TASKS, and_rest, new_figure, style
 from data.display.plain_text import label
 

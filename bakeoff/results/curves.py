@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from bakeoff.methods import Terms
-from bakeoff.sizes import samples_per_step
-from bakeoff.trials import Entry
+from bakeoff.trainings.sizes import samples_per_step
+from bakeoff.trainings.trials import Entry
 from data.storage.run_log import METRICS, curves
 
 # What is counted as solved: this share of the ceiling.

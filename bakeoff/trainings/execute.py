@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
-from bakeoff.trials import Trial
+from bakeoff.trainings.trials import Trial
 from data.device import cores
 from data.processes import die_with_parent
 from data.progress import Progress
@@ -22,7 +22,7 @@ from data.types import BadInputError
 from fusion.checkpoint import step_folders
 from training.steps.anomaly import AnomalyError
 
-TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
+TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
 ENDED, DIVERGED = "ended.txt", "diverged\n"
 
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from bakeoff.contrasts import Answers, Difference, Tested, judged_contrasts, plain_differences, with_pooled
-from bakeoff.curves import Curve, read_curves
 from bakeoff.methods import Terms
+from bakeoff.results.contrasts import Answers, Difference, Tested, judged_contrasts, plain_differences, with_pooled
+from bakeoff.results.curves import Curve, read_curves
+from bakeoff.results.statistics import Estimate
 from bakeoff.settings import Bakeoff
-from bakeoff.sizes import costs, samples_per_step
-from bakeoff.statistics import Estimate
-from bakeoff.trials import Entry
-from bakeoff.tuning import Tuned
+from bakeoff.trainings.sizes import costs, samples_per_step
+from bakeoff.trainings.trials import Entry
+from bakeoff.tuning.tune import Tuned
 from data.storage.run_log import METRICS, read_metrics, read_summary
 from data.types import BadInputError
 from evaluation.comparison.compare import load_run

@@ -9,7 +9,7 @@ from typing import Any
 
 from bakeoff.methods import WHOLE, Method, Terms
 from bakeoff.settings import Bakeoff
-from bakeoff.sizes import Size
+from bakeoff.trainings.sizes import Size
 
 # Option -> its tuned value.
 Values = Mapping[str, Any]

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from bakeoff.execute import Runner
 from bakeoff.methods import Method
-from bakeoff.search import Found, Setting, TunedOption, search
 from bakeoff.settings import Bakeoff
-from bakeoff.sizes import Size, size_of
-from bakeoff.trials import Trial, Values, size_trial, tuning_trial
+from bakeoff.trainings.execute import Runner
+from bakeoff.trainings.sizes import Size, size_of
+from bakeoff.trainings.trials import Trial, Values, size_trial, tuning_trial
+from bakeoff.tuning.search import Found, Setting, TunedOption, search
 from data.storage.run_log import read_summary
 from data.types import BadInputError
 from evaluation.metrics.metric_names import LOWER_IS_BETTER

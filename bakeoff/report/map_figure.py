@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bakeoff.methods import Terms
-from bakeoff.results import Results, Row
-from bakeoff.statistics import Estimate
-from bakeoff.tables import operations
+from bakeoff.report.tables import operations
+from bakeoff.results.gather import Results, Row
+from bakeoff.results.statistics import Estimate
 from data.display.drawing import new_figure
 from data.display.plain_text import label
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bakeoff.contrasts import Difference, Tested
-from bakeoff.curves import Curve, Needed, needed
 from bakeoff.methods import WHOLE, Terms
-from bakeoff.results import Results, Row
-from bakeoff.statistics import Estimate
-from bakeoff.tuning import Tuned
+from bakeoff.results.contrasts import Difference, Tested
+from bakeoff.results.curves import Curve, Needed, needed
+from bakeoff.results.gather import Results, Row
+from bakeoff.results.statistics import Estimate
+from bakeoff.tuning.tune import Tuned
 from evaluation.metrics.metric_names import number
 
 EQUAL = {

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from bakeoff.curves import Curve
-from bakeoff.results import Results
+from bakeoff.results.curves import Curve
+from bakeoff.results.gather import Results
 from data.display.drawing import GREY, MAX_TASKS, and_rest, line_style, new_figure, style
 from data.display.plain_text import label
 

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bakeoff.contrasts import Tested
-from bakeoff.report import about_contrasts
-from bakeoff.results import Results
-from bakeoff.tables import cells, contrast, head, heading
+from bakeoff.report.report import about_contrasts
+from bakeoff.report.tables import cells, contrast, head, heading
+from bakeoff.results.contrasts import Tested
+from bakeoff.results.gather import Results
 
 # Of the columns after those of the tasks.
 COSTS = ("parameters (M)", "MFLOP per sample (forward)")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bakeoff.methods import Terms
+from bakeoff.results.statistics import Estimate, crossed, estimate, holm
 from bakeoff.settings import Contrast
-from bakeoff.statistics import Estimate, crossed, estimate, holm
 from evaluation.metrics.scores import CONFIDENCE
 
 

@@ -10,15 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bakeoff.contrasts import Tested
-from bakeoff.curve_figure import draw_curves
-from bakeoff.curves import SOLVED, Curve
-from bakeoff.figures import draw
-from bakeoff.map_figure import draw_map
 from bakeoff.methods import Terms
-from bakeoff.results import Results, Row
-from bakeoff.statistics import sign_flip_p
-from bakeoff.tables import (
+from bakeoff.report.curve_figure import draw_curves
+from bakeoff.report.figures import draw
+from bakeoff.report.map_figure import draw_map
+from bakeoff.report.tables import (
     CONTRASTS,
     DIFFERENCES,
     SIGNIFICANT,
@@ -32,6 +28,10 @@ from bakeoff.tables import (
     needs,
     tuning,
 )
+from bakeoff.results.contrasts import Tested
+from bakeoff.results.curves import SOLVED, Curve
+from bakeoff.results.gather import Results, Row
+from bakeoff.results.statistics import sign_flip_p
 from data.display.drawing import Draw, attempt, pixels, save_all
 from data.storage.atomic_write import write_text
 from evaluation.metrics.metric_names import ACCURACY, CHRF, title

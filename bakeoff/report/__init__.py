@@ -1,0 +1,1 @@
+"""A comparison as pages, tables, figures and JSON."""

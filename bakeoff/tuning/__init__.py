@@ -1,0 +1,1 @@
+"""The search for the options of each method."""
