@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -30,6 +31,8 @@ from fusion.mode import switched
 from fusion.model import FusionModel
 
 Item = TypeVar("Item")
+# The attention of so many tasks is drawn: it takes as long as asking hundreds of questions.
+MOST_ATTENDED = 4
 # A column for each modality that has pictures stands between the first two.
 COLUMNS = ("task", "question", "expected", "answer", "right")
 
@@ -58,11 +61,11 @@ class Monitor:
     well.
 
     Logs to the tracker a table of about `num_examples` questions, spread evenly over and within the tasks, and what the
-    answer to one question of each task attends to, if anything (see `attended_media`). It also logs, as scalars, how
-    the attention of each layer is divided between modalities, over `mass_samples` questions of each task (see
-    `attention_mass`). The questions are the same at every step. An answer may have `max_new_tokens`; None: as many as
-    the longest expected one and its end. `image_cell(pixels)` and `audio_cell(samples, rate)` make the cells of the
-    tracker's tables; without them cells are words.
+    answer to one question of each task, of four at most, attends to, if anything (see `attended_media`). It also logs,
+    as scalars, how the attention of each layer is divided between modalities, over `mass_samples` questions of each
+    task (see `attention_mass`). The questions are the same at every step. An answer may have `max_new_tokens`; None: as
+    many as the longest expected one and its end. `image_cell(pixels)` and `audio_cell(samples, rate)` make the cells of
+    the tracker's tables; without them cells are words.
     """
 
     def __init__(
@@ -215,7 +218,7 @@ class Monitor:
         self, model: FusionModel, chosen: Mapping[str, Sequence[Prediction]]
     ) -> list[tuple[str, list[Attended]]]:
         examples = []
-        for number, (name, found) in enumerate(item for item in chosen.items() if item[1]):
+        for number, (name, found) in enumerate(islice((item for item in chosen.items() if item[1]), MOST_ATTENDED)):
             prediction = found[number % len(found)]
             media = attended_media(model, self._interleaver, prediction.sample)
             verdict = "right" if prediction.correct else f"expected {prediction.expected!r}"
