@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from bakeoff.contrasts import Answers, judged_contrasts, plain_differences
 from bakeoff.figures import draw
-from bakeoff.report import NO_CONTRASTS, NOT_TESTED, TITLES, to_json, to_markdown
+from bakeoff.report import NO_CONTRASTS, NOT_TESTED, TITLES, to_json, to_markdown, write
 from bakeoff.results import Results, Row
 from bakeoff.settings import BUDGETS, Contrast
 from bakeoff.terminal import print_results
@@ -189,3 +190,11 @@ def test_a_difference_that_was_tested_the_other_way_round_is_turned() -> None:
     expected, found = (points(draw(results).axes[1])["late (equal flops)"] for results in (straight, turned))
     assert found == pytest.approx(expected)
     assert expected[1] < 0
+
+
+def test_a_bake_off_is_a_page_too(tmp_path: Path) -> None:
+    write(simulated(3, CONTRASTS), tmp_path)
+    page = (tmp_path / "bakeoff.html").read_text(encoding="utf-8")
+    assert "Primary contrasts</h2>" in page
+    assert page.count("data:image/png;base64,") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {f"bakeoff.{end}" for end in ("md", "json", "png", "html")}
