@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from playwright.sync_api import Browser, Error, Page, sync_playwright
@@ -26,9 +27,9 @@ from data.storage.npm import cached, tarball
 from data.types import BadInputError
 
 PACKAGE = "@sparticuz/chromium@153.0.0"
-# What it brings next to the program: graphics in software have to lie there.
-BESIDE = {"swiftshader": ".", "al2023": ".", "fonts": "."}
 ON_PATH = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Milliseconds; a machine may be busy with other tests.
+TIMEOUT = 180_000
 FETCH = "fetch one with: python -m tests.chromium"
 
 
@@ -57,6 +58,7 @@ def _unpack(folder: Path) -> None:
             assert member is not None
             return brotli.decompress(member.read())
 
+        # Graphics in software have to lie next to the program; then libraries and fonts.
         for name in ("swiftshader", "al2023", "fonts"):
             with tarfile.open(fileobj=io.BytesIO(content(f"{name}.tar"))) as archive:
                 archive.extractall(folder, filter="data")
@@ -72,28 +74,34 @@ def launched() -> Iterator[Browser]:
     program = folder / "chromium" if folder.is_dir() else next((Path(p) for p in map(shutil.which, ON_PATH) if p), None)
     if program is None:
         _absent(f"there is no Chromium; {FETCH}")
-        return
     own = {"LD_LIBRARY_PATH": str(folder / "lib"), "FONTCONFIG_PATH": str(folder)} if folder.is_dir() else {}
     with sync_playwright() as playwright:
         try:
-            browser = playwright.chromium.launch(executable_path=program, env={**os.environ, **own}, timeout=60_000)
+            browser = playwright.chromium.launch(executable_path=program, env={**os.environ, **own}, timeout=TIMEOUT)
         except Error as error:
             _absent(f"{program} does not start: {str(error).splitlines()[0]}")
         yield browser
         browser.close()
 
 
-def _absent(reason: str) -> None:
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+def _absent(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @dataclass
 class Opened:
-    """A page, what its console complains of, and what it asked for beyond itself."""
+    """A page, what its console complains of, and every address that it asked for."""
 
     page: Page
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+
+    @property
+    def beyond_itself(self) -> list[str]:
+        """What it asked for that is neither the page nor inside it."""
+        return [url for url in self.requests if url != self.page.url and not url.startswith("data:")]
 
 
 @contextmanager
@@ -102,13 +110,13 @@ def opened(browser: Browser, path: Path, dark: bool = False, width: int = 1200) 
     context = browser.new_context(
         offline=True, color_scheme="dark" if dark else "light", viewport={"width": width, "height": 800}
     )
+    context.set_default_timeout(TIMEOUT)
     found = Opened(context.new_page())
     address = path.resolve().as_uri()
     found.page.on("console", lambda message: found.errors.append(message.text) if message.type == "error" else None)
     found.page.on("pageerror", lambda error: found.errors.append(str(error)))
     found.page.on("request", lambda request: found.requests.append(request.url))
     found.page.goto(address)
-    found.requests = [url for url in found.requests if url != address and not url.startswith("data:")]
     try:
         yield found
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from rich.console import Console
 from bakeoff.methods import Terms
 from bakeoff.report.figures import draw
 from bakeoff.report.map_figure import draw_map
-from bakeoff.report.report import NO_CONTRASTS, NOT_TESTED, to_json, to_markdown
+from bakeoff.report.report import NO_CONTRASTS, NOT_TESTED, to_json, to_markdown, write
 from bakeoff.report.tables import heading
 from bakeoff.report.terminal import print_results
 from bakeoff.results.contrasts import Answers, judged_contrasts, plain_differences
@@ -272,3 +273,11 @@ def test_the_map_has_a_panel_for_each_terms_and_the_numbers_of_the_tables() -> N
     for axes, terms in zip(figure.axes, results.differences, strict=True):
         texts = [text.get_text().split()[0] for text in axes.texts]
         assert texts == [f"{100 * row.scores['typed'].value:.0f}" for row in results.rows if row.terms == terms]
+
+
+def test_a_bake_off_is_a_page_too(tmp_path: Path) -> None:
+    write(simulated(3, CONTRASTS), tmp_path)
+    page = (tmp_path / "bakeoff.html").read_text(encoding="utf-8")
+    assert "Primary contrasts</h2>" in page
+    assert page.count("data:image/png;base64,") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {f"bakeoff.{end}" for end in ("md", "json", "png", "html")}

@@ -66,6 +66,9 @@ def test_files_and_terminal_show_the_same_numbers(runs: Path) -> None:
     assert content["groups"][0]["tasks"]["easy_vqa/typed"]["mean"] == pytest.approx(0.91)
     assert content["groups"][0]["seeds"] == [0, 1, 2]
     assert content["groups"][0]["model"]["parameters"]["mean"] == 1_234_567
+    page = (folder / "compare.html").read_text(encoding="utf-8")
+    assert "91.0 (90.0-92.0)</td>" in page
+    assert page.count("data:image/png;base64,") == 1, "its figure"
     with Image.open(folder / "compare.png") as picture:
         assert 600 <= picture.width <= 2000
     console = Console(width=80, record=True, quiet=False, file=(runs / "out.txt").open("w", encoding="utf-8"))

@@ -18,6 +18,7 @@ from evaluation.reports.recall_figure import draw_curves, recall_pictures
 from evaluation.retrieval.answers import retrieval_rows, words_of
 from evaluation.retrieval.embedding import Embedded
 from evaluation.retrieval.evaluate import RetrievalSettings, directions, evaluate_retrieval
+from evaluation.retrieval.examples import class_examples, retrieval_examples
 from evaluation.settings import Bootstrap
 from tests.training.aligned import AlignedMemory, aligned_model, reader
 
@@ -57,6 +58,28 @@ def test_every_query_says_its_rank_and_what_came_first() -> None:
         ],
         "metadata": {"kind": "odd"},
     }
+
+
+def test_a_page_shows_queries_that_found_theirs_first_and_others() -> None:
+    """The pictures of above: what came first is shown where it is not what belongs to the query."""
+    images = embedded_of([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    texts = embedded_of([[0.9, 0, 0.8], [0.5, 0.6, 0.7], [0.1, 0.8, 0.2]])
+    embedded, samples = {IMAGE: images, "text": texts}, [pair(number) for number in range(3)]
+    shown = retrieval_examples("pairs", directions(embedded)["image_to_text"], embedded, samples)
+    assert [example.verdict for example in shown] == [f"right candidate at rank {rank} of 3" for rank in (1, 2, 3)]
+    first, second, _ = shown
+    assert first.given == {"query": [samples[0].segments[0]], "belongs to it": [samples[0].segments[1]]}
+    assert second.given["belongs to it"] == [Text("caption 1")]
+    assert second.given["found first"] == [Text("caption 2")]
+    assert second.facts == {"sample": "row 1", "found first": "row 2, similarity 0.800"}
+
+
+def test_a_page_shows_media_with_their_classes() -> None:
+    samples = [pair(number) for number in range(4)]
+    right, wrong = class_examples("pairs/image_to_kind", IMAGE, samples[:2], ["even", "odd"], ["even", "even"])
+    assert (right.verdict, right.facts["given class"], right.facts["sample"]) == ("right", "even", "row 0")
+    assert (wrong.verdict, wrong.facts["given class"], wrong.facts["expected class"]) == ("wrong", "even", "odd")
+    assert wrong.given == {"given": [samples[1].segments[0]]}
 
 
 def test_of_several_right_candidates_the_best_placed_is_expected() -> None:
