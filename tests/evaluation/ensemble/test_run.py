@@ -21,10 +21,10 @@ from evaluation.answering.reply import reply
 from evaluation.ensemble.averaging import probabilities
 from evaluation.ensemble.facts import summed
 from evaluation.ensemble.members import Member
-from evaluation.ensemble.run import evaluate_ensemble
+from evaluation.ensemble.run import common_evaluation, evaluate_ensemble
 from evaluation.reports.answers import read_answers
 from evaluation.reports.report import read_report
-from evaluation.run import evaluate_checkpoint
+from evaluation.run import Evaluated, evaluate_checkpoint
 from fusion.build import build_model
 from fusion.checkpoint import load_model
 from fusion.model import FusionModel
@@ -56,13 +56,24 @@ def runs(trained: Parts, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return {name: folder / name for name in ("first", "second", "deaf")}
 
 
-def test_a_run_with_itself_is_the_run(runs: dict[str, Path], tmp_path: Path) -> None:
-    alone = evaluate_checkpoint(runs["first"], TYPED_ALONE, tmp_path / "alone", progress=False)
+@pytest.fixture(scope="module")
+def alone(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """The trained run by itself."""
+    return evaluate_checkpoint(runs["first"], TYPED_ALONE, tmp_path_factory.mktemp("alone"), progress=False)
+
+
+@pytest.fixture(scope="module")
+def both(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """The trained run with the other."""
+    members = [runs["first"], runs["second"]]
+    return evaluate_ensemble(members, TYPED_ALONE, tmp_path_factory.mktemp("both"), progress=False)
+
+
+def test_a_run_with_itself_is_the_run(runs: dict[str, Path], alone: Evaluated, tmp_path: Path) -> None:
     twice = evaluate_ensemble([runs["first"]] * 2, TYPED_ALONE, tmp_path / "twice", progress=False)
     for key in ("tasks", "breakdown", "confusion", "clusters", "context"):
         assert twice.report[key] == alone.report[key]
-    rows = [read_answers(tmp_path / name)["typed"] for name in ("alone", "twice")]
-    assert rows[1] == rows[0]
+    assert read_answers(twice.folder) == read_answers(alone.folder)
     for member in twice.report["ensemble"]["members"]:
         assert member["tasks"] == twice.report["tasks"]
     model, double = alone.report["model"], twice.report["model"]
@@ -71,16 +82,15 @@ def test_a_run_with_itself_is_the_run(runs: dict[str, Path], tmp_path: Path) -> 
     assert double["flops"]["inference"] == pytest.approx(2 * model["flops"]["inference"])
     assert twice.report["train"] == {"seconds": 20.0, "steps": 40, "tokens": 4000}
     assert twice.report["provenance"]["data_hash"] == alone.report["provenance"]["data_hash"]
+    with pytest.raises(BadInputError, match=r"holds report\.json already"):
+        evaluate_ensemble([runs["first"]] * 2, TYPED_ALONE, twice.folder, progress=False)
 
 
-def test_a_bakeoff_reads_it_as_it_reads_a_run(runs: dict[str, Path], tmp_path: Path) -> None:
-    evaluate_checkpoint(runs["first"], TYPED_ALONE, tmp_path / "alone", progress=False)
-    evaluate_ensemble([runs["first"], runs["second"]], TYPED_ALONE, tmp_path / "both", progress=False)
-    found = read_answered({"one": [tmp_path / "alone"], "two": [tmp_path / "both"]})
+def test_a_bakeoff_reads_it_as_it_reads_a_run(alone: Evaluated, both: Evaluated) -> None:
+    found = read_answered({"one": [alone.folder], "two": [both.folder]})
     assert found.values["typed"]["one"].shape == found.values["typed"]["two"].shape == (1, 16)
-    report = read_report(tmp_path / "both")
-    assert report is not None
-    assert (tmp_path / "both" / "report.md").is_file()
+    report = read_report(both.folder)
+    assert report == both.report
     assert found.values["typed"]["two"].mean() == report["tasks"]["typed"]["accuracy"]["value"]
 
 
@@ -98,16 +108,23 @@ def mean_by_hand(folders: list[Path], interleavers: list[Interleaver], sample: A
 
 
 def test_two_members_answer_by_the_mean_of_their_probabilities(
-    runs: dict[str, Path], trained: Parts, tmp_path: Path
+    runs: dict[str, Path], trained: Parts, both: Evaluated
 ) -> None:
     members = [runs["first"], runs["second"]]
-    evaluate_ensemble(members, TYPED_ALONE, tmp_path / "both", progress=False)
     source = Colours("typed", 8)
-    for row in read_answers(tmp_path / "both")["typed"]:
+    for row in read_answers(both.folder)["typed"]:
         sample = read_sample(source, int(row["id"]), np.random.default_rng(0))
         mean = mean_by_hand(members, [trained[2]] * 2, sample)
         assert row["answer"] == CANDIDATES[int(mean.argmax())]
         assert row["expected"] == reply(sample.messages[-1])
+
+
+def test_the_page_has_a_row_for_each_member(both: Evaluated) -> None:
+    page = (both.folder / "report.md").read_text(encoding="utf-8")
+    assert "## Members" in page
+    assert "| colours/first, step 20 | " in page
+    assert "| colours/second, step 20 | " in page
+    assert "the largest mean probability" in page
 
 
 def test_a_member_without_sound_gets_none_and_the_others_do(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -116,12 +133,12 @@ def test_a_member_without_sound_gets_none_and_the_others_do(runs: dict[str, Path
     first, second = evaluated.report["ensemble"]["members"]
     assert (first["withheld"], second["withheld"]) == (["audio"], [])
     assert evaluated.report["withheld"] == [], "one of them hears"
-    assert "audio" not in first["model"]["flops"]["by_part"]
+    assert "audio_encoder" not in first["model"]["flops"]["by_part"]
     total, parts_of = (
         evaluated.report["model"]["flops"]["by_part"],
         [m["model"]["flops"]["by_part"] for m in (first, second)],
     )
-    assert total["audio"] == parts_of[1]["audio"]
+    assert total["audio_encoder"] == parts_of[1]["audio_encoder"]
     assert total["fusion"] == pytest.approx(parts_of[0]["fusion"] + parts_of[1]["fusion"])
     assert evaluated.report["provenance"]["run"] == "ensemble/deaf+first"
 
@@ -141,11 +158,13 @@ def test_members_that_stored_other_questions_are_refused(runs: dict[str, Path], 
     with pytest.raises(BadInputError, match=r"other.*: was evaluated on other questions than .*first.*; choose one"):
         evaluate_ensemble([runs["first"], tmp_path / "other"], output=tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
+    members = [load_model(path) for path in (runs["first"], tmp_path / "other")]
+    assert common_evaluation(members, TYPED_ALONE) == TYPED_ALONE, "what is given is asked of all"
     stored["evaluation"] |= {"batch_size": 3}
     stored["evaluation"]["tasks"]["easy_vqa"] |= {"max_samples": 6}
     save_run(tmp_path / "same", trained[0], trained[1], stored=stored)
-    evaluate_ensemble([runs["first"], tmp_path / "same"], output=tmp_path / "out", progress=False)
-    evaluate_ensemble([runs["first"], tmp_path / "other"], TYPED_ALONE, tmp_path / "given", progress=False)
+    members[1] = load_model(tmp_path / "same")
+    assert common_evaluation(members, None) == members[0].config.evaluation, "the same questions in other batches"
 
 
 @pytest.mark.parametrize(
@@ -171,12 +190,6 @@ def test_what_an_ensemble_cannot_do_is_refused(
     options = {"output": tmp_path / "out", **changes, "evaluation": TYPED_ALONE | changes.get("evaluation", {})}
     with pytest.raises(BadInputError, match=message):
         evaluate_ensemble([runs["first"]] * number, progress=False, **options)
-
-
-def test_nothing_is_overwritten(runs: dict[str, Path], tmp_path: Path) -> None:
-    evaluate_ensemble([runs["first"]] * 2, TYPED_ALONE, tmp_path, progress=False)
-    with pytest.raises(BadInputError, match=r"holds report\.json already"):
-        evaluate_ensemble([runs["first"]] * 2, TYPED_ALONE, tmp_path, progress=False)
 
 
 def test_costs_are_added_up_and_unknown_if_one_is() -> None:

@@ -93,3 +93,11 @@ def test_a_file_for_built_in_data_is_told_where_it_belongs() -> None:
     told = "evaluate.py checkpoint=RUN data.evaluation=FILE asks a run"
     assert line == f"data.evaluation: no such option without data=manifest; {told}"
     assert "nearest" in _unknown_option("data.evaluatoin", "train", ["data=manifest", "data.evaluatoin=F"])
+
+
+def test_several_checkpoints_are_an_ensemble(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = main.run([f"checkpoint=[{run},{run}/checkpoints/step_20]", f"output={tmp_path / 'both'}", "device=cpu"])
+    assert [member["step"] for member in found.report["ensemble"]["members"]] == [20, 20]
+    assert f"{tmp_path}/both/report.md" in capsys.readouterr().out
+    with pytest.raises(BadInputError, match=r"^checkpoint=\[\]: names no run"):
+        main.run(["checkpoint=[]", f"output={tmp_path / 'none'}"])
