@@ -274,6 +274,36 @@ class MatchPairsOptions(Options):
     device: Device
 
 
+class BudgetOptions(Options):
+    """`budget` of leaderboard.py: what runs were held to."""
+
+    inference_flops: Positive | None = None
+    fusion_flops: Positive | None = None
+    total_flops: Positive | None = None
+    parameters: Positive | None = None
+    steps: Positive | None = None
+    seconds: Positive | None = None
+
+
+class LeaderboardOptions(Options):
+    """The root of leaderboard.py."""
+
+    add: FilePath | list[FilePath] | None = None
+    name: FolderName | None = None
+    files: Folder
+    page: FilePath
+    data_set: Text | None = None
+    method: Text | None = None
+    budget: BudgetOptions
+    reference: Text | None = None
+    made_by: Text | None = None
+    commit: Text | None = None
+    command: Text | None = None
+    machine: Text | None = None
+    date: Text | None = None
+    note: Text | None = None
+
+
 ROOTS: dict[str, type[Options]] = {
     "train": TrainOptions,
     "certify": CertifyOptions,
@@ -285,5 +315,9 @@ ROOTS: dict[str, type[Options]] = {
     "compare": CompareOptions,
     "dashboard": DashboardOptions,
     "prepare_data": PrepareDataOptions,
+<<<<<<< HEAD
     "match_pairs": MatchPairsOptions,
+=======
+    "leaderboard": LeaderboardOptions,
+>>>>>>> v-agree
 }
