@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from data.device import choose_device
+from data.media.given import Content, given
 from data.types import TEXT, AlignedSample, BadInputError, Modality, Segment
 from evaluation.insight.explanation import Explanation
 from evaluation.retrieval.embedding import check_shared_space, embed
 from scripts.question import explained
-from data.media.given import Content, given
 from serving.session import Session
 
 

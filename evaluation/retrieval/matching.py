@@ -20,7 +20,7 @@ from data.batching.interleave import Interleaver
 from data.randomness import generator
 from data.storage.atomic_write import write_text
 from data.types import AlignedSample, BadInputError, Modality
-from evaluation.retrieval.embedding import Embedded, check_shared_space, embed
+from evaluation.retrieval.embedding import check_shared_space, embed
 from evaluation.retrieval.frozen_baseline import frozen_modalities, pooled_features
 from fusion.model import FusionModel
 

@@ -14,12 +14,12 @@ from torch import Tensor
 
 import interfuse
 from certify.small_data import write_small_data
+from data.media.given import given
 from data.media.image import read_image
 from data.types import AlignedSample, Media, Message, Sample, Segment, Text
 from evaluation.insight.explanation import explain
 from evaluation.retrieval.embedding import embed
 from scripts.generate import main as generate
-from data.media.given import given
 from serving.session import Session
 from tests.evaluation.colours import RATE, learn, parts, whistle
 from tests.evaluation.saved_run import save_run
