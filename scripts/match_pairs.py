@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # before a `scripts` that lies on PYTHONPATH
 
+from data.configuration.overrides import MANIFESTS
 from scripts.entry import entry_point
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@entry_point("match_pairs", paths=("checkpoint", "train", "validation_file", "evaluation", "output"))
+@entry_point("match_pairs", paths=("checkpoint", "output", *MANIFESTS))
 def main(config: DictConfig) -> None:
     """Embeds the rows of each manifest and writes train.jsonl, test.jsonl and, if it is given, validation.jsonl."""
     from data.device import choose_device
@@ -27,12 +28,11 @@ def main(config: DictConfig) -> None:
     folder = Path(config.output).expanduser()
     if folder.exists():
         raise BadInputError(f"output={folder}: exists already, and nothing is overwritten; choose another folder")
-    held = config.hold_out
-    files = {"train": (config.train, held), "validation": (config.validation_file, None)}
-    files["test"] = (config.evaluation, None)
+    data = config.data
+    files = {"train": data.train, "validation": data.validation_file, "test": data.evaluation}
     sources = {
-        name: ManifestSource(path, words=config.words, only_held_out=share)
-        for name, (path, share) in files.items()
+        name: ManifestSource(path, words=data.words, only_held_out=data.hold_out if name == "train" else None)
+        for name, path in files.items()
         if path is not None
     }
     session = Session.load(Path(config.checkpoint).expanduser(), choose_device(config.device), config.which)

@@ -256,16 +256,22 @@ class PrepareDataOptions(Options):
     seed: Seed
 
 
-class MatchPairsOptions(Options):
-    """The root of match_pairs.py."""
+class MatchPairsDataOptions(Options):
+    """`data` of match_pairs.py."""
 
-    checkpoint: FilePath
-    which: Literal["newest", "best"]
     train: FilePath
     hold_out: Annotated[Number, Field(gt=0, lt=1)] | None = None
     validation_file: FilePath | None = None
     evaluation: FilePath
     words: Literal["text", "sentence"]
+
+
+class MatchPairsOptions(Options):
+    """The root of match_pairs.py."""
+
+    checkpoint: FilePath
+    which: Literal["newest", "best"]
+    data: MatchPairsDataOptions
     modalities: Annotated[list[Text], Field(min_length=2, max_length=2)]
     features: Literal["aligned", "frozen"]
     pairs: Count
@@ -315,9 +321,6 @@ ROOTS: dict[str, type[Options]] = {
     "compare": CompareOptions,
     "dashboard": DashboardOptions,
     "prepare_data": PrepareDataOptions,
-<<<<<<< HEAD
     "match_pairs": MatchPairsOptions,
-=======
     "leaderboard": LeaderboardOptions,
->>>>>>> v-agree
 }

@@ -27,6 +27,7 @@ from data.synthesisers.piper import PiperVoices
 from data.types import BadInputError
 from scripts.train import main
 from tests.data.emoji_packages import fill_cache
+from tests.evaluation.retrieval.random_vectors import write_vectors
 
 CONF = Path(str(conf.__file__)).parent
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
@@ -37,8 +38,7 @@ BASELINES = {
     "emoji_alignment_pretrained": {"emoji/image_to_sentence", "emoji/sentence_to_image"},
     "pairs_pretrained": {"manifest/image_to_sentence", "manifest/sentence_to_image"},
 }
-# Experiments on files of one's own, with the kind of their rows.
-OWN_DATA = {"pairs_pretrained": "aligned"}
+WIDTH = 128  # of the vectors that `matching` reads
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +96,13 @@ def short_run(tmp_path: Path, *overrides: str) -> Path:
 
 
 def own_data(experiment: str, tmp_path: Path) -> list[str]:
-    """What an experiment on files of one's own is given: pictures with words."""
-    if experiment not in OWN_DATA:
+    """What an experiment on files of one's own is given: pictures with words, or vectors of both."""
+    if experiment == "pairs_pretrained":
+        manifest = write_small_data(tmp_path / "data", ("image",), "aligned")
+    elif experiment == "matching":
+        manifest = write_vectors(tmp_path / "data", "rows", WIDTH)
+    else:
         return []
-    manifest = write_small_data(tmp_path / "data", ("image",), OWN_DATA[experiment])
     return [f"data.{name}={manifest}" for name in ("train", "validation_file", "evaluation")]
 
 

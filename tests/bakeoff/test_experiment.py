@@ -21,11 +21,13 @@ from data.instantiate import instantiate
 from fusion.build import build_model
 
 NAMES = sorted(path.stem for path in (Path(str(conf.__file__)).parent / "experiment" / "bakeoff").glob("*.yaml"))
+# Experiments on files of one's own, with those that they need.
+OWN_FILES = {"manifest": ("train", "evaluation"), "frozen": ("train", "evaluation", "validation_file")}
 
 
 def configured(name: str) -> Bakeoff:
     """The settings of an experiment, with files where it needs some."""
-    files = ("data.train=rows.jsonl", "data.evaluation=rows.jsonl") if name == "manifest" else ()
+    files = [f"data.{kind}=rows.jsonl" for kind in OWN_FILES.get(name, ())]
     with initialize_config_module("conf", version_base="1.3"):
         config = compose("compare", overrides=[f"experiment=bakeoff/{name}", *files])
     found = instantiate(config.bakeoff, "bakeoff")

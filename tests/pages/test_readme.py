@@ -41,6 +41,7 @@ from data.synthesisers.piper import PiperVoices
 from data.types import NotInstalledError
 from scripts.error_lines import CONF
 from tests.data.emoji_packages import fill_cache
+from tests.evaluation.retrieval.random_vectors import write_vectors
 from tests.pages.examples import REPOSITORY, Example, examples, json_blocks, python_blocks, read
 from tests.pages.examples import files as written
 from tests.pages.small_examples import small
@@ -54,6 +55,8 @@ OF_PACKAGE = [textwrap.dedent("\n".join(re.findall("^(?: {4}.*)?$", interfuse.__
 PYTHON = [block for page in PAGES for block in python_blocks(read(page))] + OF_PACKAGE
 # What stands for the rest of a command.
 REST = {"train.py": ["data.train=train.jsonl", "data.validation_file=validation.jsonl", "data.evaluation=test.jsonl"]}
+# What experiments on files of one's own are trained on.
+OWN_PAIRS = {"pairs_pretrained": ["data.train=pairs.jsonl", "data.evaluation=test_pairs.jsonl"]}
 PACKAGE_MISSING = "pip install 'interfuse["
 REFUSED, INTERRUPTED = 2, 130
 EXPORTED = "exported/emoji"  # written by one example, read by others
@@ -95,6 +98,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / f"{name}.jsonl").write_text("".join(lines[place * NUM_ROWS : (place + 1) * NUM_ROWS]))
     lines = (folder / "test.jsonl").read_text().splitlines(keepends=True)
     (folder / "pictures.jsonl").write_text("".join(line for line in lines if "png" in line and "wav" not in line))
+    for name in ROWS["messages"]:
+        write_vectors(folder / "matching", name, width=128)
     for name, content in written(read("docs/usage.md")).items():
         (folder / name).write_text(content)
     shutil.copy(next((folder / "messages").glob("*.png")), folder / "shape.png")
@@ -120,7 +125,8 @@ def run_of(path: str, files: Path, runs: dict[str, Path]) -> Path:
     if path not in runs:
         name = Path(path).parent.name
         own = ["data=manifest", *REST["train.py"]]
-        runs[path] = trained(files, name or "ROOT", own if name in ("", "NAME") else [f"experiment={name}"])
+        options = own if name in ("", "NAME") else [f"experiment={name}", *OWN_PAIRS.get(name, ())]
+        runs[path] = trained(files, name or "ROOT", options)
     return runs[path]
 
 

@@ -1,4 +1,4 @@
-"""Tasks of lm-eval on files that a test writes, about the colours of `tests.evaluation.colours`; and our own questions."""
+"""Tasks of lm-eval on files that a test writes, about the colours of `tests.evaluation.colours`; and our questions."""
 
 from __future__ import annotations
 
