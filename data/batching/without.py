@@ -82,10 +82,10 @@ def check_removed(removed: Collection[Modality], sources: Collection[Source]) ->
 
     Where a source does not say what it holds, nothing is refused.
     """
-    held = [getattr(item.source if isinstance(item, Without) else item, "modalities", None) for item in sources]
-    if any(modalities is None for modalities in held):
+    held = [item.source if isinstance(item, Without) else item for item in sources]
+    if not all(hasattr(item, "modalities") for item in held):
         return
-    known = sorted(set().union(*held))
+    known = sorted({name for item in held for name in getattr(item, "modalities", ())})
     for name in removed:
         if name not in known:
             raise BadInputError(
