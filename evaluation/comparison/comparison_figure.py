@@ -15,7 +15,7 @@ from data.display.plain_text import label
 from evaluation.comparison.compare import Group, Spread, task_metrics, task_names
 from evaluation.comparison.comparison_table import COSTS
 from evaluation.metrics.metric_names import LOWER_IS_BETTER, is_share, number, title
-from evaluation.reports.figures import errors
+from evaluation.reports.figures.scores import errors
 
 # Panels next to one another, rows of a panel, characters of a name and of a line of it.
 PANELS, MAX_GROUPS, LONGEST_NAME, LINE = 4, 40, 70, 40

@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from data.display.drawing import GREY, MAX_TASKS, Draw, and_rest, bar_style, new_figure, point_style, style
 from data.display.plain_text import label
-from evaluation.reports.figures import WIDTH, errors
+from evaluation.reports.figures.scores import WIDTH, errors
 from evaluation.reports.markdown import percent, table
 
 TITLE = "Agreement and conflict"

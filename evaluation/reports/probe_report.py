@@ -14,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 from data.display.drawing import GREY, MAX_TASKS, Draw, and_rest, line_style, new_figure, style
 from data.display.plain_text import label
 from evaluation.metrics.metric_names import ACCURACY, WORDS, is_share, number, title, unit
-from evaluation.reports.figures import WIDTH, errors
+from evaluation.reports.figures.scores import WIDTH, errors
 from evaluation.reports.markdown import escaped, percent, table
 
 ROBUSTNESS = "Robustness to corruption"

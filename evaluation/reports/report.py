@@ -34,14 +34,14 @@ from evaluation.reports.accuracy_report import (
 from evaluation.reports.agreement_report import agreement_lines, agreement_pictures
 from evaluation.reports.answers import write_answers
 from evaluation.reports.ensemble_report import ensemble_lines
-from evaluation.reports.figures import breakdown_by_field, pictures
+from evaluation.reports.figures.free_text import spread_pictures
+from evaluation.reports.figures.recall import recall_pictures
+from evaluation.reports.figures.scores import breakdown_by_field, pictures
+from evaluation.reports.figures.space import space_pictures
 from evaluation.reports.free_text import example_lines
-from evaluation.reports.free_text_figures import spread_pictures
 from evaluation.reports.markdown import code, escaped, percent, table
 from evaluation.reports.origin import commands_of, facts_of
 from evaluation.reports.probe_report import probe_lines, probe_pictures
-from evaluation.reports.recall_figure import recall_pictures
-from evaluation.reports.retrieval_figures import space_pictures
 from evaluation.reports.terminal import cell_text, marked_up
 from evaluation.skipped_rows import skipped_lines
 
@@ -130,8 +130,8 @@ def write_report(
     found = attempt("all figures", lambda: all_pictures(report, metrics))
     markdown = to_markdown(report, save_all(found or {}, folder / "figures"))
     write_text(folder / "report.md", markdown)
-    origin = {"commands": commands_of(report), "facts": facts_of(report)}
-    write_page(folder / "report.html", markdown, **origin, examples=examples)
+    commands, facts = commands_of(report), facts_of(report)
+    write_page(folder / "report.html", markdown, commands=commands, facts=facts, examples=examples)
 
 
 def all_pictures(report: Mapping[str, Any], metrics: Path | None) -> dict[str, tuple[str, Draw]]:

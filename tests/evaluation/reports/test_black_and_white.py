@@ -26,7 +26,7 @@ from data.inspection.pages.figures import draw_answers, draw_lengths
 from data.types import Layout
 from evaluation.insight.attribution import GRADIENT, Region
 from evaluation.insight.explanation import Explanation, draw_explanation
-from evaluation.reports.figures import draw_scores
+from evaluation.reports.figures.scores import draw_scores
 from evaluation.reports.report import all_pictures
 from tests.bakeoff.test_report import CONTRASTS, simulated
 from tests.evaluation.reports.test_drawing import hostile, hostile_curves

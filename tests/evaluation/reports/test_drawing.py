@@ -214,7 +214,7 @@ def test_numbers_are_there_when_a_picture_fails(
         assert "accuracy" in (tmp_path / "report.md").read_text(encoding="utf-8")
         raise RuntimeError("no\nink")
 
-    monkeypatch.setattr("evaluation.reports.figures.draw_scores", fails)
+    monkeypatch.setattr("evaluation.reports.figures.scores.draw_scores", fails)
     with caplog.at_level(logging.WARNING):
         write_report(report, tmp_path, answers=[{"task": "a", "answer": "half \ud83d"}])
     (record,) = caplog.records

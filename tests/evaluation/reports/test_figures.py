@@ -9,7 +9,7 @@ from PIL import Image
 
 from data.display.drawing import save_all
 from data.storage import run_log
-from evaluation.reports.figures import (
+from evaluation.reports.figures.scores import (
     MAX_ROWS,
     confusion_table,
     draw_breakdown,

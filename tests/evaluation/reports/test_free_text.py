@@ -21,7 +21,7 @@ from evaluation.answering.predict import Prediction
 from evaluation.answering.reply import reply
 from evaluation.metrics.scores import main_metric
 from evaluation.reports.answers import answer_rows
-from evaluation.reports.figures import draw_breakdown, pictures
+from evaluation.reports.figures.scores import draw_breakdown, pictures
 from evaluation.reports.report import print_table, read_report, write_report
 from evaluation.scoring import evaluate
 from evaluation.settings import Bootstrap, Robustness, Settings

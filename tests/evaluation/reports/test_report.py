@@ -10,7 +10,7 @@ from rich.console import Console
 from data.types import BadInputError
 from evaluation.conditions import column_head, condition_name, context_of_report
 from evaluation.reports import report as report_module
-from evaluation.reports.figures import draw_scores
+from evaluation.reports.figures.scores import draw_scores
 from evaluation.reports.report import (
     choose_folder,
     keep_old_report,

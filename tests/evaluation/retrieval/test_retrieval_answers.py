@@ -14,7 +14,7 @@ from data.types import AUDIO, IMAGE, SENTENCE, AlignedSample, Media, Text
 from evaluation.metrics.ranking import best, chance_curve, curve_points, ranks
 from evaluation.metrics.scores import bootstrap
 from evaluation.monitors.alignment_monitor import COLUMNS, AlignmentMonitor
-from evaluation.reports.recall_figure import draw_curves, recall_pictures
+from evaluation.reports.figures.recall import draw_curves, recall_pictures
 from evaluation.retrieval.answers import retrieval_rows, words_of
 from evaluation.retrieval.embedding import Embedded
 from evaluation.retrieval.evaluate import RetrievalSettings, directions, evaluate_retrieval

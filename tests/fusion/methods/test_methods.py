@@ -321,31 +321,3 @@ def test_layers_apart_cost_less_and_weights_apart_cost_the_same() -> None:
     assert operations(ConcatFusion, weights="shared") == operations(ConcatFusion)
     cross = partial(CrossAttentionFusion, **CROSS)
     assert operations(cross, weights="shared") == operations(cross)
-
-
-@pytest.mark.parametrize(
-    ("fusion", "options", "message"),
-    [
-        (MidFusion, {"fusion_layer": 2}, "fusion_layer=2 must be from 0 to num_layers - 1 = 1"),
-        (BottleneckFusion, {"num_bottlenecks": 0}, "num_bottlenecks=0 must be 1 or more"),
-        (BottleneckFusion, {"fusion_layer": 2}, "fusion_layer=2 must be from 0"),
-        (EarlyFusion, {"weights": "own"}, "weights='own' must be one of shared, per_modality, or a list of these"),
-        (MidFusion, {"weights": ["shared"] * 3}, r"weights=\[.*\] must be one for each of num_layers=2"),
-        (MixtureOfTransformers, {"weights": "shared"}, "weights='shared' must be per_modality; .* it is fusion=early"),
-        (SimBaMM, {"weights": "shared"}, "weights='shared' must be per_modality; .* it is fusion=mid"),
-        (SimBaMM, {"joint_layers": 0}, "joint_layers=0 must be from 1 to num_layers=2"),
-        (SimBaMM, {"joint_layers": 3}, "joint_layers=3 must be from 1 to num_layers=2"),
-        (SimBaMM, {"num_layers": 0}, "num_layers=0 must be from 1"),
-        (CrossAttentionFusion, {"weights": "own", **CROSS}, "weights='own' must be one of shared, per_modality"),
-        (
-            CrossAttentionFusion,
-            {"weights": "shared", "media_layers": 0, **CROSS},
-            "weights='shared' needs media_layers",
-        ),
-        (CrossAttentionFusion, {"cross_every": 3, **CROSS}, "cross_every=3 must be from 1 to num_layers=2"),
-        (CrossAttentionFusion, {"media_layers": -1, **CROSS}, "media_layers=-1 must be from 0 to 1000"),
-    ],
-)
-def test_a_method_refuses_what_it_cannot_build(fusion: Any, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        small_model(fusion=fusion, **options)

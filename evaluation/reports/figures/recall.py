@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
 from data.display.drawing import GREY, MAX_TASKS, Draw, line_style, new_figure, slug, style
 from data.display.plain_text import label
-from evaluation.reports.figures import WIDTH
+from evaluation.reports.figures.scores import WIDTH
 
 COLUMNS = 3
 NAMES = {"model": "model", "ridge": "ridge regression on frozen features"}

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from data.display.drawing import COLOURS, DASHES, Draw, bar_style, new_figure, point_style, slug, style
 from data.display.plain_text import label
-from evaluation.reports.figures import WIDTH
+from evaluation.reports.figures.scores import WIDTH
 
 MAX_LABELS = len(COLOURS) - 1
 REST: Any = {"color": "#BBBBBB", "marker": ".", "s": 9, "linewidths": 0}

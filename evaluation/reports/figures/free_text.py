@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from data.display.drawing import COLOURS, MAX_TASKS, Draw, and_rest, new_figure, style
 from data.display.plain_text import label
 from evaluation.metrics.metric_names import is_share, title
-from evaluation.reports.figures import WIDTH
+from evaluation.reports.figures.scores import WIDTH
 
 SPREAD = "Scores of single answers"
 
