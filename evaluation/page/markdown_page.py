@@ -35,7 +35,7 @@ class Body:
 
 
 def body_of(text: str, folder: Path) -> Body:
-    """Markdown whose pictures lie in `folder`. HTML in it is text, and no picture from elsewhere is read."""
+    """Markdown with its pictures in `folder`. HTML in it is text, and no picture from elsewhere is read."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(text)
     left_out = _with_pictures(tokens, folder)
