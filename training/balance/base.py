@@ -8,8 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from torch import nn
-
 from data.types import InterleavedBatch, Modality
 from fusion.cost.counting import SampleFlops, sample_flops
 from fusion.model import FusionModel
