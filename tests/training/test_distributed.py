@@ -18,6 +18,7 @@ from fusion.checkpoint import OBJECTIVE, read_tensors, read_weights, resolve
 from fusion.methods.cross_attention import GatedCrossAttention
 from tests.training.aligned import OBJECTIVES, gradients_of
 from tests.training.anchored import anchored_update
+from tests.training.balance.balanced import NAMES, made, trainer
 from tests.training.probed import Probed
 from tests.training.small_parts import OPTIMIZERS, UNUSED, updates
 from tests.training.telling import telling_configs
@@ -57,10 +58,9 @@ def one_process(tmp_path_factory):
 
 def losses(run):
     """What is logged of the training, by step."""
+    prefixes = ("train/loss", "grad_norm", "validation", "balance")
     return {
-        line["step"]: [
-            value for name, value in line.items() if name.startswith(("train/loss", "grad_norm", "validation"))
-        ]
+        line["step"]: [value for name, value in line.items() if name.startswith(prefixes)]
         for line in read_metrics(run / "metrics.jsonl")
     }
 
@@ -108,6 +108,14 @@ def test_recomputed_activations_give_the_same_gradients_in_two_processes(folder,
     assert again["norms"] == plain["norms"]
     for name, gradient in plain["gradients"].items():
         assert torch.equal(again["gradients"][name], gradient), name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_option_about_modalities_is_in_two_processes_what_it_is_in_one(folder, tmp_path, name):
+    """Losses and scores with one medium alone, coefficients, noise, and the updates that follow from them."""
+    trainer(tmp_path, tiny_model(), made(name), max_steps=4, log_every=1).fit()
+    assert any(key.startswith("balance/") for key in read_metrics(tmp_path / "metrics.jsonl")[0])
+    assert_close(folder / name, tmp_path)
 
 
 @pytest.mark.parametrize("kind", OBJECTIVES)

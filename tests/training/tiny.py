@@ -117,6 +117,7 @@ def tiny_trainer(run_folder, resume=None, evaluate=None, num_workers=0, processe
     optimizer = changes.pop("optimizer", None) or partial(muon, lr=0.02, adamw_lr=3e-3)
     seed = changes.pop("seed", 0)
     objective = changes.pop("objective", None) or NextToken()
+    balance = changes.pop("balance", None)
     seed_everything(seed)
     objective.prepare(processes, tokenizer(), model)
     options = {"max_steps": 12, "log_every": 2, "checkpoint_every": 3, "device": "cpu", **changes}
@@ -135,6 +136,7 @@ def tiny_trainer(run_folder, resume=None, evaluate=None, num_workers=0, processe
         processes=processes,
         resume=resume,
         seed=seed,
+        balance=balance,
     )
     if processes is None or processes.is_main:
         tracker.start("tiny", CONFIG, trainer.step if resume else None)

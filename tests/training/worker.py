@@ -17,6 +17,7 @@ import torch
 from data.batching.loader import loader
 from tests.training.aligned import OBJECTIVES, gradients_of
 from tests.training.anchored import anchored_update
+from tests.training.balance.balanced import NAMES, made, trainer
 from tests.training.probed import Probed
 from tests.training.small_parts import OPTIMIZERS, updates
 from tests.training.telling import telling_configs
@@ -125,6 +126,8 @@ def run_distributed(arguments):
     tiny_trainer(lora, processes=processes, model=lora_model(), **OPTIONS).fit()
     probed = arguments.folder / "probed"
     tiny_trainer(probed, processes=processes, objective=Probed(), **OPTIONS).fit()
+    for name in NAMES:
+        trainer(arguments.folder / name, tiny_model(), made(name), processes, max_steps=4, log_every=1).fit()
     processes.close()
 
 

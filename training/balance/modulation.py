@@ -22,11 +22,11 @@ SCALES = ("update", "gradient")
 class Modulation(Balance):
     """A coefficient for each modality of media, on all that `training.balance.own_weights` says is its own.
 
-    scales: what the coefficient multiplies. The papers multiply the gradient, which under SGD is the same as to multiply
-    the update. It is not under the optimizers here. Muon makes every update equally long, and Adam divides by a running
-    mean of the gradient's size: a constant coefficient on the gradient changes nothing in either, and one that varies
-    acts on its changes alone. So `update`, the default, multiplies the whole step of these weights, weight decay
-    included, as a factor on their learning rate would. `gradient` does what the papers write.
+    scales: what the coefficient multiplies. The papers multiply the gradient. Under plain SGD that is the same as to
+    multiply the update. It is not under the optimizers here: Muon makes every update equally long, and Adam divides by
+    a running mean of the gradient's size. A constant coefficient on the gradient changes nothing in either, and one
+    that varies acts by its changes alone. So `update`, the default, multiplies the whole step of these weights, weight
+    decay included, as a factor on their learning rate would. `gradient` does what the papers write.
 
     noise: Gaussian noise with mean 0 and the standard deviation of a weight's gradient is added to that gradient (GE of
     arXiv:2203.15332), before clipping. It follows from the seed, the step and the weight's name, whatever the number of

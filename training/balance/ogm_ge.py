@@ -88,7 +88,7 @@ class OgmGe(Modulation):
 
 
 def coefficients(scores: Mapping[Modality, float], alpha: float) -> dict[Modality, float]:
-    """What each modality is multiplied by, given its score; 1 for one without others, or if the others score nothing."""
+    """What each modality is multiplied by, given its score; 1 without others, or if the others score nothing."""
     found = {}
     for name, score in scores.items():
         others = [other for modality, other in scores.items() if modality != name]
