@@ -147,9 +147,9 @@ def test_runs_of_one_method_become_a_row(runs: Path) -> None:
     score = one.rows[0].scores["easy_vqa/typed"]
     assert (one.intervals, score.low, score.high) == ("new questions", pytest.approx(0.89), pytest.approx(0.91))
     for option in ("made_by", "method", "data_set"):
-        with pytest.raises(BadInputError, match=f"^{option}: has no value, and what is added does not say it"):
+        with pytest.raises(BadInputError, match=rf"^{option}: has no value, and what is added does not say it"):
             rows_of(paths, replace(given, **{option: None}))
-    with pytest.raises(BadInputError, match="^budget: has no value"):
+    with pytest.raises(BadInputError, match=r"^budget: has no value"):
         rows_of(paths, replace(given, budget={}))
 
 
@@ -193,10 +193,10 @@ def test_a_bake_off_becomes_rows_of_its_terms(runs: Path, tmp_path: Path) -> Non
     assert first.seeds == [0, 1]
     assert (first.scores["easy_vqa/typed"].n, first.scores["easy_vqa/typed"].metric) == (3000, "accuracy")
     assert first.costs.training_flops is None
-    with pytest.raises(BadInputError, match="reference=mid: must be one of early, late"):
+    with pytest.raises(BadInputError, match=r"reference=mid: must be one of early, late"):
         rows_of([str(runs / "bakeoff.json")], replace(given, reference="mid"))
-    with pytest.raises(BadInputError, match="^reference: has no value"):
+    with pytest.raises(BadInputError, match=r"^reference: has no value"):
         rows_of([str(runs)], replace(given, reference=None))
     (tmp_path / "bakeoff.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(BadInputError, match="has no runs with a report.json"):
+    with pytest.raises(BadInputError, match=r"has no runs with a report\.json"):
         rows_of([str(tmp_path)], given)

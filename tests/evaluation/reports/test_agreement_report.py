@@ -40,7 +40,8 @@ FOUND = {
         {
             "tasks": ["a/typed", "a/spoken"], "made": True, "n": 60, "skipped": 0,
             "follows": {"text": score(0.61), "audio": score(0.29), "neither": score(0.1)},
-            "agreeing": score(0.95), "last": score(0.52, 54), "admits": {"conflict": score(0.3), "agreeing": score(0.06)},
+            "agreeing": score(0.95), "last": score(0.52, 54),
+            "admits": {"conflict": score(0.3), "agreeing": score(0.06)},
             "probability": {"conflict": score(0.7), "agreeing": score(0.9)}, "auroc": score(0.84, 120),
         },
         {
