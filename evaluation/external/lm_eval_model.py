@@ -37,7 +37,7 @@ from fusion.generation.decoding import generate
 from fusion.generation.rules import Forbidden, Rule, Sampling
 
 BATCH_SIZE, MAX_NEW_TOKENS = 64, 256
-# Requests whose media are held at once, in batches.
+# Requests that have their media held at once, in batches.
 BATCHES_PER_WINDOW = 4
 Request = TypeVar("Request")
 

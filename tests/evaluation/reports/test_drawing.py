@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from bakeoff.report.figures import draw as draw_bakeoff
+from bakeoff.methods import Terms
+from bakeoff.report.report import figures as bakeoff_figures
+from bakeoff.results.curves import Curve
 from bakeoff.results.gather import Results, Row
 from bakeoff.results.statistics import Estimate
-from data.display.drawing import MAX_PIXELS, new_figure, pixels, save, save_all
+from data.display.drawing import MAX_PIXELS, Draw, new_figure, pixels, save, save_all
 from data.display.plain_text import LONGEST, label
 from data.types import Layout
 from evaluation.insight.attention import Attended, draw_attention
@@ -120,11 +122,32 @@ def hostile_curves(folder: Path) -> Path:
     return path
 
 
-def hostile_bakeoff(*_: object) -> Figure:
+def hostile_results() -> Results:
+    """A bake-off of a hundred trainings with such names."""
+    terms = [Terms("flops", length) for length in HOSTILE[:2]]
     scores = {text: Estimate(0.5, 0.4, 0.6) for text in HOSTILE[:5]}
-    rows = [Row(text, "flops", 0.1, 8, 1.0, 1.0, 1e6, 2e6, 3.0, 0.1, scores) for text in HOSTILE]
-    metrics = dict.fromkeys(scores, "accuracy")
-    return draw_bakeoff(Results("lr", HOSTILE[0], 2, {}, metrics, tuple(rows), (), {}, HOSTILE[1], {}))
+    costs = {"d_model": 8, "steps": 2, "parameters": 1.0, "active": 1.0, "inference_flops": 1e6, "fusion_flops": None}
+    costs |= {"training_flops": 2e6, "total_flops": 3.0, "seconds": 3.0, "inference_seconds": None, "memory_gb": 0.1}
+    rows = [Row(text, own, {}, **costs, scores=scores) for text in HOSTILE for own in terms]  # type: ignore[arg-type]
+    curves = [Curve(text, terms[-1], task, (1.0, 2.0), ((0.1, 0.2),)) for text in HOSTILE[:4] for task in scores]
+    return Results(
+        reference=HOSTILE[0],
+        num_seeds=2,
+        clusters={},
+        metrics=dict.fromkeys(scores, "accuracy"),
+        rows=tuple(rows),
+        contrasts=(),
+        differences=dict.fromkeys(terms, ()),
+        equal=(),
+        curves=tuple(curves),
+        ceilings={HOSTILE[0]: 1.0},
+        lengths=dict.fromkeys(HOSTILE[:2], 1e9),
+    )
+
+
+def hostile_bakeoff() -> dict[str, tuple[str, Draw]]:
+    """Its figures."""
+    return {title: (name, drawn) for (name, title), drawn in bakeoff_figures(hostile_results()).items()}
 
 
 def hostile_explanation(*_: object) -> Figure:
@@ -155,7 +178,7 @@ def test_hostile_names_reach_every_figure_and_none_is_large(
 
     monkeypatch.setattr("data.display.drawing.save", kept)
     found = all_pictures(hostile(report), hostile_curves(tmp_path))
-    found |= {"bake-off": ("bakeoff", hostile_bakeoff), "explained": ("explained", hostile_explanation)}  # type: ignore[dict-item]
+    found |= {**hostile_bakeoff(), "explained": ("explained", hostile_explanation)}  # type: ignore[dict-item]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # none about glyphs either
         written = save_all(found, tmp_path / "figures")
