@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,27 +21,24 @@ LONGEST_NAME, LONGEST_TASK = 30, 18
 
 def draw_map(results: Results) -> Figure:
     """A panel for each terms: methods by tasks, the score in percent with half the width of its interval."""
-    terms = list(results.differences)
-    methods = list(dict.fromkeys(row.method for row in results.rows))
-    height = len(terms) * (HEIGHT * len(methods) + 1.1)
-    figure = new_figure(AROUND + WIDTH * len(results.tasks), height)
-    panels = figure.subplots(len(terms), 1, squeeze=False)
-    for (axes,), own in zip(panels, terms, strict=True):
-        draw_terms(axes, results, own, methods)
+    of_terms = {terms: [row for row in results.rows if row.terms == terms] for terms in results.differences}
+    heights = [HEIGHT * len(rows) + 1.1 for rows in of_terms.values()]
+    figure = new_figure(AROUND + WIDTH * len(results.tasks), sum(heights))
+    panels = figure.subplots(len(of_terms), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for (axes,), (terms, rows) in zip(panels, of_terms.items(), strict=True):
+        draw_terms(axes, results, terms, rows)
     return figure
 
 
-def draw_terms(axes: Axes, results: Results, terms: Terms, methods: list[str]) -> None:
-    """One panel; a method that does not take part has an empty row."""
-    rows = {row.method: row for row in results.rows if row.terms == terms}
-    values = [[_value(rows.get(method), task) for task in results.tasks] for method in methods]
+def draw_terms(axes: Axes, results: Results, terms: Terms, rows: Sequence[Row]) -> None:
+    """One panel: the methods that take part."""
+    values = [[row.scores[task].value for task in results.tasks] for row in rows]
     axes.imshow(values, cmap="Greys", vmin=0.0, vmax=1.6, aspect="auto")  # never so dark that black is unreadable
-    for line, method in enumerate(methods):
+    for line, row in enumerate(rows):
         for column, task in enumerate(results.tasks):
-            if method in rows:
-                axes.text(column, line, cell(rows[method].scores[task]), ha="center", va="center", fontsize=7.5)
+            axes.text(column, line, cell(row.scores[task]), ha="center", va="center", fontsize=7.5)
     axes.set_xticks(range(len(results.tasks)), [_short(task) for task in results.tasks], fontsize=7.5)
-    axes.set_yticks(range(len(methods)), [label(method, LONGEST_NAME) for method in methods], fontsize=8)
+    axes.set_yticks(range(len(rows)), [label(row.method, LONGEST_NAME) for row in rows], fontsize=8)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     length = results.lengths.get(terms.length)
@@ -53,10 +52,6 @@ def cell(score: Estimate) -> str:
     if score.low is None or score.high is None:
         return value
     return f"{value} ±{100 * max(score.value - score.low, score.high - score.value):.0f}"
-
-
-def _value(row: Row | None, task: str) -> float:
-    return float("nan") if row is None else row.scores[task].value
 
 
 def _short(task: str) -> str:
