@@ -128,8 +128,8 @@ def write_report(
     found = attempt("all figures", lambda: all_pictures(report, metrics))
     markdown = to_markdown(report, save_all(found or {}, folder / "figures"))
     write_text(folder / "report.md", markdown)
-    origin = {"commands": commands_of(report), "facts": facts_of(report)}
-    write_page(folder / "report.html", markdown, **origin, examples=examples)
+    page = folder / "report.html"
+    write_page(page, markdown, commands=commands_of(report), facts=facts_of(report), examples=examples)
 
 
 def all_pictures(report: Mapping[str, Any], metrics: Path | None) -> dict[str, tuple[str, Draw]]:
