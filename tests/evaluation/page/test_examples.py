@@ -36,7 +36,7 @@ def samples(kind: str, count: int = 12) -> list[Sample]:
 
 
 def answered(wrong: int) -> list[Prediction]:
-    """Answers to spoken questions of which the first are wrong."""
+    """Answers to spoken questions; the first ones are wrong."""
     found = [Prediction(sample, sample.messages[-1].content[0].text, "") for sample in samples("spoken")]  # type: ignore[union-attr]
     return [
         replace(item, answer="a cat" if place < wrong else item.expected, cluster=str(place))
