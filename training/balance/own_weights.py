@@ -14,8 +14,8 @@ def own_weights(model: FusionModel, modality: Modality) -> dict[str, nn.Paramete
 
     They are those of its encoder and projector, and its part of every block with weights per modality. Rows of tables
     that it shares with others (modality embedding, learned tokens of absent media) are not among them. Nothing without
-    this medium reads its own weights. `BottleneckFusion` with weights per modality is an exception: bottleneck tokens
-    of other media pass the layers of each medium, too.
+    this medium reads its own weights. `BottleneckFusion` with weights per modality is an exception: there bottleneck
+    tokens of other media pass the layers of each medium, too.
     """
     prefixes = [f"media_encoders.{modality}."]
     number = model.modalities.index(modality)

@@ -52,7 +52,8 @@ def test_the_gradient_is_that_of_batches_without_the_other_medium(fusion, missin
         total, count = total + terms.sum, count + terms.count
         for modality, sums in alone.items():
             part = objective(model, rendered(stream, index, modality))
-            total, sums[0], sums[1] = total + weight * part.sum, sums[0] + float(part.sum), sums[1] + part.count
+            total = total + weight * part.sum
+            sums[0], sums[1] = sums[0] + float(part.sum.detach()), sums[1] + part.count
     (total / count).backward()
     expected = gradients(model)
     totals = accumulate(model, objective, [stream[0], stream[1]], extra=UnimodalLosses(weight).extra(0))
