@@ -1,6 +1,6 @@
 """How likely answers are that a harness asks for, and whether greedy decoding would give them.
 
-Shape legend: U supervised positions, V vocabulary.
+Shape legend: B rows of a batch, L tokens in a row, U supervised positions, V vocabulary.
 """
 
 from __future__ import annotations
