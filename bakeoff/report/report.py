@@ -114,6 +114,8 @@ def to_json(results: Results) -> dict[str, Any]:
     """Stable keys, for other programs."""
     return {
         "rows": [_flat(row) for row in results.rows],
+        "reference": results.reference,
+        "metrics": dict(results.metrics),
         "seeds": results.num_seeds,
         "clusters": dict(results.clusters),
         "lengths": dict(results.lengths),

@@ -40,7 +40,7 @@ class _Exhibits:
     def sample(self, name: str, kind: str, case: Case, rng: np.random.Generator) -> Sample:
         """The case with a picture and a clip that `rng` draws."""
         looks, sounds = rng.spawn(2)
-        metadata = {"kind": kind, "question": case.text}
+        metadata = {"kind": kind, "question": case.text, **_stated(kind, case)}
         shown: list[Segment] = []
         if case.picture is None:
             shown.append(Absent(IMAGE))
@@ -58,6 +58,15 @@ class _Exhibits:
         messages = (Message("user", (*shown, Text(case.text))), Message("assistant", (Text(case.answer),)))
         origin = f"{SOURCE}/{self.split} {kind} {name}"
         return Sample(name, messages, source=f"{SOURCE}/{kind}", origin=origin, metadata=metadata)
+
+
+def _stated(kind: str, case: Case) -> dict[str, str]:
+    """Which modalities say the same, or what each says where they contradict each other (see `evaluation.agreement`)."""
+    if kind == "redundant":
+        return {"carrier": f"{IMAGE}+{AUDIO}"}
+    if kind == "conflict":
+        return {f"says_{IMAGE}": str(case.picture), f"says_{AUDIO}": str(case.sound)}
+    return {}
 
 
 class Interactions:
