@@ -232,6 +232,7 @@ class CompareOptions(Options):
     name: FolderName | None = None
     output: Folder | None = None
     tracker: dict[Text, Part | None] | None = None
+    data: dict[Text, Any] | None = None
     bakeoff: Part | None = None
 
 

@@ -66,7 +66,7 @@ def test_a_bakeoff_on_ones_own_files_is_one_command(tmp_path: Path) -> None:
         *("bakeoff.budgets=[flops]", "bakeoff.tuning.settings=1", "bakeoff.tuning.seeds=[7]", "bakeoff.parallel=2"),
         *(f"{'' if name in ('trainer.max_steps',) else '+'}bakeoff.options.{name}={v}" for name, v in small.items()),
         *(f"~bakeoff.methods.{name}" for name in ("mid", "bottleneck", "cross_attention", "concat")),
-        *("~bakeoff.methods.mixture_of_transformers", "bakeoff.baselines=[early]"),
+        *("~bakeoff.methods.mixture_of_transformers", "~bakeoff.methods.simbamm", "bakeoff.baselines=[early]"),
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -10,6 +10,7 @@ TRAINING = [
     *("data.samples_per_batch=4", "data.num_workers=0", "tracker=[]"),
 ]
 FEW = "{max_samples:4}"
+DATA_AND_EVALUATION = ("data.validation", "evaluation.tasks")
 EASY_VQA = [
     f"++evaluation.tasks={{easy_vqa/typed:{FEW},easy_vqa/spoken:{FEW},easy_vqa/spoken_piper:{FEW}}}",
     *("++evaluation.prior.max_samples=40", "evaluation.audit_samples=4", "evaluation.bootstrap.resamples=1000"),
@@ -21,6 +22,11 @@ EASY_VQA_TRAINING = [
 TYPED_TRAINING = [
     f"++data.validation={{easy_vqa/typed:{FEW}}}",
     *(f"++evaluation.tasks={{easy_vqa/typed:{FEW}}}", *EASY_VQA[1:]),
+]
+KINDS = ("redundant", "picture", "sound", "sum", "equal", "larger", "conflict", "absent")
+INTERACTIONS = [
+    *(f"++{node}={{{','.join(f'interactions/{kind}:{FEW}' for kind in KINDS)}}}" for node in DATA_AND_EVALUATION),
+    *("++evaluation.prior.max_samples=40", "evaluation.audit_samples=4", "evaluation.bootstrap.resamples=1000"),
 ]
 OWN = ["evaluation.bootstrap.resamples=1000"]
 
@@ -51,6 +57,8 @@ def amounts(script: str, given: list[str]) -> list[str]:
         return ["trainer.max_steps=2"]
     if "experiment=easy_vqa_typed" in given:
         return [*MODEL, *TRAINING, *TYPED_TRAINING]
+    if "experiment=interactions" in given:
+        return [*MODEL, *TRAINING, *INTERACTIONS]
     own = "data.train" in names or "emoji" in " ".join(given)
     chosen = OWN if own else EASY_VQA_TRAINING
     if "experiment=easy_vqa_quick" in given:  # which does not ask Piper

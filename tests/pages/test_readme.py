@@ -175,7 +175,7 @@ def plans_a_bakeoff(words: list[str], folder: Path) -> None:
     """Everything until the first training, where it is killed; what it would train is a configuration of train.py."""
     planned: list[Trial] = []
 
-    def killed(_: Runner, trials: Iterable[Trial], may_diverge: bool = False) -> None:
+    def killed(_: Runner, trials: Iterable[Trial], what: str = "", may_diverge: bool = False) -> None:
         planned.extend(trials)
         raise KeyboardInterrupt
 
@@ -239,8 +239,9 @@ def test_the_example_works(
 ) -> None:
     example = filled_in(example)
     text = " ".join(example.words)
-    for path in re.findall(r"(?:checkpoint|resume|runs)=\[?([^\s\]]+)", text):
-        shutil.copytree(run_of(path.replace("*", "RUN"), files, runs), folder / path.replace("*", "RUN"))
+    named = re.findall(r"(?:checkpoint|resume|runs)=\[?([^\s\]]+)", text)
+    for path in (one.replace("*", "RUN") for several in named for one in several.split(",")):
+        shutil.copytree(run_of(re.sub(r"RUN\d", "RUN", path), files, runs), folder / path)
     if EXPORTED in text and f"output={EXPORTED}" not in text:
         shutil.copytree(folder / "aligned", folder / EXPORTED / "aligned")
         for name, split in zip(ROWS["aligned"], ROWS["messages"], strict=True):

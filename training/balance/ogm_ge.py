@@ -62,12 +62,16 @@ class OgmGe(Modulation):
         return self._score
 
     def _score(self, forward: Forward, batch: InterleavedBatch) -> dict[str, tuple[Tensor, int]]:
-        """Before the pass with gradients: what is sharded is only put away by a backward pass."""
+        """Before the pass with gradients: what is sharded is only put away by a backward pass.
+
+        With several processes gradients are on, though nobody asks for them: only then a model goes through encoders
+        that have nothing to read, and the weights of those must be gathered from all processes.
+        """
         assert self._sums is not None
-        found = {}
-        with torch.no_grad(), switched(forward.model, training=False), forward.autocast():
+        found, several = {}, forward.processes.mesh is not None
+        with torch.set_grad_enabled(several), switched(forward.model, training=False), forward.autocast():
             for name, part in alone(batch, forward.processes):
-                losses_U = token_losses(forward.model, forward.model(part).states, part)
+                losses_U = token_losses(forward.model, forward.model(part).states, part).detach()
                 right, count = losses_U.neg().exp().sum(), len(losses_U)
                 found[f"balance/score/{name}"] = (right, count)
                 self._sums[name] = [self._sums[name][0] + float(right), self._sums[name][1] + count]

@@ -27,7 +27,10 @@ def states(fusion: type[FusionMethod], aligned: bool) -> torch.Tensor:
     documents = interleaver.segments(AlignedSample("x", segments))
     if not aligned:
         documents = [joined(documents)]
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
+        for parameter in model.parameters():  # output projections start at zero, so that nobody would be seen
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
         return model.eval()(collate([documents])).states
 
 

@@ -204,8 +204,7 @@ def test_own_weights_of_a_medium_are_those_that_nothing_without_it_reads(fusion)
     own = own_weights(model, AUDIO)
     assert any("projector" in name for name in own)
     assert not own.keys() & own_weights(model, IMAGE).keys()
-    in_blocks = {"mid", "late", "bottleneck", "cross_attention", "mixture_of_transformers", "concat"}
-    assert any(name.startswith("fusion.") for name in own) == (fusion in in_blocks)
+    assert any(name.startswith("fusion.") for name in own), "these configurations have weights per modality"
     with torch.no_grad():
         before = model(typed).states, model(spoken).states
         for name, parameter in own.items():
