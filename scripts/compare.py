@@ -54,7 +54,7 @@ def run_bakeoff(config: DictConfig) -> None:
     from data.types import BadInputError
 
     data = config.get("data")
-    if data and data.get("validation_file") is not None:
+    if data and data.get("validation_file") is not None and data.get("hold_out") is not None:
         data.hold_out = None  # there is something else to tune on
     if config.name is None:
         raise BadInputError("name: a bake-off needs one, for the folder of its runs")

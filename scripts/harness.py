@@ -24,7 +24,8 @@ def main() -> None:
     if sys.argv[1:2] not in (["ls"], ["validate"]):
         given = sys.argv[2:] if sys.argv[1:2] == ["run"] else sys.argv[1:]
         model = [] if {"-M", "--model"} & set(given) else ["--model", "interfuse"]
-        sys.argv[1:] = ["run", *model, *given]
+        device = [] if "--device" in given else ["--device", "auto"]  # theirs is a GPU, whether there is one or not
+        sys.argv[1:] = ["run", *model, *device, *given]
     cli_evaluate()
 
 
