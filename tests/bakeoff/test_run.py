@@ -196,7 +196,9 @@ def trainings(runs: Path) -> list[str]:
 def scores_and_costs(bakeoff: Path) -> Mapping[str, Any]:
     """All of bakeoff.json but what measures the machine."""
     content = json.loads((bakeoff / "bakeoff.json").read_text(encoding="utf-8"))
-    rows = [{key: row[key] for key in row.keys() - {"seconds", "inference_seconds", "memory_gb"}} for row in content["rows"]]
+    rows = [
+        {key: row[key] for key in row.keys() - {"seconds", "inference_seconds", "memory_gb"}} for row in content["rows"]
+    ]
     return {**content, "rows": rows}
 
 

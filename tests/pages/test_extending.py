@@ -197,7 +197,11 @@ def test_what_cannot_be_asked_about_ends_in_one_line(
         ),
         (["mixer=linear_attention", "mixer.d_key=0"], PACKAGES, "d_key=0 must be 1 or more"),
         (["target.flops=1"], PACKAGES, "target.flops=1 cannot be met within 2%: the nearest is"),
-        (["target.flops=1e9", "target.parameters=1e6"], PACKAGES, "target: only one of flops, fusion_flops, parameters may be given"),
+        (
+            ["target.flops=1e9", "target.parameters=1e6"],
+            PACKAGES,
+            "target: only one of flops, fusion_flops, parameters may be given",
+        ),
     ],
 )
 def test_mistakes_end_in_one_line_before_training(

@@ -61,7 +61,10 @@ class _Exhibits:
 
 
 def _stated(kind: str, case: Case) -> dict[str, str]:
-    """Which modalities say the same, or what each says where they contradict each other (see `evaluation.agreement`)."""
+    """Which modalities say the same, or what each says where they contradict each other.
+
+    `evaluation.agreement` reads it.
+    """
     if kind == "redundant":
         return {"carrier": f"{IMAGE}+{AUDIO}"}
     if kind == "conflict":

@@ -34,7 +34,9 @@ def test_runs_may_be_listed_or_matched(
     named: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     compare(f"runs={named.format(runs)}", f"output={tmp_path / 'out'}")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"compare.{end}" for end in ("html", "json", "md", "png")]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"compare.{end}" for end in ("html", "json", "md", "png")
+    ]
     content = json.loads((tmp_path / "out" / "compare.json").read_text(encoding="utf-8"))
     assert [group["seeds"] for group in content["groups"]] == [[0, 1]]
     assert "fuse" in capsys.readouterr().out
