@@ -12,6 +12,8 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
+from scripts.choices import NONE
+
 GLOBAL, OVERRIDE, SELF = "_global_", "override ", "_self_"
 
 
@@ -48,6 +50,8 @@ def _walk(root: DictConfig) -> dict[str, list[str]]:
         found[group] = []
         left += [f"{group}/{name}" for name in files.get_group_options(group, ObjectType.GROUP)]
         for choice in files.get_group_options(group, ObjectType.CONFIG):
+            if choice == NONE:  # which every group has, once somebody has chosen it
+                continue
             file = _file(files, f"{group}/{choice}")
             if file is None or _fits(file, root):
                 found[group].append(choice)
