@@ -51,11 +51,11 @@ def read_curves(entries: Sequence[Entry], folders: Mapping[str, Path]) -> tuple[
             grouped.setdefault((entry.method, entry.terms), []).append(folders[entry.trial.name])
     found = []
     for (method, terms), runs in grouped.items():
-        logged = [curves(run / METRICS, _is_accuracy) for run in runs]
+        logged, a_step = [curves(run / METRICS, _is_accuracy) for run in runs], samples_per_step(runs[0])
         for name in logged[0]:
             steps = [tuple(run[name][:, 0]) for run in logged if name in run]
             if len(set(steps)) == 1 and len(steps) == len(runs):
-                samples = tuple(float(step) * samples_per_step(runs[0]) for step in steps[0])
+                samples = tuple(float(step) * a_step for step in steps[0])
                 values = tuple(tuple(map(float, run[name][:, 1])) for run in logged)
                 found.append(Curve(method, terms, name.removeprefix("val/").rpartition("/")[0], samples, values))
     return tuple(found)

@@ -152,7 +152,8 @@ def _row(
     scores: Mapping[str, Estimate],
 ) -> Row:
     """answered: the folders with its answers; of_seed: those of the trainings that each of them owes its costs to."""
-    first = [load_run(folder) for folder in of_seed[0]]
+    loaded = {folder: load_run(folder) for members in of_seed for folder in members}
+    spent = {folder: costs(folder) for folder in loaded}
     reports = [read_report(folder) or {} for folder in answered]
 
     def total(cost: Callable[[Path], float | None]) -> float | None:
@@ -167,17 +168,17 @@ def _row(
         method=method,
         terms=terms,
         tuned=tuned,
-        d_model=int(first[0].config["d_model"]),
-        steps=float(np.mean([read_summary(folder)["steps"] for members in of_seed for folder in members])),
-        parameters=total(lambda folder: costs(folder)["parameters"]) or math.nan,
-        active=total(lambda folder: load_run(folder).report["model"]["active_parameters"]) or math.nan,
-        inference_flops=total(lambda folder: costs(folder)["flops"]) or math.nan,
-        fusion_flops=total(lambda folder: costs(folder).get("fusion_flops")),
+        d_model=int(loaded[of_seed[0][0]].config["d_model"]),
+        steps=float(np.mean([read_summary(folder)["steps"] for folder in loaded])),
+        parameters=total(lambda folder: spent[folder]["parameters"]) or math.nan,
+        active=total(lambda folder: loaded[folder].report["model"]["active_parameters"]) or math.nan,
+        inference_flops=total(lambda folder: spent[folder]["flops"]) or math.nan,
+        fusion_flops=total(lambda folder: spent[folder].get("fusion_flops")),
         training_flops=total(training_flops),
         total_flops=total(whole_training_flops),
-        seconds=total(lambda folder: load_run(folder).report["train"]["seconds"]) or math.nan,
+        seconds=total(lambda folder: loaded[folder].report["train"]["seconds"]) or math.nan,
         inference_seconds=None if None in timed else float(np.mean([value for value in timed if value is not None])),
-        memory_gb=max(peak_memory(folder) for members in of_seed for folder in members) / 1024,
+        memory_gb=max(map(peak_memory, loaded)) / 1024,
         scores=scores,
     )
 

@@ -44,7 +44,7 @@ class Without:
             segments = tuple(item for item in sample.segments if item.modality not in self.removed)
             self._check(sample, bool(segments))
             return replace(sample, segments=segments)
-        found: Sample = replace(sample, messages=tuple(map(self._rest, sample.messages)))
+        found: Sample = replace(sample, messages=without_media(sample.messages, self.removed))
         self._check(sample, bool(user_segments(found)) or not user_segments(sample))
         if sample.metadata.get(ASKED_IN) in self.removed:  # the question is gone, and not in another place
             metadata = {key: value for key, value in sample.metadata.items() if key != ASKED_IN}
@@ -55,13 +55,18 @@ class Without:
         """Those of the source: the same tokenizer, whatever is removed."""
         return self.source.texts()
 
-    def _rest(self, message: Message) -> Message:
-        return replace(message, content=tuple(item for item in message.content if item.modality not in self.removed))
-
     def _check(self, sample: Sample | AlignedSample, something_left: bool) -> None:
         if not something_left:
             names = ", ".join(sorted(self.removed))
             raise BadSampleError(f"{sample.name}: nothing is left of it without {names} ({OPTION})")
+
+
+def without_media(messages: Iterable[Message], removed: Collection[Modality]) -> tuple[Message, ...]:
+    """The turns without the media of these modalities."""
+    return tuple(
+        replace(message, content=tuple(item for item in message.content if item.modality not in removed))
+        for message in messages
+    )
 
 
 def stripped(source: Any, removed: Collection[Modality]) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from data.batching.interleave import Interleaver
+from data.batching.without import without_media
 from data.types import Message, Modality, Sample
 from evaluation.answering.answer_metrics import AnswerMetric
 from evaluation.answering.asking import Asker, checked
@@ -34,15 +35,12 @@ class Member:
         """
         if not self.removed:
             return sample
-        return replace(sample, messages=tuple(map(self._rest, sample.messages)))
+        return replace(sample, messages=without_media(sample.messages, self.removed))
 
     @property
     def lacks(self) -> frozenset[Modality]:
         """The modalities that it never sees."""
         return self.removed | self.interleaver.withheld
-
-    def _rest(self, message: Message) -> Message:
-        return replace(message, content=tuple(item for item in message.content if item.modality not in self.removed))
 
 
 @dataclass(frozen=True)
